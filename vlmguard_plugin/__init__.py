@@ -1,0 +1,1 @@
+"""Inference-time safety guards for vision-language models."""
