@@ -1,1 +1,34 @@
-"""Inference-time safety guards for vision-language models."""
+"""Inference-time safety guards for vision-language models.
+
+The public names are imported when first used, so that importing the package costs nothing.
+"""
+
+from importlib import import_module as _import_module
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "HuggingFaceSubject": "vlmguard_plugin.subjects.huggingface",
+    "AnswersCutShort": "vlmguard_plugin.subjects.huggingface",
+    "Query": "vlmguard_plugin.subjects.base",
+    "BlankImage": "vlmguard_plugin.subjects.base",
+    "Guard": "vlmguard_plugin.guards.base",
+    "GuardNotFitted": "vlmguard_plugin.guards.base",
+    "WrongModel": "vlmguard_plugin.guards.base",
+    "build_guard": "vlmguard_plugin.guards.registry",
+    "list_guards": "vlmguard_plugin.guards.registry",
+    "load_guard": "vlmguard_plugin.guards.registry",
+    "DamagedGuard": "vlmguard_plugin.steering.fitted",
+    "load_anchors": "vlmguard_plugin.anchors",
+}
+__all__ = [*_PUBLIC, "__version__"]
+
+
+def __getattr__(name: str):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(_import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

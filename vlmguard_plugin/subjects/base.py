@@ -15,8 +15,8 @@ BLANK_KINDS = ("mean", "white", "black", "noise")
 class BlankImage:
     """A meaningless image, drawn by the subject that reads it.
 
-    kind: "mean" (every pixel the image processor's mean colour, the default), "white", "black",
-        or "noise" (Gaussian around mid grey, fixed seed).
+    kind: "mean" (every pixel the image processor's mean colour, the default; "blank" is another name for it),
+        "white", "black", or "noise" (Gaussian around mid grey, fixed seed).
     size: (width, height) in pixels; None is the size the subject's image processor resizes to.
     """
 
@@ -24,6 +24,8 @@ class BlankImage:
     size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
+        if self.kind == "blank":
+            object.__setattr__(self, "kind", "mean")
         if self.kind not in BLANK_KINDS:
             raise ValueError(f"blank image kind is {self.kind!r}; choose one of {', '.join(BLANK_KINDS)}")
 

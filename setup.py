@@ -1,0 +1,77 @@
+"""Packaging. The one unusual thing: a .pth line that lets host frameworks find the guarded models unasked."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+from setuptools.command.editable_wheel import editable_wheel
+
+STARTUP_FILE = "vlmguard_plugin_hosts.pth"
+STARTUP_LINE = "import vlmguard_plugin.hosts.autoload\n"
+
+BASE = [
+    "torch>=2.4",
+    "transformers>=4.57",
+    "accelerate>=1.0",
+    "numpy>=1.26",
+    "safetensors>=0.4.3",
+    "pillow>=10",
+    "click>=8.1",
+    "filelock>=3.13",
+    "platformdirs>=4",
+    "rich>=13",
+    "tqdm>=4.66",
+]
+LEADERBOARD = ["pandas>=2.1", "openpyxl>=3.1", "statsmodels>=0.14"]
+VLMEVAL = ["ms-vlmeval>=0.0.20", "torchvision", *LEADERBOARD]
+EXTRAS = {
+    "vlmeval": VLMEVAL,
+    "lmms-eval": ["lmms-eval>=0.7.3", *LEADERBOARD],
+    "lm-eval": ["lm-eval>=0.4.13", *LEADERBOARD],
+    "demo": ["gguf>=0.17", *VLMEVAL],
+    "dev": ["gguf>=0.17", "pytest>=8", "scikit-learn>=1.4", "scipy>=1.11", "build>=1.2", *VLMEVAL],
+}
+
+
+class BuildPy(build_py):
+    """Puts the startup file into wheels, beside the package."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            Path(self.build_lib, STARTUP_FILE).write_text(STARTUP_LINE)
+
+    def get_outputs(self, include_bytecode=True):
+        outputs = super().get_outputs(include_bytecode)
+        return outputs if self.editable_mode else [*outputs, str(Path(self.build_lib, STARTUP_FILE))]
+
+
+class EditableWheel(editable_wheel):
+    """Puts the startup file into editable installs, which take nothing from build_py."""
+
+    def _configure_build(self, name, unpacked_wheel, build_lib, tmp_dir):
+        super()._configure_build(name, unpacked_wheel, build_lib, tmp_dir)
+        Path(unpacked_wheel, STARTUP_FILE).write_text(STARTUP_LINE)
+
+
+setup(
+    name="vlmguard_plugin",
+    version="0.1.0",
+    description="Inference-time safety guards for vision-language models, in the evaluation frameworks people use",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["vlmguard_plugin", "vlmguard_plugin.*"]) + ["vlmguard_plugin.task_configs"],
+    package_dir={"vlmguard_plugin.task_configs": "task_configs"},
+    package_data={
+        "vlmguard_plugin.anchors": ["*.csv"],
+        "vlmguard_plugin.demo": ["*.csv", "adapters/*.safetensors"],
+        "vlmguard_plugin.task_configs": ["*/*.json", "*/*.yaml", "*.md"],
+    },
+    install_requires=BASE,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["vlmguard = vlmguard_plugin.cli:main"]},
+    cmdclass={"build_py": BuildPy, "editable_wheel": EditableWheel},
+    zip_safe=False,
+)

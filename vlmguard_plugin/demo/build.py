@@ -1,0 +1,235 @@
+"""Build the demo's small real VLM: a language model from a GGUF file and a vision adapter trained for it.
+
+The result is an ordinary `save_pretrained` folder of a LlavaForConditionalGeneration, which
+`AutoModelForImageTextToText` and `AutoProcessor` load like any published checkpoint.
+
+Two adapters exist. "answers" was trained through the frozen language model on visual questions and
+harmless instructions; "captions" never met the language model and is the control.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+import transformers
+from filelock import FileLock
+from safetensors.torch import load_file
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    GenerationConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+)
+
+from vlmguard_plugin.demo.weights import GGUF_SHA256, cache_directory, language_model
+
+VARIANTS = ("answers", "captions")
+ADAPTERS = Path(__file__).parent / "adapters"
+RECIPE = "1"  # raise when this file builds something else from the same weights
+
+IMAGE_SIZE, PATCH_SIZE = 96, 24  # pixels: 4 x 4 patches
+IMAGE_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2 + 1  # 17: the patches and the class token
+IMAGE_TOKEN = "<|image_pad|>"  # reserved in the language model's vocabulary, never trained there
+SYSTEM_PROMPT = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."  # the model's own default
+
+# The language model's own template, for messages whose content is a string or a list of parts:
+# images stand first, whatever their place in the list, then the text.
+CHAT_TEMPLATE = (
+    "{%- if messages[0]['role'] != 'system' -%}"
+    "{{- '<|im_start|>system\\n" + SYSTEM_PROMPT + "<|im_end|>\\n' -}}"
+    "{%- endif -%}"
+    "{%- for message in messages -%}"
+    "{{- '<|im_start|>' + message['role'] + '\\n' -}}"
+    "{%- if message['content'] is string -%}"
+    "{{- message['content'] -}}"
+    "{%- else -%}"
+    "{%- for part in message['content'] if part['type'] == 'image' -%}{{- '" + IMAGE_TOKEN + "\\n' -}}{%- endfor -%}"
+    "{%- for part in message['content'] if part['type'] == 'text' -%}{{- part['text'] -}}{%- endfor -%}"
+    "{%- endif -%}"
+    "{{- '<|im_end|>\\n' -}}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
+)
+
+
+def build_demo_vlm(variant: str = "answers", cache_dir: str | Path | None = None) -> Path:
+    """Folder of the demo VLM, built the first time (about a minute and 1 GB of disk).
+
+    variant: "answers", the demo's model, or "captions", the control.
+    cache_dir: where to build; by default $VLMGUARD_CACHE or the user's cache directory.
+    The folder's name carries a hash of the adapter and the language model, so a new adapter is a new folder,
+    and the major version of transformers, because versions 4 and 5 name the vision tower's weights differently.
+    """
+    adapter = adapter_file(variant)
+    cache = cache_directory(cache_dir)
+    digest = hashlib.sha256(adapter.read_bytes() + GGUF_SHA256.encode() + RECIPE.encode()).hexdigest()[:12]
+    major = transformers.__version__.split(".")[0]
+    folder = cache / f"demo-vlm-{variant}-transformers{major}-{digest}"
+    if folder.is_dir():
+        return folder
+    with FileLock(cache / f"{folder.name}.lock"):
+        if not folder.is_dir():
+            gguf = language_model(cache_dir)
+            print(f"vlmguard: building the demo VLM in {folder}", file=sys.stderr)
+            with tempfile.TemporaryDirectory(dir=cache, prefix="demo-vlm-") as scratch:
+                built = Path(scratch) / "model"
+                assemble(gguf, adapter, built)
+                check_reload(built, adapter)
+                built.rename(folder)
+    return folder
+
+
+def adapter_file(variant: str) -> Path:
+    """Path of a variant's trained adapter."""
+    if variant not in VARIANTS:
+        raise ValueError(f"demo VLM variant is {variant!r}; choose one of {', '.join(VARIANTS)}")
+    return ADAPTERS / f"{variant}.safetensors"
+
+
+def assemble(gguf: Path, adapter: Path | None, folder: Path) -> None:
+    """Write the VLM of a language model and an adapter (None: an untrained one) to folder, in bfloat16."""
+    model, tokenizer = load_parts(gguf)
+    if adapter is not None:
+        load_adapter(model, adapter)
+    model.save_pretrained(folder)
+    build_processor(tokenizer).save_pretrained(folder)
+
+
+def load_parts(gguf: Path) -> tuple[LlavaForConditionalGeneration, transformers.PreTrainedTokenizerBase]:
+    """The VLM around the language model of a GGUF file, with an untrained adapter, in bfloat16; and its tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    language = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16, **dequantise_option()
+    )
+    language.config.__dict__.pop("quantization_config", None)
+    # The file holds the tied embedding twice, quantised differently; the output's copy is the finer one.
+    embedding = language.lm_head.weight.detach().clone()
+
+    config = LlavaConfig(
+        vision_config=vision_config(),
+        text_config=language.config,
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
+        image_seq_length=IMAGE_TOKENS,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+        tie_word_embeddings=True,
+    )
+    config.text_config.tie_word_embeddings = True
+    torch.manual_seed(0)
+    model = LlavaForConditionalGeneration(config).to(torch.bfloat16)
+    model.model.language_model.load_state_dict(language.model.state_dict())
+    model.get_input_embeddings().weight.data.copy_(embedding)
+    model.tie_weights()
+    model.generation_config = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=128,
+        eos_token_id=[tokenizer.convert_tokens_to_ids("<|im_end|>"), tokenizer.convert_tokens_to_ids("<|endoftext|>")],
+        pad_token_id=tokenizer.convert_tokens_to_ids("<|endoftext|>"),
+    )
+    return model.eval(), tokenizer
+
+
+def vision_config() -> CLIPVisionConfig:
+    """The vision tower: 6 layers of width 256 over 4 x 4 patches of a 96 x 96 picture."""
+    return CLIPVisionConfig(
+        image_size=IMAGE_SIZE,
+        patch_size=PATCH_SIZE,
+        hidden_size=256,
+        intermediate_size=1024,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        hidden_act="gelu",
+    )
+
+
+def build_processor(tokenizer) -> LlavaProcessor:
+    """The processor: pictures squeezed to 96 x 96 and scaled to [-1, 1], prompts padded on the left."""
+    tokenizer.padding_side = "left"
+    tokenizer.pad_token = "<|endoftext|>"
+    tokenizer.eos_token = "<|im_end|>"
+    tokenizer.chat_template = CHAT_TEMPLATE
+    image_processor = CLIPImageProcessor(
+        size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+        do_center_crop=False,
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    )
+    return LlavaProcessor(
+        image_processor=image_processor,
+        tokenizer=tokenizer,
+        patch_size=PATCH_SIZE,
+        num_additional_image_tokens=1,
+        vision_feature_select_strategy="full",
+        image_token=IMAGE_TOKEN,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def dequantise_option() -> dict:
+    """What from_pretrained must be told to unpack a GGUF file into ordinary weights; transformers 4 always does."""
+    if int(transformers.__version__.split(".")[0]) < 5:
+        return {}
+    from transformers import GgufConfig
+
+    return {"quantization_config": GgufConfig(dequantize=True)}
+
+
+def adapter_modules(model: LlavaForConditionalGeneration) -> dict[str, torch.nn.Module]:
+    """The adapter's two modules by their names in an adapter file, the same in transformers 4 and 5."""
+    tower = model.model.vision_tower
+    return {
+        "vision_tower": getattr(tower, "vision_model", tower),  # transformers 4 wraps the tower once more
+        "multi_modal_projector": model.model.multi_modal_projector,
+    }
+
+
+def adapter_state(model: LlavaForConditionalGeneration) -> dict[str, torch.Tensor]:
+    """The adapter's weights under the names of an adapter file."""
+    return {
+        f"{name}.{key}": value
+        for name, module in adapter_modules(model).items()
+        for key, value in module.state_dict().items()
+        if not key.endswith("position_ids")
+    }
+
+
+def load_adapter(model: LlavaForConditionalGeneration, adapter: Path) -> None:
+    """Copy an adapter file's weights into a model; ValueError unless names and shapes agree exactly."""
+    saved, wanted = load_file(adapter), adapter_state(model)
+    wrong = sorted(saved.keys() ^ wanted.keys())
+    wrong += [name for name in saved.keys() & wanted.keys() if saved[name].shape != wanted[name].shape]
+    if wrong:
+        raise ValueError(
+            f"adapter {adapter} does not fit the demo's vision tower and projector: {len(wrong)} weights differ in "
+            f"name or shape, the first is {wrong[0]!r}; train it with vlmguard_plugin.demo.train_adapter"
+        )
+    with torch.no_grad():
+        for name, value in wanted.items():
+            value.copy_(saved[name])
+
+
+def check_reload(folder: Path, adapter: Path) -> None:
+    """RuntimeError unless the folder loads with every weight, and its vision tower with the adapter's.
+
+    transformers fills weights it does not find with random numbers and goes on; a VLM like that is blind.
+    """
+    model, report = AutoModelForImageTextToText.from_pretrained(
+        folder, dtype=torch.bfloat16, output_loading_info=True
+    )
+    lost = sorted(set(report["missing_keys"]) | set(report["unexpected_keys"]))
+    saved, loaded = load_file(adapter), adapter_state(model)
+    lost += [name for name in saved if not torch.equal(saved[name].to(torch.bfloat16), loaded[name])]
+    if lost:
+        raise RuntimeError(
+            f"the demo VLM does not load completely with transformers {transformers.__version__}: {len(lost)} weights "
+            f"are lost, the first is {lost[0]!r}; use transformers 4.57 or 5"
+        )

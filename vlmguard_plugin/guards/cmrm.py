@@ -1,0 +1,137 @@
+"""CMRM (arXiv 2410.09047): subtract the shift of hidden states that an image causes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Sequence
+
+import torch
+from torch import Tensor
+
+from vlmguard_plugin.anchors import Anchors
+from vlmguard_plugin.guards.base import Guard, GuardSettings
+from vlmguard_plugin.steering.edit import Edits, Prompts
+from vlmguard_plugin.subjects.base import BlankImage, Query, Subject
+
+LEVELS = ("dataset", "sample")
+ESTIMATORS = ("mean", "pca")
+
+
+@dataclass(frozen=True)
+class CMRMSettings(GuardSettings):
+    """Settings of CMRM.
+
+    level: "dataset" (one shift for all queries, from anchors) or "sample" (the shift of the query at hand, at
+        the price of two more prefills per query).
+    alpha: strength, 1 at dataset level as in the paper; 0.5 at sample level, where 1 makes answers degenerate.
+    estimator: "mean" of the anchors' shifts, or "pca": their first principal component (of the centred
+        differences, as PCA is defined; our reading), scaled to their mean projection on it. Dataset level only.
+    image: the meaningless image img': "blank" (the image processor's mean colour), "white", "black", "noise".
+    """
+
+    alpha: float | None = None
+    level: str = "dataset"
+    estimator: str = "mean"
+    image: str = "blank"
+
+    def __post_init__(self) -> None:
+        self.check_choice("level", LEVELS)
+        if self.alpha is None:
+            object.__setattr__(self, "alpha", 1.0 if self.level == "dataset" else 0.5)
+        super().__post_init__()
+        self.check_choice("estimator", ESTIMATORS)
+        BlankImage(self.image)
+
+
+class CMRM(Guard):
+    """CMRM: `h* = h - alpha * D` after each edited decoder layer, for queries with an image.
+
+    D: h(q, img') - h(q) at the last prompt token, img' a meaningless image of the query's image size; at dataset
+    level averaged over the harmful and the harmless anchors (our convention for the anchor set), at sample level
+    for the query at hand. The sign pulls back towards text: the paper's equations disagree about it, its model
+    h(q, img) = h_ideal + alpha * (h(q, img') - h(q)) settles it. Rows of a batch without an image are left alone.
+
+    Fitted tensors at dataset level, for all L layers: shift [L, d], shift_norms [2N, L] (Euclidean length of each
+    anchor's shift). Sample level has nothing to fit and keeps shift_norms alone.
+    """
+
+    name = "cmrm"
+    Settings = CMRMSettings
+
+    def default_layers(self, num_layers: int) -> tuple[int, ...]:
+        return (num_layers // 2,)
+
+    def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        queries = [Query(text) for text in anchors.harmful + anchors.harmless]
+        label = f"fit {self.name}: " if progress else None
+        differences, text = self._shifts(subject, queries, label)
+        norms = differences.norm(dim=-1)
+        shift = differences.mean(dim=0)
+        tensors = {"shift_norms": norms}
+        facts = {
+            "shift_norm": shift.norm(dim=-1).tolist(),
+            "shift_over_state": (norms / text.norm(dim=-1)).mean(dim=0).tolist(),
+            "shift_alignment": torch.cosine_similarity(differences, shift.unsqueeze(0), dim=-1).mean(dim=0).tolist(),
+        }
+        if self.settings.level == "dataset":
+            tensors["shift"] = shift if self.settings.estimator == "mean" else principal_shift(differences)
+        return tensors, facts
+
+    def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
+        layers = self.layers(subject.num_layers)
+        if self.settings.level == "dataset":
+            shifts = self.tensors["shift"].unsqueeze(0)
+        elif queries is None:
+            raise ValueError(
+                "CMRM at sample level measures the shift of the query at hand; use guard.respond, or guard.on(subject, queries)"
+            )
+        else:
+            shifts = torch.zeros(len(queries), subject.num_layers, subject.hidden_size)
+            pictured = [index for index, query in enumerate(queries) if query.images]
+            if pictured:
+                shifts[pictured], _ = self._shifts(subject, [queries[index] for index in pictured], None)
+        return Edits(
+            {layer: PullBackToText(self.settings.alpha * shifts[:, layer]) for layer in layers}, self.settings.positions
+        )
+
+    def _shifts(self, subject: Subject, queries: Sequence[Query], label: str | None) -> tuple[Tensor, Tensor]:
+        """Shift of each query by a meaningless image, and its text-only states: both [N, L, d]."""
+        text = subject.record([query.without_images() for query in queries], progress=label and label + "text")
+        blank = [query.with_blank_images(self.settings.image) for query in queries]
+        return subject.record(blank, progress=label and f"{label}with {self.settings.image} image") - text, text
+
+
+@dataclass(frozen=True)
+class CMRMSampleSettings(CMRMSettings):
+    """CMRM's settings with the sample level as default."""
+
+    level: str = "sample"
+
+
+class CMRMSample(CMRM):
+    """CMRM at sample level, under a name of its own; see CMRM."""
+
+    name = "cmrm_sample"
+    Settings = CMRMSampleSettings
+
+
+@dataclass(frozen=True)
+class PullBackToText:
+    """The edit of one layer. shift: alpha * D, [1, d] for all queries alike or [queries, d]. See CMRM."""
+
+    shift: Tensor
+
+    def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
+        """What is subtracted at each edited position of a row: [rows, d], zero for rows without an image."""
+        return prompts.repeat(self.shift.to(last.device)) * prompts.has_image.unsqueeze(1)
+
+    def apply(self, hidden: Tensor, decision: Tensor) -> Tensor:
+        return hidden - decision
+
+
+def principal_shift(differences: Tensor) -> Tensor:
+    """First principal component of differences [N, L, d] per layer, scaled to their mean projection on it: [L, d]."""
+    layered = differences.transpose(0, 1).double()
+    _, _, rows = torch.linalg.svd(layered - layered.mean(dim=1, keepdim=True), full_matrices=False)
+    component = rows[:, 0]
+    return (torch.einsum("lnd,ld->ln", layered, component).mean(dim=1, keepdim=True) * component).float()

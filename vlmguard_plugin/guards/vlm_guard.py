@@ -1,0 +1,132 @@
+"""VLM-Guard (arXiv 2502.10486): steer the multimodal pass along a direction that text alone gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Sequence
+
+import torch
+from torch import Tensor
+
+from vlmguard_plugin.anchors import Anchors
+from vlmguard_plugin.guards.base import Guard, GuardSettings
+from vlmguard_plugin.steering.edit import Edits, Prompts
+from vlmguard_plugin.subjects.base import Query, Subject
+
+GATES = ("zero", "midpoint")
+
+
+@dataclass(frozen=True)
+class VLMGuardSettings(GuardSettings):
+    """Settings of VLM-Guard; the paper's layers, rank and alpha are not known, so none of these is presented as its own.
+
+    rank: number m of right singular vectors that span the steering direction, at least 1.
+    gate: "zero" (the paper's threshold 0 on the last prompt token's projection on V_1) or "midpoint" (halfway
+        between the two anchor classes' mean projections, since raw hidden states are not centred at 0).
+    project: remove the component along the steering direction before the gated one is added; with alpha = 0
+        this is the pure projection of the paper's abstract.
+    """
+
+    rank: int = 1
+    gate: str = "zero"
+    project: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if type(self.rank) is not int or self.rank < 1:
+            raise ValueError(f"rank is {self.rank!r}; it must be a whole number of at least 1")
+        self.check_choice("gate", GATES)
+        if type(self.project) is not bool:
+            raise ValueError(f"project is {self.project!r}; it must be True or False")
+
+
+class VLMGuard(Guard):
+    """VLM-Guard: `h' = h + alpha * g * h_q V^T V` after each edited decoder layer (the method section's alignment).
+
+    V (m x d): first m right singular vectors of the anchors' differences harmful - harmless at the last prompt
+    token, text only, each flipped so that its mean projection of the differences is >= 0 (our convention).
+    h_q: the last prompt token's hidden state after the same layer in the same pass, edits of earlier layers
+    included. g: 1 if h_q . V_1 > tau, else 0; decided once, in the prefill, per row of the batch, and kept for
+    the whole answer. With project, h loses its component along V first: `h' = h - h V^T V + alpha * g * h_q V^T V`.
+    Every query is treated alike, with an image or without.
+
+    Fitted tensors, for all L layers: directions [L, m, d], singular_values [L, min(N, d)],
+    harmful_mean and harmless_mean [L, d], midpoint [L].
+    """
+
+    name = "vlm_guard"
+    Settings = VLMGuardSettings
+
+    def default_layers(self, num_layers: int) -> tuple[int, ...]:
+        return (round(0.6 * num_layers),)
+
+    def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        rank, available = self.settings.rank, min(len(anchors.pairs), subject.hidden_size)
+        if rank > available:
+            raise ValueError(f"rank is {rank} but {len(anchors.pairs)} anchor pairs of width {subject.hidden_size} give at most {available}")
+        label = "fit vlm_guard: " if progress else None
+        harmful = subject.record([Query(text) for text in anchors.harmful], progress=label and label + "harmful anchors")
+        harmless = subject.record([Query(text) for text in anchors.harmless], progress=label and label + "harmless anchors")
+        differences = (harmful - harmless).transpose(0, 1).double()  # [L, N, d]
+        _, singular_values, rows = torch.linalg.svd(differences, full_matrices=False)
+        directions = rows[:, :rank]
+        sign = torch.einsum("lnd,lmd->lm", differences, directions).sign()
+        sign[sign == 0] = 1
+        directions = (directions * sign.unsqueeze(-1)).float()
+        means = harmful.mean(dim=0), harmless.mean(dim=0)
+        projections = [torch.einsum("nld,ld->nl", states, directions[:, 0]) for states in (harmful, harmless)]
+        midpoint = (projections[0].mean(dim=0) + projections[1].mean(dim=0)) / 2
+        tensors = {
+            "directions": directions,
+            "singular_values": singular_values,
+            "harmful_mean": means[0],
+            "harmless_mean": means[1],
+            "midpoint": midpoint,
+        }
+        threshold = self._thresholds(midpoint)
+        facts = {
+            "singular_values": singular_values[:, : max(rank, 10)].tolist(),
+            "threshold": threshold.tolist(),
+            "gate_rate_harmful_anchors": (projections[0] > threshold).float().mean(dim=0).tolist(),
+            "gate_rate_harmless_anchors": (projections[1] > threshold).float().mean(dim=0).tolist(),
+            "separation": ((projections[0] - projections[1]) > 0).float().mean(dim=0).tolist(),
+        }
+        return tensors, facts
+
+    def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
+        thresholds = self._thresholds(self.tensors["midpoint"])
+        return Edits(
+            {
+                layer: AlignToText(
+                    self.tensors["directions"][layer], float(thresholds[layer]), self.settings.alpha, self.settings.project
+                )
+                for layer in self.layers(subject.num_layers)
+            },
+            self.settings.positions,
+        )
+
+    def _thresholds(self, midpoint: Tensor) -> Tensor:
+        """tau per layer: [L]."""
+        return midpoint if self.settings.gate == "midpoint" else torch.zeros_like(midpoint)
+
+
+@dataclass(frozen=True)
+class AlignToText:
+    """The edit of one layer. directions: V [m, d], orthonormal rows. threshold: tau. See VLMGuard."""
+
+    directions: Tensor
+    threshold: float
+    alpha: float
+    project: bool
+
+    def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
+        """What is added to each edited position of a row: [rows, d]."""
+        directions = self.directions.to(last.device)
+        fires = (last @ directions[0] > self.threshold).float()
+        return self.alpha * fires.unsqueeze(1) * (last @ directions.T @ directions)
+
+    def apply(self, hidden: Tensor, decision: Tensor) -> Tensor:
+        if self.project:
+            directions = self.directions.to(hidden.device)
+            hidden = hidden - hidden @ directions.T @ directions
+        return hidden + decision

@@ -1,0 +1,62 @@
+"""Register with host frameworks the moment they are imported, so that the user's command does not change.
+
+Imported at every start of Python by a one-line .pth file, hence standard library only, and little of it.
+VLMGUARD_DISABLE=1 switches it off.
+"""
+
+import os
+import sys
+
+# After this module has been imported: call this function with it.
+AFTER_IMPORT = {
+    "vlmeval.dataset": "vlmguard_plugin.hosts.vlmeval.registration:register_datasets",
+    "vlmeval.config": "vlmguard_plugin.hosts.vlmeval.registration:register_models",
+}
+
+
+class _AfterImport:
+    """A finder that finds nothing itself: it lets the others find, and adds a call behind the import."""
+
+    def __init__(self):
+        self._busy = set()
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in AFTER_IMPORT or name in self._busy:
+            return None
+        from importlib.util import find_spec
+
+        self._busy.add(name)  # the other finders may ask back
+        try:
+            spec = find_spec(name)
+        finally:
+            self._busy.discard(name)
+        if spec is not None and hasattr(spec.loader, "exec_module"):
+            execute = spec.loader.exec_module
+
+            def exec_module(module):
+                execute(module)
+                _register(name, module)
+
+            spec.loader.exec_module = exec_module
+        return spec
+
+
+def _register(name, module):
+    """Never costs the host its run, whatever goes wrong here: one line says so."""
+    from importlib import import_module
+
+    where, function = AFTER_IMPORT[name].split(":")
+    try:
+        getattr(import_module(where), function)(module)
+    except Exception as error:  # the host's run matters more than ours, whatever this is
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"vlmguard: could not register with {name} ({reason}); the host goes on without it", file=sys.stderr)
+
+
+def switched_off():
+    """Whether VLMGUARD_DISABLE says so (any value but empty, 0, false and no)."""
+    return os.environ.get("VLMGUARD_DISABLE", "").lower() not in ("", "0", "false", "no")
+
+
+if not switched_off() and not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
+    sys.meta_path.insert(0, _AfterImport())

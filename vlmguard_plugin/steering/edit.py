@@ -1,0 +1,210 @@
+"""Edit hidden states while a model generates.
+
+An edit is decided once a generation, per row, from the hidden state of the last prompt token as the layer
+puts it out in the prefill (edits of earlier layers included), and is kept for the whole answer.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Iterator, Mapping, Protocol
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from vlmguard_plugin.steering.decoder import Decoder, hidden_state, with_hidden_state
+from vlmguard_plugin.steering.prompt import forward_arguments, last_token, token_mask
+
+POSITIONS = ("last", "prompt", "generated", "all")
+_owners: "WeakKeyDictionary[nn.Module, list[int]]" = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What an edit may know of the batch it is decided for.
+
+    has_image: bool [rows], which prompts hold an image; rows counts beams and returned sequences.
+    """
+
+    has_image: Tensor
+
+    def repeat(self, per_query: Tensor) -> Tensor:
+        """Values [queries, ...] repeated to [rows, ...]: beams of one query lie next to each other."""
+        rows, queries = len(self.has_image), len(per_query)
+        if rows % queries:
+            raise ValueError(f"edits were made for {queries} queries but the batch has {rows} rows; give the same queries")
+        return per_query.repeat_interleave(rows // queries, dim=0)
+
+
+class LayerEdit(Protocol):
+    """What is done to the residual stream after one decoder layer, in float32."""
+
+    def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
+        """From the last prompt tokens [rows, d]: whatever is kept for the answer, [rows, ...]."""
+
+    def apply(self, hidden: Tensor, decision: Tensor) -> Tensor:
+        """Edited hidden states [k, d], from hidden [k, d] and their rows' decisions [k, ...]."""
+
+
+@dataclass(frozen=True)
+class Edits:
+    """Edits by 0-based decoder layer, and the positions they act on.
+
+    positions: "last" (last prompt token, in the prefill only), "prompt" (all prompt tokens),
+    "generated" (each new token as it is decoded) or "all". Padding is never read or edited.
+    """
+
+    by_layer: Mapping[int, LayerEdit]
+    positions: str = "last"
+
+    def __post_init__(self) -> None:
+        if self.positions not in POSITIONS:
+            raise ValueError(f"positions is {self.positions!r}; choose one of {', '.join(POSITIONS)}")
+
+
+@contextmanager
+def editing(model: nn.Module, decoder: Decoder, edits: Edits, image_token_id: int | None) -> Iterator[None]:
+    """While open, every generation (or plain forward pass) of `model` has `edits` in place.
+
+    A generation's first pass is its prefill, whatever its length and with the KV cache on or off; outside
+    `generate`, a pass with an empty cache starts a new one. Contexts nest, the outer one editing first.
+    A second thread is refused. Hooks come off on the way out, also after an error.
+    """
+    session = _Session(model, edits, image_token_id)
+    owners = _owners.setdefault(model, [])
+    if owners and owners[-1] != session.thread:
+        raise RuntimeError(
+            f"another thread is already editing this {type(model).__name__}; guard one model from one thread at a time"
+        )
+    owners.append(session.thread)
+    handles = []
+    had_own_generate = "generate" in vars(model)
+    generate = getattr(model, "generate", None)
+    try:
+        handles.append(model.register_forward_pre_hook(session.begin_pass, with_kwargs=True))
+        for index, edit in edits.by_layer.items():
+            handles.append(decoder.layers[index].register_forward_hook(session.layer_hook(index, edit)))
+        if generate is not None:
+            model.generate = session.generation(generate)
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        if generate is not None:
+            if had_own_generate:
+                model.generate = generate
+            else:
+                vars(model).pop("generate", None)
+        owners.pop()
+
+
+class _Session:
+    """The state of one open context: the generation under way, and what was decided at its prefill."""
+
+    def __init__(self, model: nn.Module, edits: Edits, image_token_id: int | None) -> None:
+        self.positions = edits.positions
+        self.image_token_id = image_token_id
+        self.thread = threading.get_ident()
+        self.model_name = type(model).__name__
+        self.in_generate = False
+        self.arguments: dict[str, Any] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        self.prefilled = False
+        self.prompt: Tensor | None = None  # bool [rows, prompt tokens]
+        self.seen = 0  # tokens that the layers have been through, padding included
+        self.offset = 0  # absolute position of the first token of this pass
+        self.decisions: dict[int, Tensor] = {}
+
+    def generation(self, generate):
+        """`generate`, told to this session, so that its first pass is known to be the prefill."""
+
+        def generate_edited(*args, **kwargs):
+            config = kwargs.get("generation_config")
+            for option in ("prefill_chunk_size", "assistant_model", "prompt_lookup_num_tokens"):
+                if kwargs.get(option) or getattr(config, option, None):
+                    raise ValueError(
+                        f"generate({option}=...) splits or guesses passes, which edits decided once a prefill can't "
+                        f"follow; leave {option} out"
+                    )
+            self.restart()
+            self.in_generate = True
+            try:
+                return generate(*args, **kwargs)
+            finally:
+                self.in_generate = False
+                self.restart()
+
+        return generate_edited
+
+    def begin_pass(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        if threading.get_ident() != self.thread:
+            raise RuntimeError(
+                f"this {self.model_name} is being edited by another thread; guard one model from one thread at a time"
+            )
+        self.arguments = forward_arguments(module, args, kwargs)
+        cache = self.arguments.get("past_key_values")
+        if not self.in_generate and (cache is None or cache.get_seq_length() == 0):
+            self.restart()
+        tokens = self.arguments.get("input_ids")
+        tokens = self.arguments.get("inputs_embeds") if tokens is None else tokens
+        if tokens is None:
+            raise ValueError(f"{self.model_name} was called without input_ids and inputs_embeds; edits need one of them")
+        rows, length = tokens.shape[:2]
+        if not self.prefilled:
+            self.prompt = token_mask(self.arguments.get("attention_mask"), rows, length, tokens.device)
+            self.prefilled, self.prefilling = True, True
+            self.seen = length
+        else:
+            self.prefilling = False
+            if rows != len(self.prompt):
+                raise RuntimeError(
+                    f"the batch changed from {len(self.prompt)} to {rows} rows within one generation; use greedy search, "
+                    "sampling or beam search"
+                )
+            rerun = length > self.seen  # without a KV cache every pass holds the whole sequence
+            self.offset = 0 if rerun else self.seen
+            self.seen = self.offset + length
+
+    def layer_hook(self, index: int, edit: LayerEdit):
+        def hook(module, args, output):
+            hidden = hidden_state(output)
+            if self.prefilling:
+                rows = torch.arange(hidden.shape[0], device=hidden.device)
+                last = hidden[rows, last_token(self.prompt).to(hidden.device)].float()
+                self.decisions[index] = edit.decide(last, Prompts(self.has_image().to(hidden.device)))
+            rows, columns = self.selected(hidden.shape[1]).to(hidden.device).nonzero(as_tuple=True)
+            if not len(rows):
+                return None
+            edited = edit.apply(hidden[rows, columns].float(), self.decisions[index][rows])
+            result = hidden.clone()
+            result[rows, columns] = edited.to(hidden.dtype)
+            return with_hidden_state(output, result)
+
+        return hook
+
+    def has_image(self) -> Tensor:
+        """Which rows hold an image: by the image token where there is one, else by the pixels that came along."""
+        tokens = self.arguments.get("input_ids")
+        if tokens is not None and self.image_token_id is not None:
+            return (tokens == self.image_token_id).any(dim=1)
+        pixels = any(value is not None for name, value in self.arguments.items() if name.startswith("pixel_values"))
+        return torch.full((len(self.prompt),), pixels, dtype=torch.bool)
+
+    def selected(self, length: int) -> Tensor:
+        """Which tokens of this pass are edited: bool [rows, length]."""
+        rows, prompt_length = self.prompt.shape
+        if self.positions == "last":
+            prompt = torch.zeros_like(self.prompt)
+            prompt[torch.arange(rows, device=prompt.device), last_token(self.prompt)] = True
+        elif self.positions == "generated":
+            prompt = torch.zeros_like(self.prompt)
+        else:
+            prompt = self.prompt
+        new = self.positions in ("generated", "all")
+        after = torch.full((rows, max(0, self.offset + length - prompt_length)), new, device=prompt.device)
+        return torch.cat([prompt, after], dim=1)[:, self.offset : self.offset + length]
