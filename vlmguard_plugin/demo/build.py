@@ -19,6 +19,7 @@ import transformers
 from filelock import FileLock
 from safetensors.torch import load_file
 from transformers import (
+    AddedToken,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     AutoTokenizer,
@@ -30,7 +31,8 @@ from transformers import (
     LlavaProcessor,
 )
 
-from vlmguard_plugin.demo.weights import GGUF_SHA256, cache_directory, language_model
+from vlmguard_plugin.cache import cache_directory
+from vlmguard_plugin.demo.weights import GGUF_SHA256, language_model
 
 VARIANTS = ("answers", "captions")
 ADAPTERS = Path(__file__).parent / "adapters"
@@ -153,6 +155,8 @@ def vision_config() -> CLIPVisionConfig:
 
 def build_processor(tokenizer) -> LlavaProcessor:
     """The processor: pictures squeezed to 96 x 96 and scaled to [-1, 1], prompts padded on the left."""
+    # Some versions read it as ordinary text unless told; its number in the vocabulary stays the same.
+    tokenizer.add_tokens([AddedToken(IMAGE_TOKEN, special=True, normalized=False)], special_tokens=True)
     tokenizer.padding_side = "left"
     tokenizer.pad_token = "<|endoftext|>"
     tokenizer.eos_token = "<|im_end|>"

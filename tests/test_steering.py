@@ -1,0 +1,245 @@
+"""Recording and editing hidden states: exact, row by row, and gone afterwards."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_llava, tiny_processor
+from PIL import Image
+from reference import layer_states
+
+import vlmguard_plugin as vg
+from vlmguard_plugin.steering.decoder import DecoderNotFound
+from vlmguard_plugin.steering.edit import Edits
+
+
+class AddConstant:
+    """A layer edit for tests: adds `amount`, and notes what it was shown at the prefill."""
+
+    def __init__(self, amount):
+        self.amount = amount
+        self.seen = []
+
+    def decide(self, last, prompts):
+        self.seen.append((last.clone(), prompts.has_image.clone()))
+        return torch.full((len(last), 1), self.amount)
+
+    def apply(self, hidden, decision):
+        return hidden + decision
+
+
+def queries(pictures):
+    return [
+        vg.Query("What is this?", images=(pictures[0],)),
+        vg.Query("Hi"),
+        vg.Query("Tell me a much longer story about boats", images=(pictures[1],)),
+        vg.Query("And now?", images=(pictures[2],)),
+    ]
+
+
+@pytest.mark.parametrize("layers, width, heads, family", [(4, 32, 4, "llama"), (3, 48, 2, "llama"), (5, 16, 2, "qwen2")])
+def test_recorded_states_are_the_models_own(layers, width, heads, family, pictures):
+    subject = vg.HuggingFaceSubject(tiny_llava(layers, width, heads, family=family), tiny_processor(), batch_size=4)
+    assert (subject.num_layers, subject.hidden_size) == (layers, width)
+    asked = queries(pictures)
+    states = subject.record(asked)
+    assert states.shape == (4, layers, width) and states.dtype == torch.float32
+    own = layer_states(subject, asked)
+    np.testing.assert_allclose(states[:, :-1].numpy(), own[:, :-1], atol=2e-5)
+    # The model reports its last layer after the final norm: apply that norm to ours.
+    norm = subject.model.get_submodule(subject.decoder.path.rsplit(".", 1)[0]).norm
+    with torch.no_grad():
+        np.testing.assert_allclose(norm(states[:, -1]).numpy(), own[:, -1], atol=2e-4)
+
+
+def test_batch_equals_one_at_a_time(subject, pictures):
+    asked = queries(pictures)
+    alone = torch.cat([subject.record([query]) for query in asked])
+    torch.testing.assert_close(subject.record(asked), alone, atol=2e-5, rtol=0)
+    together = subject.generate(asked, max_new_tokens=6)
+    assert together == [subject.generate([query], max_new_tokens=6)[0] for query in asked]
+
+
+def test_the_decoder_is_not_the_vision_tower(subject):
+    tower = [name for name, module in subject.model.named_modules() if name.endswith("vision_tower")]
+    assert tower and not subject.decoder.path.startswith(tower[0])
+    with pytest.raises(DecoderNotFound, match="layers_path 'nowhere'"):
+        vg.HuggingFaceSubject(subject.model, subject.processor, layers_path="nowhere")
+
+
+def test_a_wrong_layers_path_is_not_believed(subject):
+    tower = next(
+        name for name, module in subject.model.named_modules()
+        if isinstance(module, torch.nn.ModuleList) and name != subject.decoder.path
+    )
+    with pytest.raises(DecoderNotFound, match="layers_path="):
+        vg.HuggingFaceSubject(subject.model, subject.processor, layers_path=tower)
+
+
+def full_states(subject, inputs, edits=None):
+    """All layers' outputs at all positions of one forward pass: list of [B, T, d]."""
+    kept, handles = [], []
+    def open_context():
+        from contextlib import nullcontext
+        return subject.editing(edits) if edits is not None else nullcontext()
+    with open_context():
+        for layer in subject.decoder.layers:
+            handles.append(
+                layer.register_forward_hook(lambda m, a, out: kept.append((out[0] if isinstance(out, tuple) else out).clone()))
+            )
+        try:
+            with torch.no_grad():
+                subject.model(**inputs)
+        finally:
+            for handle in handles:
+                handle.remove()
+    return kept
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("positions", ["last", "prompt", "generated", "all"])
+def test_only_the_named_positions_are_edited(subject, positions, side):
+    tokenizer = subject.processor.tokenizer
+    asked = [subject.prompt(vg.Query(text)) for text in ("Hi", "A much longer request than that")]
+    inputs = tokenizer(asked, padding=True, padding_side=side, return_tensors="pt")
+    mask = inputs["attention_mask"].bool()
+    plain = full_states(subject, inputs)
+    edited = full_states(subject, inputs, Edits({1: AddConstant(0.5)}, positions))
+    for before, after in zip(plain[:1], edited[:1]):
+        torch.testing.assert_close(before, after, atol=0, rtol=0)
+    difference = edited[1] - plain[1]
+    expected = torch.zeros_like(mask)
+    if positions in ("prompt", "all"):
+        expected = mask
+    elif positions == "last":
+        for row in range(2):
+            expected[row, mask[row].nonzero().max()] = True
+    torch.testing.assert_close(difference, 0.5 * expected.unsqueeze(-1).expand_as(difference).float(), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("positions", ["last", "prompt", "generated", "all"])
+@pytest.mark.parametrize("picture", [False, True])
+def test_the_kv_cache_changes_nothing(subject, pictures, positions, picture):
+    query = vg.Query("What is this?", images=(pictures[0],) if picture else ())
+    edits = Edits({1: AddConstant(0.7), 2: AddConstant(-0.4)}, positions)
+    inputs = subject.encode([query])
+    scores = []
+    for use_cache in (True, False):
+        with subject.editing(edits), torch.no_grad():
+            out = subject.model.generate(
+                **inputs, do_sample=False, max_new_tokens=5, use_cache=use_cache, output_scores=True, return_dict_in_generate=True
+            )
+        scores.append(torch.stack(out.scores))
+    torch.testing.assert_close(scores[0], scores[1], atol=1e-4, rtol=0)
+    with torch.no_grad():
+        plain = subject.model.generate(**inputs, do_sample=False, max_new_tokens=5, output_scores=True, return_dict_in_generate=True)
+    assert (torch.stack(plain.scores) - scores[0]).abs().max() > 1e-2
+
+
+def test_decided_once_a_generation_per_row(subject, pictures):
+    edit = AddConstant(0.1)
+    asked = [vg.Query("What is this?", images=(pictures[0],)), vg.Query("And that there?", images=(pictures[1],))]
+    subject.generate(asked, Edits({1: edit}, "all"), max_new_tokens=5)
+    subject.generate(asked[:1], Edits({1: edit}, "all"), max_new_tokens=1)
+    assert [len(last) for last, _ in edit.seen] == [2, 1]
+    expected = subject.record(asked)[:, 1]
+    torch.testing.assert_close(edit.seen[0][0], expected, atol=2e-5, rtol=0)
+    assert edit.seen[0][1].tolist() == [True, True]
+
+
+def test_a_one_token_prompt_has_a_prefill_too(subject):
+    edit = AddConstant(0.3)
+    with subject.editing(Edits({0: edit}, "last")), torch.no_grad():
+        subject.model.generate(input_ids=torch.tensor([[9]]), attention_mask=torch.ones(1, 1), do_sample=False, max_new_tokens=3)
+        subject.model.generate(input_ids=torch.tensor([[9]]), attention_mask=torch.ones(1, 1), do_sample=False, max_new_tokens=3)
+    assert len(edit.seen) == 2
+
+
+def test_beams_carry_their_rows_edit(subject, pictures):
+    asked = [vg.Query("What is this?", images=(pictures[0],)), vg.Query("And that there?", images=(pictures[1],))]
+    edits = Edits({1: AddConstant(0.5)}, "all")
+    together = subject.generate(asked, edits, max_new_tokens=6, num_beams=3)
+    assert together == [subject.generate([query], edits, max_new_tokens=6, num_beams=3)[0] for query in asked]
+
+
+def hook_counts(subject):
+    return [len(layer._forward_hooks) for layer in subject.decoder.layers] + [len(subject.model._forward_pre_hooks)]
+
+
+def test_hooks_come_off_also_after_an_error(subject):
+    class Broken(AddConstant):
+        def apply(self, hidden, decision):
+            raise ArithmeticError("broken on purpose")
+
+    before, generate = hook_counts(subject), subject.model.generate
+    with pytest.raises(ArithmeticError):
+        with subject.editing(Edits({1: Broken(1.0)})):
+            subject.model.generate(**subject.encode([vg.Query("Hi")]), max_new_tokens=2)
+    assert hook_counts(subject) == before
+    assert subject.model.generate == generate and "generate" not in vars(subject.model)
+
+
+def test_two_contexts_nest(subject):
+    query = [vg.Query("Hi")]
+    with subject.editing(Edits({1: AddConstant(0.25)}, "all")):
+        with subject.editing(Edits({1: AddConstant(0.5)}, "all")):
+            nested = subject.record(query)
+        outer = subject.record(query)
+    with subject.editing(Edits({1: AddConstant(0.75)}, "all")):
+        once = subject.record(query)
+    torch.testing.assert_close(nested, once, atol=1e-5, rtol=0)
+    assert not torch.allclose(outer, once, atol=1e-3)
+
+
+def test_a_second_thread_is_refused(subject):
+    errors = []
+
+    def other():
+        try:
+            subject.generate([vg.Query("Hi")], Edits({1: AddConstant(1.0)}), max_new_tokens=1)
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    with subject.editing(Edits({1: AddConstant(1.0)})):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert len(errors) == 1 and "one thread" in errors[0]
+
+
+def test_generate_options_that_break_prefills_are_refused(subject):
+    with subject.editing(Edits({1: AddConstant(1.0)})):
+        with pytest.raises(ValueError, match="prompt_lookup_num_tokens"):
+            subject.model.generate(**subject.encode([vg.Query("Hi")]), max_new_tokens=2, prompt_lookup_num_tokens=2)
+    with pytest.raises(ValueError, match="num_return_sequences"):
+        subject.generate([vg.Query("Hi")], num_return_sequences=2)
+
+
+def test_an_unreadable_image_names_itself_and_loses_nothing(subject, pictures, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"not a picture")
+    asked = [vg.Query(f"Question {i}?", images=(pictures[0],)) for i in range(4)] + [vg.Query("This?", images=(str(broken),))]
+    with pytest.raises(vg.AnswersCutShort, match="broken.png") as caught:
+        subject.generate(asked, max_new_tokens=2)
+    assert all(isinstance(answer, str) for answer in caught.value.answers[:4]) and caught.value.answers[4] is None
+
+
+@pytest.mark.parametrize("kind, pixel", [("mean", (122, 116, 104)), ("white", (255, 255, 255)), ("black", (0, 0, 0))])
+def test_blank_images(subject, pictures, kind, pixel):
+    query = vg.Query("What?", images=(pictures[0],)).with_blank_images(kind)
+    blank = subject._read(query.images[0])
+    assert blank.size == Image.open(pictures[0]).size
+    assert np.abs(np.asarray(blank, int) - np.array(pixel)).max() <= 1
+    assert subject._read(vg.Query("What?").with_blank_images(kind).images[0]).size == (28, 28)
+
+
+def test_noise_is_the_same_every_time(subject):
+    first, second = (np.asarray(subject._read(vg.BlankImage("noise", (20, 10)))) for _ in range(2))
+    assert first.shape == (10, 20, 3) and (first == second).all() and first.std() > 40
+
+
+def test_the_fingerprint_is_the_weights(subject):
+    same = vg.HuggingFaceSubject(tiny_llava().to(torch.bfloat16), tiny_processor())
+    other = vg.HuggingFaceSubject(tiny_llava(seed=1), tiny_processor())
+    assert same.fingerprint == subject.fingerprint != other.fingerprint

@@ -1,0 +1,172 @@
+"""Multiple-choice questions about pictures, for utility: ScienceQA as json, MMBench's published samples, any csv.
+
+ScienceQA: lupantech/ScienceQA (CC BY-NC-SA 4.0). MMBench samples: open-compass/MMBench, folder `samples` (Apache-2.0).
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Iterable, Iterator
+
+from .picture import check_picture
+from .row import LETTERS, BadRow, BenchmarkError, Reading, Row, SourceMissing
+from .table import need_columns, read_csv, read_text
+
+OPTION = re.compile(r"(?:^|\s)\(([A-E])\)\s+")
+CELL = re.compile(r"<t([hd])[^>]*>(.*?)</t\1>", re.DOTALL)
+IMAGE = re.compile(r'<img src="([^"]+)"')
+ITEM = re.compile(r"QUESTION\.\s*(?P<question>.+?)\n+Options:\n(?P<options>.+?)\n+ANSWER\.\s*(?P<answer>[A-E])", re.DOTALL)
+
+
+def read_scienceqa(source: Path) -> Reading:
+    """Rows of a ScienceQA-style json: {number: {idx, prompt, label, image}}.
+
+    source: the json, or a folder that holds exactly one. prompt is "Question: ...\\nChoices: (A) ...  (B) ...\\nAnswer:";
+    image is a path relative to the json (a missing image makes a row about text alone).
+    """
+    path = only_file(Path(source), "*.json")
+    try:
+        entries = json.loads(read_text(path))
+    except ValueError as error:
+        raise BenchmarkError(f"{path} is no JSON ({error}); give the benchmark's original file") from error
+    if not isinstance(entries, dict) or not entries:
+        raise BenchmarkError(f"{path} holds no questions by number; it must be a JSON object of objects")
+    return collect(path, (lambda e=entry, k=key: scienceqa_row(k, e, path.parent) for key, entry in entries.items()))
+
+
+def scienceqa_row(key: str, entry: dict, folder: Path) -> Row:
+    """One entry of the json as a row."""
+    missing = [name for name in ("prompt", "label") if not isinstance(entry, dict) or name not in entry]
+    if missing:
+        raise BenchmarkError(f"entry {key!r} has no {', '.join(missing)}")
+    question, found, choices = str(entry["prompt"]).partition("\nChoices:")
+    if not found:
+        raise BenchmarkError(f"the prompt of entry {key!r} has no line 'Choices:'")
+    _, *parts = OPTION.split(re.sub(r"\s*Answer:\s*$", "", choices))
+    letters, options = parts[::2], tuple(part.strip() for part in parts[1::2])
+    if "".join(letters) != LETTERS[: len(letters)]:
+        raise BenchmarkError(f"the choices of entry {key!r} are lettered {', '.join(letters)}; they must run from A")
+    return checked_row(
+        id=str(entry.get("idx", key)),
+        request=question.removeprefix("Question:").strip(),
+        images=(folder / entry["image"],) if entry.get("image") else (),
+        answer=str(entry["label"]),
+        options=options,
+    )
+
+
+def read_mmbench(source: Path) -> Reading:
+    """Rows of the English questions of MMBench's published samples.
+
+    source: the folder `samples` (README.md beside the folder MMBench), or that README.md.
+    """
+    source = Path(source)
+    path = source / "README.md" if source.is_dir() else source
+    _, found, section = read_text(path).partition("## MMBench")
+    if not found:
+        raise BenchmarkError(f"{path} has no section '## MMBench'; give the README.md of MMBench's folder samples")
+    return collect(path, (lambda entry=entry: mmbench_row(*entry, path.parent) for entry in mmbench_entries(section)))
+
+
+def mmbench_entries(section: str) -> Iterator[tuple[str, str, str]]:
+    """(category, image, text) of each English question of the HTML tables.
+
+    Tables come in groups of four rows: categories, images, English questions, Chinese questions.
+    """
+    categories: list[str] = []
+    images: list[str] = []
+    for line in re.findall(r"<tr>(.*?)</tr>", section, re.DOTALL):
+        cells = CELL.findall(line)
+        texts = [plain(content) for _, content in cells]
+        if any(tag == "h" for tag, _ in cells):
+            categories = texts
+        elif IMAGE.search(line):
+            images = IMAGE.findall(line)
+        elif images and all(text.startswith("QUESTION.") for text in texts):
+            yield from zip(categories, images, texts)
+            images = []
+
+
+def mmbench_row(category: str, image: str, text: str, folder: Path) -> Row:
+    """One question of the HTML tables as a row."""
+    item = ITEM.search(text)
+    if not item:
+        raise BenchmarkError(f"the question beside {image} has no QUESTION, Options and ANSWER")
+    _, *parts = re.split(r"(?:^|\n)\s*([A-E])\.\s*", item["options"])
+    return checked_row(
+        id=Path(image).stem,
+        request=re.sub(r"\nHINT\.\s*", "\nHint: ", item["question"]).strip(),
+        images=(folder / image,),
+        category=category.replace("\n", " "),
+        answer=item["answer"],
+        options=tuple(part.strip() for part in parts[1::2]),
+    )
+
+
+def plain(markup: str) -> str:
+    """The text of an HTML cell, <br> as line ends."""
+    return html.unescape(re.sub(r"<[^>]+>", "", re.sub(r"<br\s*/?>", "\n", markup))).strip()
+
+
+def read_csv_file(source: Path) -> Reading:
+    """Rows of a csv with the columns question, A, B, ..., answer (a letter) and, if wanted, image (a path relative
+    to the csv), id and category."""
+    path = Path(source)
+    columns, records = read_csv(path)
+    need_columns(path, columns, ("question", "a", "b", "answer"))
+    numbered = list(enumerate(records, start=1))
+    reading = collect(path, (lambda n=n, c=cells: csv_row(n, c, path.parent) for n, (_, cells) in numbered))
+    lines = {number: line for number, (line, _) in numbered}
+    return Reading(reading.rows, tuple(BadRow(bad.file, lines[bad.row], bad.reason) for bad in reading.bad))
+
+
+def csv_row(number: int, cells: dict[str, str], folder: Path) -> Row:
+    """One record of a csv as a row; options end at the first empty one."""
+    texts = [cells.get(letter.lower(), "") for letter in LETTERS]
+    used = texts.index("") if "" in texts else len(texts)
+    if any(texts[used:]):
+        raise BenchmarkError(f"option {LETTERS[used]} is empty and a later one is not; fill options in from A")
+    return checked_row(
+        id=cells.get("id") or str(number),
+        request=cells["question"],
+        images=(folder / cells["image"],) if cells.get("image") else (),
+        category=cells.get("category", ""),
+        answer=cells["answer"].upper(),
+        options=tuple(texts[:used]),
+    )
+
+
+def checked_row(**fields) -> Row:
+    """A row whose pictures have been decoded once."""
+    for picture in fields["images"]:
+        check_picture(picture)
+    return Row(**fields, pair=fields["id"], condition="picture" if fields["images"] else "text")
+
+
+def collect(path: Path, makers: Iterable) -> Reading:
+    """Rows made one by one; those that raise BenchmarkError, or repeat an id, become bad rows with their number."""
+    rows, bad, seen = [], [], set()
+    for number, make in enumerate(makers, start=1):
+        try:
+            row = make()
+            if row.id in seen:
+                raise BenchmarkError(f"id {row.id!r} came before; ids must differ")
+        except BenchmarkError as error:
+            bad.append(BadRow(path, number, str(error)))
+            continue
+        seen.add(row.id)
+        rows.append(row)
+    return Reading(tuple(rows), tuple(bad))
+
+
+def only_file(source: Path, pattern: str) -> Path:
+    """The file itself, or the only file of that pattern in a folder."""
+    if not source.is_dir():
+        return source
+    found = sorted(source.glob(pattern))
+    if len(found) != 1:
+        raise SourceMissing(f"{source} holds {len(found)} files {pattern}; give the one that is meant")
+    return found[0]

@@ -1,0 +1,75 @@
+"""One row of any benchmark, and what became of the rows of its original files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Union
+
+from PIL import Image
+
+LETTERS = "ABCDE"
+"""Letters of multiple-choice options, in order."""
+
+
+class BenchmarkError(ValueError):
+    """A benchmark's original files, or a request to prepare them, are not as they must be."""
+
+
+class SourceMissing(FileNotFoundError):
+    """A file or folder of a benchmark's original data is not there."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One item, however its benchmark stores it.
+
+    id: the item's own name, unique in its set. request: what the model is asked.
+    images: files or PIL images, shown before the request.
+    category: the benchmark's own class of the item. harmful: whether the request is harmful; None for utility items.
+    pair: the same for items that belong together (the same request under another condition, or its harmless twin).
+    answer: the right answer (a letter where there are options). options: 2 to 5 texts, for A to E.
+    condition: what stands in the picture, for example "text" (no picture), "blank", "noise", "picture".
+    """
+
+    id: str
+    request: str
+    images: tuple[Union[Path, Image.Image], ...] = ()
+    category: str = ""
+    harmful: bool | None = None
+    pair: str = ""
+    answer: str | None = None
+    options: tuple[str, ...] | None = None
+    condition: str = "text"
+
+    def __post_init__(self) -> None:
+        if not self.request.strip():
+            raise BenchmarkError(f"row {self.id!r} has an empty request; every row must ask something")
+        if self.options is not None:
+            if not 2 <= len(self.options) <= len(LETTERS):
+                raise BenchmarkError(f"row {self.id!r} has {len(self.options)} options; 2 to {len(LETTERS)} are possible")
+            if any(not option.strip() for option in self.options):
+                raise BenchmarkError(f"row {self.id!r} has an empty option; leave unused options away")
+            allowed = LETTERS[: len(self.options)]
+            if self.answer is None or self.answer not in tuple(allowed):
+                raise BenchmarkError(f"row {self.id!r} has the answer {self.answer!r}; it must be one of {', '.join(allowed)}")
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that was left out. row: its number in the file, from 1 (for a csv, the line it starts on)."""
+
+    file: Path
+    row: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, row {self.row}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Rows read from original files, and those that could not be."""
+
+    rows: tuple[Row, ...]
+    bad: tuple[BadRow, ...] = ()

@@ -1,0 +1,53 @@
+"""Fit a guard once per model, settings and anchors, and keep it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from filelock import FileLock
+
+from vlmguard_plugin.anchors import Anchors
+from vlmguard_plugin.cache import cache_directory
+from vlmguard_plugin.guards.base import Guard
+from vlmguard_plugin.guards.registry import load_guard
+from vlmguard_plugin.steering.fitted import DamagedGuard
+from vlmguard_plugin.subjects.base import Query
+from vlmguard_plugin.subjects.huggingface import HuggingFaceSubject
+
+_FIT = 1  # raise when a guard's fit changes, so that older fits are not taken for it
+
+
+def load_or_fit(
+    guard: Guard, subject: HuggingFaceSubject, anchors: Anchors, cache_dir: str | Path | None = None
+) -> Guard:
+    """The guard, fitted on this model: from the cache, or fitted now with a progress bar and kept there.
+
+    Of several processes that ask at once, one fits and the others wait. A damaged folder is fitted anew.
+    """
+    folder = cache_directory(cache_dir) / "guards" / f"{guard.name}-{subject.fingerprint}-{_key(guard, subject, anchors)}"
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if folder.is_dir():
+            try:
+                return load_guard(folder, subject)
+            except (DamagedGuard, FileNotFoundError) as error:
+                print(f"vlmguard: {error}; fitting again", file=sys.stderr)
+        guard.fit(subject, anchors, progress=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            fresh = Path(scratch) / "guard"
+            guard.save(fresh)
+            if folder.is_dir():
+                folder.rename(Path(scratch) / "damaged")
+            fresh.rename(folder)
+    return guard
+
+
+def _key(guard: Guard, subject: HuggingFaceSubject, anchors: Anchors) -> str:
+    """Everything a fit depends on beside the weights: settings, anchors, the prompt's template."""
+    parts = [_FIT, asdict(guard.settings), anchors.sha256, subject.prompt(Query("request"))]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

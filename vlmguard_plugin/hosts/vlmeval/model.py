@@ -1,0 +1,154 @@
+"""VLMEvalKit models: a checkpoint, unguarded or guarded, through one and the same code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Iterator
+
+from vlmeval.smp import get_rank_and_world_size
+from vlmeval.vlm.base import BaseModel
+
+from vlmguard_plugin.anchors import load_anchors
+from vlmguard_plugin.guards.cached import load_or_fit
+from vlmguard_plugin.guards.registry import build_guard, load_guard
+from vlmguard_plugin.subjects.base import Query
+from vlmguard_plugin.subjects.huggingface import AnswersCutShort
+from vlmguard_plugin.subjects.loading import load_subject
+
+FAILED = "Failed to obtain answer via API."  # the host's own mark: such rows are asked again on the next run
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model the host is offered.
+
+    checkpoint: hub name; empty for the demo. variable: environment variable that names a local folder instead.
+    demo: variant of the demo VLM, built at first use. max_new_tokens: length of an answer, in tokens.
+    """
+
+    checkpoint: str
+    variable: str
+    demo: str | None = None
+    max_new_tokens: int = 512
+
+
+MODELS = {
+    "llava": Model("llava-hf/llava-1.5-7b-hf", "VLMGUARD_LLAVA"),
+    "demo_vlm": Model("", "VLMGUARD_DEMO_VLM", demo="answers", max_new_tokens=48),
+    "demo_vlm_control": Model("", "VLMGUARD_DEMO_VLM_CONTROL", demo="captions", max_new_tokens=48),
+}
+
+
+class GuardedVLM(BaseModel):
+    """A model of MODELS or any local checkpoint, with or without a guard.
+
+    model: name in MODELS, a save_pretrained folder or a hub name. guard: registered guard name, None for none.
+    guard_dir: a fitted guard's folder ($VLMGUARD_GUARD_DIR); else the guard is fitted at first use and cached.
+    anchors: csv of anchors to fit on ($VLMGUARD_ANCHORS); else the package's own.
+    max_new_tokens: length of an answer ($VLMGUARD_MAX_NEW_TOKENS). settings: the guard's settings.
+
+    The host asks for one answer at a time. Knowing the dataset, the model answers the next rows in the same
+    batch and hands them out when their very message is asked for ($VLMGUARD_BATCH_SIZE rows).
+    """
+
+    INTERLEAVE = True
+
+    def __init__(
+        self,
+        model: str,
+        guard: str | None = None,
+        guard_dir: str | None = None,
+        anchors: str | None = None,
+        max_new_tokens: int | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__()
+        known = MODELS.get(model, Model(model, ""))
+        tokens = max_new_tokens or os.environ.get("VLMGUARD_MAX_NEW_TOKENS") or known.max_new_tokens
+        self.generation = {"max_new_tokens": int(tokens)}
+        self.guard = build_guard(guard, **{**guard_settings(known, guard), **settings}) if guard else None
+        self.subject = load_subject(self._checkpoint(known))
+        if guard:
+            guard_dir = guard_dir or os.environ.get("VLMGUARD_GUARD_DIR")
+            if guard_dir:
+                self.guard = load_guard(guard_dir, self.subject)
+                if self.guard.name != guard:
+                    raise ValueError(f"{guard_dir} holds the guard {self.guard.name!r}, but {guard!r} was asked for")
+            else:
+                fit_on = load_anchors(anchors or os.environ.get("VLMGUARD_ANCHORS"))
+                self.guard = load_or_fit(self.guard, self.subject, fit_on)
+        self._ahead: Iterator[Query] = iter(())
+        self._answers: dict[Query, str] = {}
+
+    @staticmethod
+    def _checkpoint(known: Model) -> str:
+        local = os.environ.get(known.variable) if known.variable else None
+        if local or not known.demo:
+            return local or known.checkpoint
+        from vlmguard_plugin.demo.build import build_demo_vlm
+
+        return str(build_demo_vlm(known.demo))
+
+    def set_dump_image(self, dump_image_func) -> None:
+        """Called by the host once a dataset, with the dataset's bound method: the rows to come are known from it."""
+        super().set_dump_image(dump_image_func)
+        dataset = getattr(dump_image_func, "__self__", None)
+        self._ahead = iter(()) if dataset is None else upcoming(dataset)
+        self._answers = {}
+
+    def generate_inner(self, message: list[dict], dataset: str | None = None) -> str:
+        query = as_query(message)
+        if query not in self._answers:
+            batch = self._batch_from(query)
+            try:
+                self._answers.update(zip(batch, self._respond(batch)))
+            except AnswersCutShort as error:
+                if len(batch) == 1:
+                    return self._failed(query, error)
+                try:
+                    self._answers[query] = self._respond([query])[0]
+                except AnswersCutShort as alone:
+                    return self._failed(query, alone)
+        return self._answers[query]
+
+    def _respond(self, queries: list[Query]) -> list[str]:
+        if self.guard is None:
+            return self.subject.generate(queries, **self.generation)
+        return self.guard.respond(self.subject, queries, **self.generation)
+
+    def _batch_from(self, query: Query) -> list[Query]:
+        """This query and those that follow it in the dataset, up to a batch; the query alone where it isn't there."""
+        if any(ahead == query for ahead in self._ahead):
+            return [query, *islice(self._ahead, self.subject.batch_size - 1)]
+        return [query]
+
+    @staticmethod
+    def _failed(query: Query, error: AnswersCutShort) -> str:
+        reason = " ".join(str(error.__cause__ or error).split())
+        print(f"vlmguard: no answer to {query.text[:60]!r}: {reason}", file=sys.stderr)
+        return f"{FAILED} {reason}"
+
+
+def guard_settings(known: Model, guard: str) -> dict[str, Any]:
+    """Settings found for this guard on this model; the guard's own defaults where none were."""
+    if known.demo:
+        from vlmguard_plugin.demo.settings import GUARD_SETTINGS
+
+        return GUARD_SETTINGS.get(guard, {})
+    return {}
+
+
+def as_query(message: list[dict]) -> Query:
+    """The host's message as a query: its texts joined by line breaks, its images in order."""
+    texts = [part["value"] for part in message if part["type"] == "text"]
+    return Query("\n".join(texts), tuple(part["value"] for part in message if part["type"] == "image"))
+
+
+def upcoming(dataset) -> Iterator[Query]:
+    """This rank's rows of a host dataset as queries, in the host's order, built one by one."""
+    rank, world_size = get_rank_and_world_size()
+    for row in range(rank, len(dataset.data), world_size):
+        yield as_query(dataset.build_prompt(dataset.data.iloc[row]))

@@ -1,0 +1,153 @@
+"""Exact judges: is a multiple-choice or open answer right? Rules only, no model.
+
+An answer that can't be read as a choice counts as wrong and is flagged "unparsed", so that a model
+that rambles and a model that errs can be told apart.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Iterable, Mapping, Sequence
+
+from .refusal import missing_answer
+
+STATUSES = ("parsed", "unparsed", "unknown")
+
+UNITS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen twenty"
+).split()
+NUMBERS = {word: str(number) for number, word in enumerate(UNITS)}
+NUMBERS.update(thirty="30", forty="40", fifty="50", sixty="60", seventy="70", eighty="80", ninety="90", hundred="100")
+ARTICLES = {"a", "an", "the"}
+NEGATIONS = {"not", "no", "isn't", "aren't", "never"}
+
+
+@dataclass(frozen=True)
+class Score:
+    """correct: the answer is right. status: "parsed" (read), "unparsed" (could not be read: wrong)
+    or "unknown" (no answer: neither right nor wrong). reading: the letter or the words that decided."""
+
+    correct: bool
+    status: str
+    reading: str | None = None
+
+
+def judge_choice(answer: str | float | None, letter: str, options: Mapping[str, str]) -> Score:
+    """Score a multiple-choice answer.
+
+    letter: the right one. options: text by capital letter, for example {"A": "red", "B": "blue"}.
+    """
+    if letter not in options:
+        raise ValueError(f"right answer {letter!r} is not among the options {', '.join(options)}; give one of these letters")
+    if missing_answer(answer):
+        return Score(False, "unknown")
+    chosen = chosen_letter(answer, options)
+    if chosen is None:
+        return Score(False, "unparsed")
+    return Score(chosen == letter, "parsed", chosen)
+
+
+def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
+    """The letter that an answer chooses, or None where it chooses none or several.
+
+    Read in this order: a letter alone ("B", "(b)."), "the answer is B" or "Answer: B", a letter with
+    punctuation first ("B. blue"), the text of exactly one option, "(B)" or "option B" anywhere.
+    """
+    letters = "".join(options)
+    text = unicodedata.normalize("NFKC", answer).strip()
+    alone = re.fullmatch(rf"[\W_]*([{letters}])[\W_]*", text, re.IGNORECASE)
+    if alone:
+        return alone.group(1).upper()
+    stated = re.findall(
+        rf"\b(?:answer|choice)(?: is| would be)?\s*[:=]?\s*(?:option |choice )?[\W_]{{0,3}}([{letters}])(?![\w'])(?! \w)|"
+        rf"\b[Aa]nswer(?: is)?\s*:?\s*\(?([{letters}])[).:]",
+        text,
+    )
+    found = {first or second for first, second in stated}
+    if not found:
+        first = re.match(rf"[\s*\"'(\[]*([{letters}])[\s*\"']*[).:\],]", text)
+        found = {first.group(1)} if first else set()
+    if not found:
+        found = options_named(text, options)
+    if not found:
+        found = set(re.findall(rf"\(([{letters}])\)", text)) | set(re.findall(rf"\b[Oo]ption ([{letters}])\b", text))
+    return found.pop() if len(found) == 1 else None
+
+
+def options_named(text: str, options: Mapping[str, str]) -> set[str]:
+    """Letters of the options whose text stands in an answer; an option inside a longer named one is left out."""
+    said = words(text)
+    named = {letter: words(option) for letter, option in options.items()}
+    named = {letter: option for letter, option in named.items() if option and stands_in(option, said)}
+    return {
+        letter
+        for letter, option in named.items()
+        if not any(len(other) > len(option) and stands_in(option, other) for other in named.values())
+    }
+
+
+def judge_open(answer: str | float | None, expected: str, rivals: Iterable[str] = ()) -> Score:
+    """Score a short open answer: right if the expected words stand in it and no rival answer does.
+
+    expected: the right words. rivals: the other answers a question of this kind can have ("blue" where
+    "red" is right), so that naming all of them is not right. Case, punctuation and articles don't count,
+    number words equal digits, and "not red" does not name red.
+    """
+    wanted = words(expected)
+    if not wanted:
+        raise ValueError(f"expected answer is {expected!r}; it must hold a letter or digit")
+    if missing_answer(answer):
+        return Score(False, "unknown")
+    said = words(answer)
+    if not said:
+        return Score(False, "unparsed")
+    if wanted in (("yes",), ("no",)):
+        return Score(said[0] == wanted[0], "parsed" if said[0] in ("yes", "no") else "unparsed", said[0])
+    if not stands_in(wanted, said):
+        return Score(False, "parsed")
+    rest = without(wanted, said)
+    for rival in map(words, rivals):
+        if rival and rival != wanted and stands_in(rival, rest):
+            return Score(False, "parsed", " ".join(rival))
+    return Score(True, "parsed", " ".join(wanted))
+
+
+def rivals_by_category(categories: Sequence[str], answers: Sequence[str]) -> dict[str, set[str]]:
+    """The distinct right answers of each category of a data set: each other's rivals in `judge_open`."""
+    rivals = defaultdict(set)
+    for category, answer in zip(categories, answers, strict=True):
+        rivals[category].add(answer)
+    return dict(rivals)
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Lower-case words without punctuation and articles; number words as digits."""
+    text = unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'")
+    found = re.findall(r"\d+(?:\.\d+)?|[^\W\d_]+(?:'[^\W\d_]+)*", text)
+    return tuple(NUMBERS.get(word, word) for word in found if word not in ARTICLES) or tuple(found)
+
+
+def stands_in(phrase: tuple[str, ...], said: tuple[str, ...]) -> bool:
+    """Whether the words of a phrase come one after the other in what was said, not right after a negation."""
+    return any(
+        said[start : start + len(phrase)] == phrase and not (start and said[start - 1] in NEGATIONS)
+        for start in range(len(said) - len(phrase) + 1)
+    )
+
+
+def without(phrase: tuple[str, ...], said: tuple[str, ...]) -> tuple[str, ...]:
+    """What was said, with every occurrence of the phrase replaced by one empty word."""
+    rest: list[str] = []
+    position = 0
+    while position < len(said):
+        if said[position : position + len(phrase)] == phrase:
+            rest.append("")
+            position += len(phrase)
+        else:
+            rest.append(said[position])
+            position += 1
+    return tuple(rest)

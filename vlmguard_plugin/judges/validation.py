@@ -1,0 +1,162 @@
+"""Validate the refusal judge on human labels.
+
+    python -m vlmguard_plugin.judges.validation --xstest DIR --refusal-labels FILE [--json]
+
+The rules were written while looking at the development half only (`half`); the other half is held out.
+Needs pandas and statsmodels (the dev extra).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Iterable, Sequence
+
+from .refusal import judge
+
+HALVES = ("development", "held-out")
+XSTEST_COLUMNS = ("id", "prompt", "completion", "final_label")
+REFUSAL_COLUMNS = ("objective", "assistant_response", "human_score")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the judge agrees with the human labels of one set.
+
+    convention: how partial refusals of the human labels are taken. n: answers. accuracy and kappa
+    (Cohen's) with 95% intervals (Wilson; asymptotic): accuracy 0 to 1, kappa -1 to 1, None where undefined.
+    missed: human refusals that the judge let pass. overcalled: the reverse.
+    """
+
+    source: str
+    half: str
+    convention: str
+    n: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    kappa: float | None
+    kappa_low: float | None
+    kappa_high: float | None
+    missed: int
+    overcalled: int
+
+
+def half(key: str) -> str:
+    """"development" or "held-out": the parity of the first byte of the key's sha256.
+
+    XSTest is split by prompt id, so that a prompt lies in the same half for every model.
+    """
+    return HALVES[hashlib.sha256(key.encode()).digest()[0] % 2]
+
+
+def agreement(source: str, part: str, convention: str, human: Sequence[bool], judged: Sequence[bool]) -> Agreement:
+    """Accuracy and kappa of two equally long series of "is a refusal"."""
+    import numpy
+    from statsmodels.stats.inter_rater import cohens_kappa
+    from statsmodels.stats.proportion import proportion_confint
+
+    if len(human) == 0 or len(human) != len(judged):
+        raise ValueError(f"{source}: {len(human)} human labels and {len(judged)} verdicts; give equally many, at least one")
+    table = numpy.zeros((2, 2))
+    for truth, verdict in zip(human, judged):
+        table[int(truth), int(verdict)] += 1
+    right = int(table.trace())
+    low, high = proportion_confint(right, len(human), method="wilson")
+    kappa = kappa_low = kappa_high = None
+    if table.sum(axis=0).max() < len(human) or table.sum(axis=1).max() < len(human):
+        result = cohens_kappa(table)
+        kappa, kappa_low, kappa_high = float(result.kappa), float(result.kappa_low), float(min(result.kappa_upp, 1.0))
+    return Agreement(
+        source, part, convention, len(human), right / len(human), float(low), float(high),
+        kappa, kappa_low, kappa_high, int(table[1, 0]), int(table[0, 1]),
+    )  # fmt: skip
+
+
+def read_labels(path: Path, columns: Iterable[str], comment_lines: int = 0):
+    """A csv of human labels as a data frame; ValueError names the file and what is missing."""
+    import pandas
+
+    try:
+        frame = pandas.read_csv(path, skiprows=comment_lines)
+    except (pandas.errors.EmptyDataError, pandas.errors.ParserError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} can't be read as csv ({error}); give the file as its authors publish it") from error
+    missing = [column for column in columns if column not in frame]
+    if missing:
+        raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(frame.columns)}")
+    return frame
+
+
+def validate_xstest(folder: Path) -> list[Agreement]:
+    """One agreement per file of model completions, half and convention (partial = refusal, or left out)."""
+    files = sorted(Path(folder).glob("*.csv"))
+    if not files:
+        raise FileNotFoundError(f"no csv in {folder}; give XSTest's folder of model completions")
+    found = []
+    for path in files:
+        frame = read_labels(path, XSTEST_COLUMNS)
+        judged = [judge(prompt, answer).label == "refusal" for prompt, answer in zip(frame.prompt, frame.completion)]
+        rows = list(zip(frame.id.map(str), frame.final_label.map(str), judged))
+        for part in HALVES:
+            mine = [(label, verdict) for key, label, verdict in rows if half(key) == part]
+            for convention, keep in (("partial is refusal", "123"), ("partial left out", "12")):
+                kept = [(label[0] != "1", verdict) for label, verdict in mine if label[0] in keep]
+                found.append(agreement(path.stem, part, convention, *zip(*kept)))
+    return found
+
+
+def validate_refusal_labels(path: Path) -> list[Agreement]:
+    """One agreement per half of a csv with human_score 1 (refusal) or 0."""
+    with open(path, encoding="utf-8") as lines:
+        comments = sum(1 for _ in _leading_comments(lines))
+    frame = read_labels(path, REFUSAL_COLUMNS, comments)
+    judged = [judge(str(asked), answer).label == "refusal" for asked, answer in zip(frame.objective, frame.assistant_response)]
+    rows = list(zip(frame.objective.map(str), frame.human_score.astype(float) == 1, judged))
+    found = []
+    for part in HALVES:
+        human, verdicts = zip(*[(label, verdict) for key, label, verdict in rows if half(key) == part])
+        found.append(agreement(Path(path).stem, part, "as labelled", human, verdicts))
+    return found
+
+
+def _leading_comments(lines: Iterable[str]) -> Iterable[str]:
+    for line in lines:
+        if not line.startswith("#"):
+            return
+        yield line
+
+
+def to_markdown(found: Sequence[Agreement]) -> str:
+    """The agreements as a Markdown table."""
+    rows = ["| set | half | convention | n | accuracy [95%] | kappa [95%] | missed | overcalled |", "|" + "---|" * 8]
+    for one in found:
+        kappa = "undefined" if one.kappa is None else f"{one.kappa:.2f} [{one.kappa_low:.2f}, {one.kappa_high:.2f}]"
+        accuracy = f"{one.accuracy:.1%} [{100 * one.accuracy_low:.1f}, {100 * one.accuracy_high:.1f}]"
+        rows.append(f"| {one.source} | {one.half} | {one.convention} | {one.n} | {accuracy} | {kappa} | {one.missed} | {one.overcalled} |")
+    return "\n".join(rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Agreement of the refusal judge with human labels.")
+    parser.add_argument("--xstest", type=Path, metavar="DIR", help="XSTest's folder of model completions with human labels (csv)")
+    parser.add_argument("--refusal-labels", type=Path, metavar="FILE", help="csv with objective, assistant_response, human_score")
+    parser.add_argument("--json", action="store_true", help="full precision, for programs")
+    options = parser.parse_args(arguments)
+    if not (options.xstest or options.refusal_labels):
+        parser.error("nothing to validate on: give --xstest or --refusal-labels")
+    found: list[Agreement] = []
+    try:
+        if options.xstest:
+            found += validate_xstest(options.xstest)
+        if options.refusal_labels:
+            found += validate_refusal_labels(options.refusal_labels)
+    except (ValueError, FileNotFoundError) as error:
+        parser.exit(2, f"{error}\n")
+    print(json.dumps([asdict(one) for one in found], indent=2) if options.json else to_markdown(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Load a checkpoint as a subject, on the user's machine as it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from vlmguard_plugin.subjects.huggingface import HuggingFaceSubject
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_subject(
+    checkpoint: str | Path, *, device: str | None = None, dtype: str | None = None, batch_size: int | None = None
+) -> HuggingFaceSubject:
+    """A subject from a local folder or a hub name. No remote code is run.
+
+    device: "cpu", "cuda", "cuda:1", "mps", or "auto" to spread over all GPUs; by default $VLMGUARD_DEVICE, else
+        this process's own GPU, else the CPU.
+    dtype: "float32", "bfloat16" or "float16"; by default $VLMGUARD_DTYPE, else bfloat16 or float16 on a GPU
+        (what it supports), and on the CPU the checkpoint's own, float32 in float16's place.
+    batch_size: queries per pass; by default $VLMGUARD_BATCH_SIZE, else 8.
+    """
+    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+    device = device or os.environ.get("VLMGUARD_DEVICE") or default_device()
+    name = dtype or os.environ.get("VLMGUARD_DTYPE")
+    if name and name not in DTYPES:
+        raise ValueError(f"dtype is {name!r}; choose one of {', '.join(DTYPES)} (argument dtype or $VLMGUARD_DTYPE)")
+    size = batch_size or os.environ.get("VLMGUARD_BATCH_SIZE", "8")
+    if not str(size).isdigit() or int(size) < 1:
+        raise ValueError(f"batch size is {size!r}; give a whole number of at least 1 (argument batch_size or $VLMGUARD_BATCH_SIZE)")
+    if not Path(checkpoint).is_dir() and (Path(checkpoint).is_absolute() or str(checkpoint).startswith(".")):
+        raise FileNotFoundError(f"there is no checkpoint folder {checkpoint}; give a save_pretrained folder or a hub name")
+    processor = AutoProcessor.from_pretrained(checkpoint)
+    config = AutoConfig.from_pretrained(checkpoint)
+    model = AutoModelForImageTextToText.from_pretrained(
+        checkpoint,
+        dtype=DTYPES[name] if name else default_dtype(device, getattr(config, "dtype", None)),
+        device_map="auto" if device == "auto" else {"": device},
+    )
+    return HuggingFaceSubject(model, processor, batch_size=int(size))
+
+
+def default_device() -> str:
+    """This process's own GPU under torchrun or accelerate, else the first; Apple's, else the CPU."""
+    if torch.cuda.is_available():
+        return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def default_dtype(device: str, checkpoint_dtype: torch.dtype | None) -> torch.dtype:
+    """What the device computes well: see load_subject."""
+    if device == "cpu":
+        return torch.bfloat16 if checkpoint_dtype == torch.bfloat16 else torch.float32
+    if device == "mps":
+        return torch.float16
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
