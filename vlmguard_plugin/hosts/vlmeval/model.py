@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Iterator
 
@@ -14,32 +13,12 @@ from vlmeval.vlm.base import BaseModel
 from vlmguard_plugin.anchors import load_anchors
 from vlmguard_plugin.guards.cached import load_or_fit
 from vlmguard_plugin.guards.registry import build_guard, load_guard
+from vlmguard_plugin.hosts.models import MODELS, Model
 from vlmguard_plugin.subjects.base import Query
 from vlmguard_plugin.subjects.huggingface import AnswersCutShort
 from vlmguard_plugin.subjects.loading import load_subject
 
 FAILED = "Failed to obtain answer via API."  # the host's own mark: such rows are asked again on the next run
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model the host is offered.
-
-    checkpoint: hub name; empty for the demo. variable: environment variable that names a local folder instead.
-    demo: variant of the demo VLM, built at first use. max_new_tokens: length of an answer, in tokens.
-    """
-
-    checkpoint: str
-    variable: str
-    demo: str | None = None
-    max_new_tokens: int = 512
-
-
-MODELS = {
-    "llava": Model("llava-hf/llava-1.5-7b-hf", "VLMGUARD_LLAVA"),
-    "demo_vlm": Model("", "VLMGUARD_DEMO_VLM", demo="answers", max_new_tokens=48),
-    "demo_vlm_control": Model("", "VLMGUARD_DEMO_VLM_CONTROL", demo="captions", max_new_tokens=48),
-}
 
 
 class GuardedVLM(BaseModel):
@@ -66,11 +45,11 @@ class GuardedVLM(BaseModel):
         **settings: Any,
     ) -> None:
         super().__init__()
-        known = MODELS.get(model, Model(model, ""))
+        known = MODELS.get(model, Model(model))
         tokens = max_new_tokens or os.environ.get("VLMGUARD_MAX_NEW_TOKENS") or known.max_new_tokens
         self.generation = {"max_new_tokens": int(tokens)}
-        self.guard = build_guard(guard, **{**guard_settings(known, guard), **settings}) if guard else None
-        self.subject = load_subject(self._checkpoint(known))
+        self.guard = build_guard(guard, **{**known.guard_settings(guard), **settings}) if guard else None
+        self.subject = load_subject(known.folder_or_name())
         if guard:
             guard_dir = guard_dir or os.environ.get("VLMGUARD_GUARD_DIR")
             if guard_dir:
@@ -82,15 +61,6 @@ class GuardedVLM(BaseModel):
                 self.guard = load_or_fit(self.guard, self.subject, fit_on)
         self._ahead: Iterator[Query] = iter(())
         self._answers: dict[Query, str] = {}
-
-    @staticmethod
-    def _checkpoint(known: Model) -> str:
-        local = os.environ.get(known.variable) if known.variable else None
-        if local or not known.demo:
-            return local or known.checkpoint
-        from vlmguard_plugin.demo.build import build_demo_vlm
-
-        return str(build_demo_vlm(known.demo))
 
     def set_dump_image(self, dump_image_func) -> None:
         """Called by the host once a dataset, with the dataset's bound method: the rows to come are known from it."""
@@ -130,15 +100,6 @@ class GuardedVLM(BaseModel):
         reason = " ".join(str(error.__cause__ or error).split())
         print(f"vlmguard: no answer to {query.text[:60]!r}: {reason}", file=sys.stderr)
         return f"{FAILED} {reason}"
-
-
-def guard_settings(known: Model, guard: str) -> dict[str, Any]:
-    """Settings found for this guard on this model; the guard's own defaults where none were."""
-    if known.demo:
-        from vlmguard_plugin.demo.settings import GUARD_SETTINGS
-
-        return GUARD_SETTINGS.get(guard, {})
-    return {}
 
 
 def as_query(message: list[dict]) -> Query:

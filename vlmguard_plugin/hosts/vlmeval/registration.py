@@ -13,7 +13,8 @@ def register_models(config: ModuleType) -> None:
     """Add every model, unguarded and with each guard, to `vlmeval.config.supported_VLM`."""
     import vlmeval.vlm
 
-    from vlmguard_plugin.hosts.vlmeval.model import MODELS, GuardedVLM
+    from vlmguard_plugin.hosts.models import MODELS
+    from vlmguard_plugin.hosts.vlmeval.model import GuardedVLM
 
     vlmeval.vlm.GuardedVLM = GuardedVLM  # so that `--config` files can name the class
     for model in MODELS:

@@ -1,0 +1,34 @@
+# make demo: set everything up, then compare the guards on a small real VLM.
+# make test: set everything up, then test.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+# Threads of several processes on few cores must not spin against each other.
+export OMP_WAIT_POLICY ?= PASSIVE
+export GOMP_SPINCOUNT ?= 0
+
+.PHONY: demo test setup clean
+
+demo: setup
+	$(BIN)/vlmguard demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+setup: $(READY)
+
+$(READY): setup.py pyproject.toml constraints.txt .ci/requirements.txt .ci/torchvision_operators.py
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --requirement .ci/requirements.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps torchvision ms-vlmeval
+	$(BIN)/python -c "import shutil, sysconfig; shutil.copy('.ci/torchvision_operators.py', sysconfig.get_path('purelib'))"
+	$(BIN)/python -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), 'torchvision_operators.pth').write_text('import torchvision_operators\n')"
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo-output

@@ -1,0 +1,231 @@
+"""The console command `vlmguard`: parses, calls, prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+class Command(click.Group):
+    """Errors a user can mend are shown as one line; a traceback is for bugs."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except (ValueError, FileNotFoundError, ImportError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Command, context_settings=CONTEXT)
+@click.version_option(package_name="vlmguard_plugin")
+def main() -> None:
+    """Inference-time safety guards for vision-language models.
+
+    \b
+    A first session:
+      vlmguard demo                                what the guards do, on a small real model
+      vlmguard list                                guards, models and datasets there are
+      vlmguard data prepare FigStep --source DIR   the authors' files -> the host's $LMUData
+      python -m vlmeval.run --data FigStep --model llava llava_vlmguard llava_cmrm
+      vlmguard leaderboard outputs                 rates, intervals, paired differences
+    """
+
+
+@main.command("list")
+@JSON
+def list_command(as_json: bool) -> None:
+    """Show the guards with their settings and defaults, the models and the datasets.
+
+    Guards go onto a model by name: `llava_vlmguard`, `demo_vlm_cmrm`. Datasets marked with an asterisk
+    are ready in $LMUData.
+    """
+    from vlmguard_plugin.benchmarks import BENCHMARKS
+    from vlmguard_plugin.benchmarks.tsv import lmu_data
+    from vlmguard_plugin.guards.registry import guard_classes
+    from vlmguard_plugin.hosts.models import MODELS
+
+    guards = {}
+    for name, guard in guard_classes().items():
+        settings = guard().settings
+        guards[name] = {
+            "summary": (guard.__doc__ or "").strip().splitlines()[0],
+            "settings": {field.name: getattr(settings, field.name) for field in fields(settings)},
+        }
+    datasets = {
+        name: {"kind": benchmark.kind, "ready": (lmu_data() / f"{name}.tsv").is_file()}
+        for name, benchmark in BENCHMARKS.items()
+    }
+    models = {name: model.describe() for name, model in MODELS.items()}
+    if as_json:
+        click.echo(json.dumps({"guards": guards, "models": models, "datasets": datasets}, indent=2))
+        return
+    click.echo("Guards")
+    for name, guard in guards.items():
+        click.echo(f"  {name:<14} {guard['summary']}")
+        click.echo("                 " + ", ".join(f"{key}={value!r}" for key, value in guard["settings"].items()))
+    click.echo("\nModels (each alone, and with a guard: NAME_vlmguard, NAME_cmrm, ...)")
+    for name, description in models.items():
+        click.echo(f"  {name:<17} {description}")
+    click.echo("\nDatasets")
+    for name, dataset in datasets.items():
+        click.echo(f"  {name:<26} {dataset['kind']:<7} {'*' if dataset['ready'] else ''}")
+
+
+def setting(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    """NAME=VALUE pairs, the values read as JSON where they are JSON."""
+    settings = {}
+    for pair in values:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{pair!r} is not NAME=VALUE, as in alpha=0.5 or layers=[10,11]")
+        try:
+            settings[name] = json.loads(value)
+        except ValueError:
+            settings[name] = value
+    return settings
+
+
+@main.command()
+@click.argument("guard")
+@click.option("--model", required=True, help="save_pretrained folder, hub name, or a model of `vlmguard list`.")
+@click.option("--anchors", type=click.Path(path_type=Path), help="csv with the columns harmful and harmless; default: the package's own.")
+@click.option("--set", "settings", multiple=True, callback=setting, metavar="NAME=VALUE", help="A setting of the guard, e.g. layers=[10,11]; repeatable.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write guard.safetensors and guard.json to.")
+@JSON
+def fit(guard: str, model: str, anchors: Path | None, settings: dict[str, Any], out: Path, as_json: bool) -> None:
+    """Fit GUARD on a model's hidden states and save it as a folder.
+
+    \b
+    vlmguard fit vlm_guard --model llava --set rank=2 --set layers=[14,15] --out my-guard
+    VLMGUARD_GUARD_DIR=my-guard python -m vlmeval.run --data FigStep --model llava_vlmguard
+
+    Fitting runs one pass per anchor request (two for CMRM), on $VLMGUARD_DEVICE or the first GPU.
+    """
+    from vlmguard_plugin.anchors import load_anchors
+    from vlmguard_plugin.guards.registry import build_guard
+    from vlmguard_plugin.hosts.models import MODELS, Model
+    from vlmguard_plugin.subjects.loading import load_subject
+
+    known = MODELS.get(model, Model(model))
+    fitted = build_guard(guard, **{**known.guard_settings(guard), **settings})
+    requests = load_anchors(anchors)
+    subject = load_subject(known.folder_or_name())
+    fitted.fit(subject, requests, progress=not as_json)
+    fitted.save(out)
+    if as_json:
+        click.echo((out / "guard.json").read_text())
+    else:
+        layers = ", ".join(str(layer) for layer in fitted.facts["edited_layers"])
+        click.echo(f"Fitted {guard} on {subject.fingerprint}, {len(requests.pairs)} pairs; edits layers {layers}: {out}")
+
+
+@main.group()
+def data() -> None:
+    """Turn benchmarks' original files into the host's datasets."""
+
+
+@data.command("prepare")
+@click.argument("name")
+@click.option("--source", required=True, type=click.Path(path_type=Path), help="The authors' folder or file.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to; default: $LMUData, as the host reads it.")
+@click.option("--set", "options", multiple=True, callback=setting, metavar="NAME=VALUE", help="An option of the benchmark; repeatable.")
+@JSON
+def data_prepare(name: str, source: Path, out: Path | None, options: dict[str, Any], as_json: bool) -> None:
+    """Write the dataset NAME for the host, from the original files at --source.
+
+    \b
+    vlmguard data prepare FigStep --source FigStep-main
+    vlmguard data prepare MaliciousInstruct_blank --source MaliciousInstruct.txt
+    vlmguard data prepare Requests_mine_blank --source my_requests.csv
+
+    Rows that can't be used are listed with their number and the reason; the rest is kept.
+    """
+    from vlmguard_plugin.benchmarks import prepare
+
+    prepared = prepare(name, source, out_dir=out, **options)
+    bad = [str(row) for row in prepared.bad]
+    if as_json:
+        click.echo(json.dumps({"path": str(prepared.path), "rows": prepared.rows, "bad": bad}, indent=2))
+        return
+    for row in bad:
+        click.echo(f"left out: {row}", err=True)
+    click.echo(f"{name}: {prepared.rows} rows in {prepared.path}; {len(bad)} left out")
+
+
+@data.command("list")
+@JSON
+def data_list(as_json: bool) -> None:
+    """Show the benchmarks that can be prepared, and which are ready."""
+    from vlmguard_plugin.benchmarks import BENCHMARKS
+    from vlmguard_plugin.benchmarks.tsv import lmu_data
+
+    rows = [
+        {
+            "name": name,
+            "kind": benchmark.kind,
+            "licence": benchmark.licence,
+            "ready": (lmu_data() / f"{name}.tsv").is_file(),
+        }
+        for name, benchmark in BENCHMARKS.items()
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        click.echo(f"{row['name']:<26} {row['kind']:<7} {'ready' if row['ready'] else '-':<6} {row['licence']}")
+
+
+@main.command("leaderboard")
+@click.argument("output_dir", type=click.Path(path_type=Path))
+@click.option("--base", help="The unguarded model that all others are compared with; default: by name (X for X_cmrm).")
+@click.option("--markdown", is_flag=True, help="Print Markdown.")
+@JSON
+def leaderboard_command(output_dir: Path, base: str | None, markdown: bool, as_json: bool) -> None:
+    """Compare the models in a host's OUTPUT_DIR: attack success, over-refusal, degeneration, utility.
+
+    Every rate has a 95% Wilson interval, n and the share that could not be judged; every guarded model is
+    compared with the unguarded one on the same items (exact McNemar test). Answers are never shown.
+    """
+    from vlmguard_plugin.leaderboard import leaderboard
+
+    board = leaderboard(output_dir, base=base)
+    if as_json:
+        click.echo(board.to_json())
+    elif markdown:
+        click.echo(board.to_markdown())
+    else:
+        board.to_terminal()
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("demo-output"), show_default=True, help="Folder for the host's predictions.")
+@click.option("--items", type=click.IntRange(4, 120), default=40, show_default=True, help="Harmful and harmless requests per condition.")
+@click.option("--models", default="demo_vlm,demo_vlm_vlmguard,demo_vlm_cmrm,demo_vlm_cmrm_sample", show_default=True, help="Models to compare.")
+@JSON
+def demo(out: Path, items: int, models: str, as_json: bool) -> None:
+    """Run the whole comparison on a small real VLM, through VLMEvalKit's own command.
+
+    Builds the VLM once (about 0.5 GB to download, 1 GB kept in the cache directory), prepares its test sets, runs
+    `python -m vlmeval.run`, and ends with the leaderboard. Needs `pip install vlmguard_plugin[demo]`.
+    """
+    from vlmguard_plugin.demo.run import run_demo
+
+    board = run_demo(out, items, models.split(","))
+    if as_json:
+        click.echo(board.to_json())
+    else:
+        board.to_terminal()
+        click.echo()
+        click.echo(board.finding())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
