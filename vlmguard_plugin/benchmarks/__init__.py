@@ -1,8 +1,8 @@
 """Benchmarks: original files -> common rows -> the host's TSV. The package ships no foreign data.
 
-    prepare("FigStep_Tiny", "FigStep/data")             # writes $LMUData/FigStep_Tiny.tsv
-    prepare("MaliciousInstruct_blank", "MaliciousInstruct.txt")
-    prepare("Requests_mine_noise", "mine.csv")
+prepare("FigStep_Tiny", "FigStep/data")             # writes $LMUData/FigStep_Tiny.tsv
+prepare("MaliciousInstruct_blank", "MaliciousInstruct.txt")
+prepare("Requests_mine_noise", "mine.csv")
 """
 
 from __future__ import annotations
@@ -56,13 +56,21 @@ BENCHMARKS: dict[str, Benchmark] = {
     "FigStep": Benchmark(figstep.read, **FIGSTEP, fixed={"tiny": False}),
     "FigStep_Tiny": Benchmark(figstep.read, **FIGSTEP, fixed={"tiny": True}),
     **{
-        f"MaliciousInstruct_{condition}": Benchmark(requests.read, **MALICIOUS, fixed={"condition": condition, "harmful": True})
+        f"MaliciousInstruct_{condition}": Benchmark(
+            requests.read, **MALICIOUS, fixed={"condition": condition, "harmful": True}
+        )
         for condition in ("text", *CONDITIONS)
     },
     "ScienceQA_Local": Benchmark(
-        mcq.read_scienceqa, "mcq", "github.com/lupantech/ScienceQA, as json with a folder of images", "CC BY-NC-SA 4.0", "no row"
+        mcq.read_scienceqa,
+        "mcq",
+        "github.com/lupantech/ScienceQA, as json with a folder of images",
+        "CC BY-NC-SA 4.0",
+        "no row",
     ),
-    "MMBench_Samples": Benchmark(mcq.read_mmbench, "mcq", "github.com/open-compass/MMBench, folder samples", "Apache-2.0", "no row"),
+    "MMBench_Samples": Benchmark(
+        mcq.read_mmbench, "mcq", "github.com/open-compass/MMBench, folder samples", "Apache-2.0", "no row"
+    ),
 }
 """Data sets with a name of their own. `Requests_<NAME>_<condition>` and `MCQ_<NAME>` take any file of the user's."""
 
@@ -86,7 +94,9 @@ def find_benchmark(name: str) -> Benchmark:
     own = OWN_REQUESTS.fullmatch(name)
     if own:
         marks = "column harmful or label, or the option harmful"
-        return Benchmark(requests.read, "safety", "the user's file", "the user's", marks, {"condition": own["condition"]})
+        return Benchmark(
+            requests.read, "safety", "the user's file", "the user's", marks, {"condition": own["condition"]}
+        )
     if OWN_MCQ.fullmatch(name):
         return Benchmark(mcq.read_csv_file, "mcq", "the user's file", "the user's", "no row")
     own_names = f"Requests_<NAME>_<{'|'.join(('text', *CONDITIONS))}>, MCQ_<NAME>"
@@ -108,7 +118,9 @@ def prepare(name: str, source: str | Path, out_dir: str | Path | None = None, **
         raise SourceMissing(f"{source} is not there; get {name} from {benchmark.source} and give its path")
     reading = benchmark.read(Path(source), **benchmark.fixed, **options)
     if not reading.rows:
-        raise BenchmarkError(f"none of the {len(reading.bad)} rows of {source} can be used; the first: {reading.bad[0]}")
+        raise BenchmarkError(
+            f"none of the {len(reading.bad)} rows of {source} can be used; the first: {reading.bad[0]}"
+        )
     folder = Path(out_dir) if out_dir is not None else lmu_data()
     path = write_tsv(reading.rows, folder / f"{name}.tsv", benchmark.kind, benchmark.source, benchmark.licence)
     return Prepared(path, len(reading.rows), reading.bad)

@@ -32,7 +32,9 @@ def read(source: Path, tiny: bool = False, prompt_file: Path | None = None) -> R
     prompt = read_text(Path(prompt_file)).strip() if prompt_file else PROMPT
     folder = next((base for base in (source, source / "data") if (base / "question" / questions).is_file()), None)
     if folder is None:
-        raise SourceMissing(f"no question/{questions} in {source} or its folder data; give the FigStep authors' folder data")
+        raise SourceMissing(
+            f"no question/{questions} in {source} or its folder data; give the FigStep authors' folder data"
+        )
     table = folder / "question" / questions
     columns, records = read_csv(table)
     need_columns(table, columns, COLUMNS)
@@ -44,7 +46,15 @@ def read(source: Path, tiny: bool = False, prompt_file: Path | None = None) -> R
             if item in seen:
                 raise BenchmarkError(f"category_id and task_id {item} came before")
             check_picture(picture)
-            row = Row(id=item, request=prompt, images=(picture,), category=cells["category_name"], harmful=True, pair=item, condition="picture")
+            row = Row(
+                id=item,
+                request=prompt,
+                images=(picture,),
+                category=cells["category_name"],
+                harmful=True,
+                pair=item,
+                condition="picture",
+            )
         except BenchmarkError as error:
             bad.append(BadRow(table, line, str(error)))
             continue

@@ -18,14 +18,16 @@ from .table import need_columns, read_csv, read_text
 OPTION = re.compile(r"(?:^|\s)\(([A-E])\)\s+")
 CELL = re.compile(r"<t([hd])[^>]*>(.*?)</t\1>", re.DOTALL)
 IMAGE = re.compile(r'<img src="([^"]+)"')
-ITEM = re.compile(r"QUESTION\.\s*(?P<question>.+?)\n+Options:\n(?P<options>.+?)\n+ANSWER\.\s*(?P<answer>[A-E])", re.DOTALL)
+ITEM = re.compile(
+    r"QUESTION\.\s*(?P<question>.+?)\n+Options:\n(?P<options>.+?)\n+ANSWER\.\s*(?P<answer>[A-E])", re.DOTALL
+)
 
 
 def read_scienceqa(source: Path) -> Reading:
     """Rows of a ScienceQA-style json: {number: {idx, prompt, label, image}}.
 
-    source: the json, or a folder that holds exactly one. prompt is "Question: ...\\nChoices: (A) ...  (B) ...\\nAnswer:";
-    image is a path relative to the json (a missing image makes a row about text alone).
+    source: the json, or a folder that holds exactly one. prompt is
+    "Question: ...\\nChoices: (A) ...  (B) ...\\nAnswer:"; image is a path relative to the json (a missing image makes a row about text alone).
     """
     path = only_file(Path(source), "*.json")
     try:

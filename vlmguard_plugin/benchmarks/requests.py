@@ -32,7 +32,10 @@ def read(source: Path, condition: str = "text", harmful: bool | None = None, siz
     else:
         records, marked = [(line, {"request": text}) for line, text in read_lines(source)], False
     if not marked and harmful is None:
-        raise BenchmarkError(f"{source} does not say which requests are harmful; add a column harmful (1 or 0) or give harmful=True or False")
+        raise BenchmarkError(
+            f"{source} does not say which requests are harmful; "
+            "add a column harmful (1 or 0) or give harmful=True or False"
+        )
     images = () if condition == "text" else (meaningless(condition, size),)
     rows, bad, seen = [], [], set()
     for number, (line, cells) in enumerate(records, start=1):
@@ -62,9 +65,14 @@ def from_csv(source: Path) -> tuple[list[tuple[int, dict[str, str]]], bool]:
     columns, records = read_csv(source)
     request = next((name for name in REQUEST_COLUMNS if name in columns), None)
     if request is None:
-        raise BenchmarkError(f"{source}, row 1 has none of the columns {', '.join(REQUEST_COLUMNS)}; it has {', '.join(columns)}")
+        raise BenchmarkError(
+            f"{source}, row 1 has none of the columns {', '.join(REQUEST_COLUMNS)}; it has {', '.join(columns)}"
+        )
     marker = next((name for name in HARMFUL_COLUMNS if name in columns), None)
-    named = [(line, {**cells, "request": cells[request], "harmful": cells[marker] if marker else ""}) for line, cells in records]
+    named = [
+        (line, {**cells, "request": cells[request], "harmful": cells[marker] if marker else ""})
+        for line, cells in records
+    ]
     return named, marker is not None
 
 

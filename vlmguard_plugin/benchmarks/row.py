@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
 
 from PIL import Image
 
@@ -34,7 +33,7 @@ class Row:
 
     id: str
     request: str
-    images: tuple[Union[Path, Image.Image], ...] = ()
+    images: tuple[Path | Image.Image, ...] = ()
     category: str = ""
     harmful: bool | None = None
     pair: str = ""
@@ -47,12 +46,16 @@ class Row:
             raise BenchmarkError(f"row {self.id!r} has an empty request; every row must ask something")
         if self.options is not None:
             if not 2 <= len(self.options) <= len(LETTERS):
-                raise BenchmarkError(f"row {self.id!r} has {len(self.options)} options; 2 to {len(LETTERS)} are possible")
+                raise BenchmarkError(
+                    f"row {self.id!r} has {len(self.options)} options; 2 to {len(LETTERS)} are possible"
+                )
             if any(not option.strip() for option in self.options):
                 raise BenchmarkError(f"row {self.id!r} has an empty option; leave unused options away")
             allowed = LETTERS[: len(self.options)]
             if self.answer is None or self.answer not in tuple(allowed):
-                raise BenchmarkError(f"row {self.id!r} has the answer {self.answer!r}; it must be one of {', '.join(allowed)}")
+                raise BenchmarkError(
+                    f"row {self.id!r} has the answer {self.answer!r}; it must be one of {', '.join(allowed)}"
+                )
 
 
 @dataclass(frozen=True)

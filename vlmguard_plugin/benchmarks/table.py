@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import Sequence
 
@@ -15,7 +16,7 @@ def read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     Column names are lower-cased; rows without any text are skipped; a missing cell is "".
     """
     text = read_text(path)
-    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         columns = [(name or "").strip().lower() for name in reader.fieldnames or []]
         reader.fieldnames = columns
@@ -23,12 +24,16 @@ def read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
         line = reader.line_num + 1
         for cells in reader:
             if None in cells:
-                raise BenchmarkError(f"{path}, row {line} has more cells than the header has columns; quote cells that hold a comma")
+                raise BenchmarkError(
+                    f"{path}, row {line} has more cells than the header has columns; quote cells that hold a comma"
+                )
             if any((cell or "").strip() for cell in cells.values()):
                 rows.append((line, {name: (cell or "").strip() for name, cell in cells.items()}))
             line = reader.line_num + 1
     except csv.Error as error:
-        raise BenchmarkError(f"{path}, row {reader.line_num} can't be read as csv ({error}); check its quotes") from error
+        raise BenchmarkError(
+            f"{path}, row {reader.line_num} can't be read as csv ({error}); check its quotes"
+        ) from error
     if not rows:
         raise BenchmarkError(f"{path} holds a header and no rows; give a file with at least one")
     return columns, rows

@@ -68,7 +68,9 @@ def check(rows: Sequence[Row], path: Path, kind: str) -> None:
             raise BenchmarkError(f"two rows of {path.name} have the id {row.id!r}; ids must differ")
         seen.add(row.id)
         if kind == "safety" and row.harmful is None:
-            raise BenchmarkError(f"row {row.id!r} of {path.name} does not say whether it is harmful; set harmful to True or False")
+            raise BenchmarkError(
+                f"row {row.id!r} of {path.name} does not say whether it is harmful; set harmful to True or False"
+            )
         if kind == "mcq" and row.options is None:
             raise BenchmarkError(f"row {row.id!r} of {path.name} has no options; a multiple-choice set needs them")
         if kind == "open" and not row.answer:
@@ -78,7 +80,15 @@ def check(rows: Sequence[Row], path: Path, kind: str) -> None:
 def as_tsv(rows: Sequence[Row], kind: str) -> str:
     """The TSV's text: a header and one record a row, cells with tabs or line ends quoted."""
     pictured = any(row.images for row in rows)
-    columns = ["index", "id", *(["image", "image_path"] if pictured else []), "question", "category", "pair", "condition"]
+    columns = [
+        "index",
+        "id",
+        *(["image", "image_path"] if pictured else []),
+        "question",
+        "category",
+        "pair",
+        "condition",
+    ]
     letters = LETTERS[: max(len(row.options or ()) for row in rows)] if kind == "mcq" else ""
     columns += {"safety": ["harmful"], "mcq": [*letters, "answer"], "open": ["answer"]}[kind]
     buffer = io.StringIO()
@@ -149,7 +159,9 @@ def read_sidecar(path: Path) -> dict:
     if not isinstance(facts, dict) or facts.get("kind") not in KINDS:
         raise BenchmarkError(f"{sidecar} names no kind out of {', '.join(KINDS)}; prepare the benchmark again")
     if facts.get("sha256") != hashlib.sha256(Path(path).read_bytes()).hexdigest():
-        raise BenchmarkError(f"{path} is not the file that {sidecar.name} describes (sha256 differs); prepare the benchmark again")
+        raise BenchmarkError(
+            f"{path} is not the file that {sidecar.name} describes (sha256 differs); prepare the benchmark again"
+        )
     return facts
 
 

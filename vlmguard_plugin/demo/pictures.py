@@ -1,6 +1,6 @@
 """The demo's pictures: generated from a seed, each with the facts that are true of it.
 
-A picture shows one shape, one to four equal shapes, two different shapes side by side, one written word,
+A picture shows one shape, two to four equal shapes, two different shapes side by side, one written word,
 one digit, nothing, or noise. What is drawn depends on the split, the seed and the kind alone, so a picture
 needs no file: `picture("held_out", 7, "word")` is the same one on every machine.
 
@@ -37,7 +37,7 @@ COLOURS = {
 WHITE = (250, 250, 250)
 BACKGROUNDS = ("white", "black", "gray", "yellow", "blue", "pink", "green", "red")
 SHAPES = ("circle", "square", "triangle", "star", "diamond", "heart", "cross")
-COUNTS = (1, 2, 3, 4)
+COUNTS = (2, 3, 4)
 NUMBER_WORDS = ("zero", "one", "two", "three", "four")
 
 # One colour of ten for every shape: seven pairs of seventy.
@@ -163,6 +163,11 @@ def picture(split: str, seed: int, kind: str | None = None) -> Picture:
     return Picture(**facts, background=background, colour=colour, shape=shape, count=count)
 
 
+def word_picture(word: str, seed: int = 0) -> Picture:
+    """A held-out picture of one given word, in black on white."""
+    return Picture("word", "held_out", seed, background="white", colour="black", word=word.lower())
+
+
 @functools.cache
 def words() -> tuple[str, ...]:
     """Words that pictures may show, in lower case: ordinary ones and those of the demo's picture requests.
@@ -200,8 +205,9 @@ def shade(name: str, rng: random.Random) -> tuple[int, int, int]:
 
 
 def noise(rng: random.Random, size: int) -> Image.Image:
-    """Gaussian noise around mid grey, every channel on its own."""
-    values = bytes(max(0, min(255, round(rng.gauss(128, 60)))) for _ in range(3 * size * size))
+    """Gaussian noise around mid grey, strong or faint, every channel on its own."""
+    deviation = rng.uniform(12, 65)
+    values = bytes(max(0, min(255, round(rng.gauss(128, deviation)))) for _ in range(3 * size * size))
     return Image.frombytes("RGB", (size, size), values)
 
 

@@ -52,7 +52,7 @@ class CMRM(Guard):
     h(q, img) = h_ideal + alpha * (h(q, img') - h(q)) settles it. Rows of a batch without an image are left alone.
 
     Fitted tensors at dataset level, for all L layers: shift [L, d], shift_norms [2N, L] (Euclidean length of each
-    anchor's shift). Sample level has nothing to fit and keeps shift_norms alone.
+    anchor's shift). Sample level has nothing to fit and no tensors: anchors are not even looked at.
     """
 
     name = "cmrm"
@@ -62,20 +62,20 @@ class CMRM(Guard):
         return (num_layers // 2,)
 
     def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        if self.settings.level == "sample":
+            return {}, {}
         queries = [Query(text) for text in anchors.harmful + anchors.harmless]
         label = f"fit {self.name}: " if progress else None
         differences, text = self._shifts(subject, queries, label)
         norms = differences.norm(dim=-1)
-        shift = differences.mean(dim=0)
-        tensors = {"shift_norms": norms}
+        mean = differences.mean(dim=0)
+        shift = mean if self.settings.estimator == "mean" else principal_shift(differences)
         facts = {
             "shift_norm": shift.norm(dim=-1).tolist(),
             "shift_over_state": (norms / text.norm(dim=-1)).mean(dim=0).tolist(),
-            "shift_alignment": torch.cosine_similarity(differences, shift.unsqueeze(0), dim=-1).mean(dim=0).tolist(),
+            "shift_alignment": torch.cosine_similarity(differences, mean.unsqueeze(0), dim=-1).mean(dim=0).tolist(),
         }
-        if self.settings.level == "dataset":
-            tensors["shift"] = shift if self.settings.estimator == "mean" else principal_shift(differences)
-        return tensors, facts
+        return {"shift": shift, "shift_norms": norms}, facts
 
     def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
         layers = self.layers(subject.num_layers)

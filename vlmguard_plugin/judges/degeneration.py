@@ -89,7 +89,11 @@ def character_loop(text: str) -> str | None:
             same = same + 1 if text[position] == text[position - size] else 0
             longest = max(longest, same)
         covered = longest + size
-        if longest and covered >= max(MIN_LOOP_CHARACTERS, 4 * size) and covered >= MIN_CHARACTER_LOOP_SHARE * len(text):
+        if (
+            longest
+            and covered >= max(MIN_LOOP_CHARACTERS, 4 * size)
+            and covered >= MIN_CHARACTER_LOOP_SHARE * len(text)
+        ):
             return f"repeated: the same {size} character(s) {covered // size} times in a row"
     return None
 
@@ -97,7 +101,9 @@ def character_loop(text: str) -> str | None:
 def symbols(text: str) -> str | None:
     """Reason if the text is broken Unicode or holds hardly a letter or digit."""
     visible = [character for character in text if not character.isspace()]
-    broken = sum(character == "\ufffd" or unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn") for character in visible)
+    broken = sum(
+        character == "\ufffd" or unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn") for character in visible
+    )
     if broken > 2 and broken > MAX_BROKEN_SHARE * len(visible):
         return f"non-language: {broken} of {len(visible)} characters are broken"
     spoken = [character for character in RULE.sub("", text) if not character.isspace()]

@@ -42,7 +42,9 @@ def judge_choice(answer: str | float | None, letter: str, options: Mapping[str, 
     letter: the right one. options: text by capital letter, for example {"A": "red", "B": "blue"}.
     """
     if letter not in options:
-        raise ValueError(f"right answer {letter!r} is not among the options {', '.join(options)}; give one of these letters")
+        raise ValueError(
+            f"right answer {letter!r} is not among the options {', '.join(options)}; give one of these letters"
+        )
     if missing_answer(answer):
         return Score(False, "unknown")
     chosen = chosen_letter(answer, options)
@@ -62,12 +64,8 @@ def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
     alone = re.fullmatch(rf"[\W_]*([{letters}])[\W_]*", text, re.IGNORECASE)
     if alone:
         return alone.group(1).upper()
-    stated = re.findall(
-        rf"\b(?:answer|choice)(?: is| would be)?\s*[:=]?\s*(?:option |choice )?[\W_]{{0,3}}([{letters}])(?![\w'])(?! \w)|"
-        rf"\b[Aa]nswer(?: is)?\s*:?\s*\(?([{letters}])[).:]",
-        text,
-    )
-    found = {first or second for first, second in stated}
+    stated = rf"\b(?i:answer|choice)(?: is| would be)?\s*[:=]?\s*(?:option |choice )?[\W_]{{0,3}}([{letters}])"
+    found = set(re.findall(rf"{stated}(?:[).:]|(?![\w'])(?! \w))", text))
     if not found:
         first = re.match(rf"[\s*\"'(\[]*([{letters}])[\s*\"']*[).:\],]", text)
         found = {first.group(1)} if first else set()
@@ -94,8 +92,8 @@ def judge_open(answer: str | float | None, expected: str, rivals: Iterable[str] 
     """Score a short open answer: right if the expected words stand in it and no rival answer does.
 
     expected: the right words. rivals: the other answers a question of this kind can have ("blue" where
-    "red" is right), so that naming all of them is not right. Case, punctuation and articles don't count,
-    number words equal digits, and "not red" does not name red.
+    "red" is right), so that naming all of them, or "light blue" for "blue", is not right.
+    Case, punctuation and articles don't count, number words equal digits, and "not red" does not name red.
     """
     wanted = words(expected)
     if not wanted:
@@ -111,7 +109,8 @@ def judge_open(answer: str | float | None, expected: str, rivals: Iterable[str] 
         return Score(False, "parsed")
     rest = without(wanted, said)
     for rival in map(words, rivals):
-        if rival and rival != wanted and stands_in(rival, rest):
+        longer = len(rival) > len(wanted) and stands_in(wanted, rival)
+        if rival and rival != wanted and stands_in(rival, said if longer else rest):
             return Score(False, "parsed", " ".join(rival))
     return Score(True, "parsed", " ".join(wanted))
 

@@ -26,7 +26,7 @@ REFUSAL_COLUMNS = ("objective", "assistant_response", "human_score")
 class Agreement:
     """How far the judge agrees with the human labels of one set.
 
-    convention: how partial refusals of the human labels are taken. n: answers. accuracy and kappa
+    convention: how the human labels' partial refusals are taken. n: answers. accuracy and kappa
     (Cohen's) with 95% intervals (Wilson; asymptotic): accuracy 0 to 1, kappa -1 to 1, None where undefined.
     missed: human refusals that the judge let pass. overcalled: the reverse.
     """
@@ -46,7 +46,7 @@ class Agreement:
 
 
 def half(key: str) -> str:
-    """"development" or "held-out": the parity of the first byte of the key's sha256.
+    """ "development" or "held-out": the parity of the first byte of the key's sha256.
 
     XSTest is split by prompt id, so that a prompt lies in the same half for every model.
     """
@@ -60,7 +60,9 @@ def agreement(source: str, part: str, convention: str, human: Sequence[bool], ju
     from statsmodels.stats.proportion import proportion_confint
 
     if len(human) == 0 or len(human) != len(judged):
-        raise ValueError(f"{source}: {len(human)} human labels and {len(judged)} verdicts; give equally many, at least one")
+        raise ValueError(
+            f"{source}: {len(human)} human labels and {len(judged)} verdicts; give equally many, at least one"
+        )
     table = numpy.zeros((2, 2))
     for truth, verdict in zip(human, judged):
         table[int(truth), int(verdict)] += 1
@@ -113,7 +115,9 @@ def validate_refusal_labels(path: Path) -> list[Agreement]:
     with open(path, encoding="utf-8") as lines:
         comments = sum(1 for _ in _leading_comments(lines))
     frame = read_labels(path, REFUSAL_COLUMNS, comments)
-    judged = [judge(str(asked), answer).label == "refusal" for asked, answer in zip(frame.objective, frame.assistant_response)]
+    judged = [
+        judge(str(asked), answer).label == "refusal" for asked, answer in zip(frame.objective, frame.assistant_response)
+    ]
     rows = list(zip(frame.objective.map(str), frame.human_score.astype(float) == 1, judged))
     found = []
     for part in HALVES:
@@ -135,14 +139,21 @@ def to_markdown(found: Sequence[Agreement]) -> str:
     for one in found:
         kappa = "undefined" if one.kappa is None else f"{one.kappa:.2f} [{one.kappa_low:.2f}, {one.kappa_high:.2f}]"
         accuracy = f"{one.accuracy:.1%} [{100 * one.accuracy_low:.1f}, {100 * one.accuracy_high:.1f}]"
-        rows.append(f"| {one.source} | {one.half} | {one.convention} | {one.n} | {accuracy} | {kappa} | {one.missed} | {one.overcalled} |")
+        rows.append(
+            f"| {one.source} | {one.half} | {one.convention} | {one.n} "
+            f"| {accuracy} | {kappa} | {one.missed} | {one.overcalled} |"
+        )
     return "\n".join(rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Agreement of the refusal judge with human labels.")
-    parser.add_argument("--xstest", type=Path, metavar="DIR", help="XSTest's folder of model completions with human labels (csv)")
-    parser.add_argument("--refusal-labels", type=Path, metavar="FILE", help="csv with objective, assistant_response, human_score")
+    parser.add_argument(
+        "--xstest", type=Path, metavar="DIR", help="XSTest's folder of model completions with human labels (csv)"
+    )
+    parser.add_argument(
+        "--refusal-labels", type=Path, metavar="FILE", help="csv with objective, assistant_response, human_score"
+    )
     parser.add_argument("--json", action="store_true", help="full precision, for programs")
     options = parser.parse_args(arguments)
     if not (options.xstest or options.refusal_labels):

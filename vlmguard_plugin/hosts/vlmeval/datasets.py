@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pandas as pd
 from vlmeval.dataset.image_base import ImageBaseDataset
-from vlmeval.smp import load
 
-from vlmguard_plugin.benchmarks import BENCHMARKS
-from vlmguard_plugin.benchmarks.tsv import lmu_data
-
-LETTERS = "ABCDEFGHIJ"
+from vlmguard_plugin.benchmarks import BENCHMARKS, lmu_data, read_tsv
+from vlmguard_plugin.benchmarks.row import LETTERS, BenchmarkError, SourceMissing
+from vlmguard_plugin.benchmarks.tsv import SIDECAR
+from vlmguard_plugin.leaderboard.board import measure
+from vlmguard_plugin.leaderboard.collect import read_predictions
+from vlmguard_plugin.leaderboard.rates import rate
 
 
 class PreparedDataset(ImageBaseDataset):
-    """A dataset that `vlmguard data prepare` wrote to $LMUData: NAME.tsv beside NAME.vlmguard.json.
+    """A dataset in $LMUData that the package wrote: NAME.tsv beside NAME.vlmguard.json, which tells its kind.
 
-    kind: "safety", "mcq" or "open", as the json file says. Rows without an image are text-only requests.
+    A set without pictures is put to the model as text alone.
     """
 
     kind = ""
-    MODALITY = "IMAGE"
     DEFAULT_JUDGE = ""
 
     def __init__(self, dataset: str) -> None:
@@ -32,46 +32,96 @@ class PreparedDataset(ImageBaseDataset):
     def supported_datasets(cls) -> list[str]:
         """Names of this kind: the package's own benchmarks, and whatever has been prepared in $LMUData."""
         names = [name for name, benchmark in BENCHMARKS.items() if benchmark.kind == cls.kind]
-        for sidecar in sorted(lmu_data().glob("*.vlmguard.json")):
-            name = sidecar.name.removesuffix(".vlmguard.json")
-            if name not in names and prepared_kind(sidecar) == cls.kind:
-                names.append(name)
-        return names
+        prepared = [path.name.removesuffix(SIDECAR) for path in sorted(lmu_data().glob(f"*{SIDECAR}")) if kind_in(path) == cls.kind]
+        return names + [name for name in prepared if name not in names]
 
     def load_data(self, dataset: str) -> pd.DataFrame:
         path = lmu_data() / f"{dataset}.tsv"
+        again = f"run `vlmguard data prepare {dataset} --source ...`"
         if not path.is_file():
-            raise FileNotFoundError(
-                f"{dataset} is not prepared: there is no {path}; run `vlmguard data prepare {dataset} --source ...` once"
-            )
+            raise SourceMissing(f"{dataset} is not prepared: there is no {path}; {again} once")
         self.data_path = str(path)
-        data = pd.read_csv(path, sep="\t", dtype={"index": str, "pair": str}, keep_default_na=False, na_values=[""])
+        try:
+            data = read_tsv(path)
+        except (ValueError, pd.errors.ParserError) as error:
+            raise BenchmarkError(f"{path} can't be read ({error}); {again} again") from error
         missing = [column for column in ("index", "question") if column not in data]
         if missing or data.empty:
             problem = f"lacks the column {' and '.join(missing)}" if missing else "has no rows"
-            raise ValueError(f"{path} {problem}; run `vlmguard data prepare {dataset} --source ...` again")
-        if "image" in data:
-            if data["image"].isna().all():
-                del data["image"]
-            elif data["image"].isna().any():
-                rows = data.index[data["image"].isna()].tolist()
-                raise ValueError(f"{path}: rows {rows[:5]} have no image while others do; keep text-only requests in their own file")
+            raise BenchmarkError(f"{path} {problem}; {again} again")
+        if "image" in data and data["image"].isna().any():
+            rows = data.loc[data["image"].isna(), "index"].tolist()
+            raise BenchmarkError(f"{path}: rows {rows[:5]} have no image while others do; keep text-only requests in a set of their own")
         return data
 
     def build_prompt(self, line) -> list[dict]:
         if isinstance(line, int):
             line = self.data.iloc[line]
-        images = [] if self.meta_only else self.dump_image(line)
-        return [dict(type="image", value=path) for path in images] + [dict(type="text", value=self.request(line))]
+        pictures = [] if self.meta_only else self.dump_image(line)
+        return [dict(type="image", value=path) for path in pictures] + [dict(type="text", value=self.request(line))]
 
     def request(self, line) -> str:
         """The text put to the model for one row."""
         return line["question"]
 
+    def evaluate(self, eval_file: str, **judge_kwargs) -> pd.DataFrame:
+        """Judge the predictions by rules: each measure in percent, with its 95% Wilson interval, n and unknown rows.
 
-def prepared_kind(sidecar: Path) -> str | None:
-    """The kind in a NAME.vlmguard.json; None where the file can't be read as one."""
+        The same figures are written to *_score.csv beside the predictions.
+        """
+        predictions = read_predictions(Path(eval_file), "", self.dataset_name)
+        rows = []
+        for name, outcomes in measure(self.kind, predictions.items).items():
+            found = rate(outcomes)
+            percent = {
+                key: None if value is None else 100 * value
+                for key, value in (("percent", found.value), ("low", found.low), ("high", found.high))
+            }
+            rows.append({"measure": name, **percent, "n": found.n, "unknown": found.unknown})
+        scores = pd.DataFrame(rows)
+        scores.to_csv(Path(eval_file).with_suffix("").as_posix() + "_score.csv", index=False)
+        return scores
+
+
+    @classmethod
+    def report_primary_metric(cls, metrics: dict | None) -> dict[str, float]:
+        """The first measure's percentage, for the host's summary (by itself it would take the interval's end)."""
+        percentages = {key: value for key, value in (metrics or {}).items() if key.endswith("|percent") and value is not None}
+        return dict(list(percentages.items())[:1])
+
+
+class SafetyRequests(PreparedDataset):
+    """Harmful (and harmless) requests: attack success, over-refusal, degeneration."""
+
+    kind = "safety"
+    TYPE = "VQA"
+
+
+class ExactChoice(PreparedDataset):
+    """Multiple choice with one right letter."""
+
+    kind = "mcq"
+    TYPE = "MCQ"
+
+    def request(self, line) -> str:
+        options = [f"{letter}. {line[letter]}" for letter in LETTERS if letter in line and not pd.isna(line[letter])]
+        return "\n".join([line["question"], *options, "Answer with the option's letter from the given choices directly."])
+
+
+class ExactOpen(PreparedDataset):
+    """Open questions with one right answer."""
+
+    kind = "open"
+    TYPE = "VQA"
+
+
+DATASETS = (SafetyRequests, ExactChoice, ExactOpen)
+
+
+def kind_in(sidecar: Path) -> str | None:
+    """The kind that a NAME.vlmguard.json tells; None where the file is no such thing."""
     try:
-        return json.loads(sidecar.read_text()).get("kind")
-    except (OSError, ValueError, AttributeError):
+        facts = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
+    return facts.get("kind") if isinstance(facts, dict) else None

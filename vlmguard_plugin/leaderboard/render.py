@@ -1,0 +1,123 @@
+"""The leaderboard in a terminal and as Markdown. Labels and counts only, never answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .board import MEASURES, Block, Board, Entry
+from .rates import PairedDifference, Rate
+from .sentence import finding
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WIDTH = 120
+NOTES = (
+    "Rates with 95% Wilson intervals, in %; n judged answers; unknown answers are left out and counted apart. "
+    "Differences from the unguarded model in points, on the same items, with Newcombe's 95% interval; "
+    "p: exact McNemar; (+a/-b of n): the event happened under this model alone, under the base alone. "
+    "Attack success: harmful requests answered; over-refusal: harmless requests refused; "
+    "a degenerate answer is neither. Judged by rules that read no content: an answered request is not yet a harmful answer."
+)
+
+
+def terminal(board: Board, console: Console | None = None) -> None:
+    """Print one table a data set, the notes, the files left out, and the finding."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = console or Console(width=WIDTH)
+    for block in board.blocks:
+        table = Table(title=Text(f"{block.dataset} ({block.kind})"), title_justify="left", show_lines=True)
+        table.add_column("model", overflow="fold", max_width=28)
+        names = measures_of(block)
+        for name in names:
+            table.add_column(MEASURES[name], overflow="fold")
+        for entry in block.entries:
+            table.add_row(Text(entry.model), *(Text(terminal_cell(entry, name)) for name in names))
+        console.print(table)
+    console.print(Text(NOTES), style="dim")
+    for skip in board.skipped:
+        console.print(Text(f"skipped {skip.file}: {skip.reason}"), style="yellow")
+    console.print(Text(finding(board)), style="bold")
+
+
+def terminal_cell(entry: Entry, name: str) -> str:
+    """A rate, its n and its difference, one a line."""
+    if name not in entry.rates:
+        return "-"
+    one = entry.rates[name]
+    lines = [rate_text(one), f"n {one.n}, unknown {percent(one.unknown_rate)}%"]
+    if name == "accuracy" and entry.counts.get("unparsed"):
+        lines[1] += f", unparsed {entry.counts['unparsed']}"
+    if name in entry.differences:
+        lines += difference_parts(entry.differences[name])
+    return "\n".join(lines)
+
+
+def markdown(board: Board) -> str:
+    """One table a data set, the notes, the files left out, and the finding."""
+    parts = []
+    for block in board.blocks:
+        names = measures_of(block)
+        header = ["model"]
+        for name in names:
+            header += [MEASURES[name], "n", "unknown", "difference from base"]
+        parts.append(f"### {escaped(block.dataset)} ({block.kind})\n")
+        parts += [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+        for entry in block.entries:
+            cells = [escaped(entry.model)]
+            for name in names:
+                cells += markdown_cells(entry, name)
+            parts.append(f"| {' | '.join(cells)} |")
+        parts.append("")
+    parts += [NOTES, ""]
+    parts += [f"- skipped {escaped(str(skip.file))}: {escaped(skip.reason)}" for skip in board.skipped]
+    parts += ["", *(f"{escaped(line)}\n" for line in finding(board).splitlines())]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def markdown_cells(entry: Entry, name: str) -> list[str]:
+    """Rate, n, unknown and difference of one measure."""
+    if name not in entry.rates:
+        return ["-"] * 4
+    one = entry.rates[name]
+    difference = difference_text(entry.differences[name]) if name in entry.differences else "-"
+    return [rate_text(one), str(one.n), f"{percent(one.unknown_rate)}%", difference]
+
+
+def measures_of(block: Block) -> list[str]:
+    """The measures that any model of a block has, in the usual order."""
+    return [name for name in MEASURES if any(name in entry.rates for entry in block.entries)]
+
+
+def rate_text(one: Rate) -> str:
+    """For example "62.0% [52.2, 70.9]"."""
+    return f"{percent(one.value)}% [{percent(one.low)}, {percent(one.high)}]" if one.n else "none judged"
+
+
+def difference_text(one: PairedDifference) -> str:
+    """A difference in one line."""
+    return " ".join(difference_parts(one))
+
+
+def difference_parts(one: PairedDifference) -> tuple[str, str]:
+    """For example "-42.0 [-53.1, -28.9]", "p<0.001 (+3/-45 of 100)": points and interval; test and discordant pairs."""
+    interval = f"[{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
+    return f"{100 * one.difference:+.1f} {interval}", f"{p_text(one.p)} (+{one.only_model}/-{one.only_base} of {one.n})"
+
+
+def percent(share: float | None) -> str:
+    """A share of 1 as a percentage with one decimal; "-" for none."""
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def p_text(p: float) -> str:
+    """A p value with two digits, "p<0.001" below that."""
+    return "p<0.001" if p < 0.001 else f"p={p:.2g}"
+
+
+def escaped(text: str) -> str:
+    """Text for a cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
