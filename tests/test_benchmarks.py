@@ -198,7 +198,8 @@ def test_requests_from_a_text_file(tmp_path):
 def test_requests_from_a_csv(tmp_path):
     source = tmp_path / "mine.csv"
     source.write_text(
-        'ID,Prompt,Label,category\nx1,"One, two?",unsafe,k\nx2,"Three\nfour?",safe,k\nx3,Five?,maybe,k\nx1,Six?,safe,k\n'
+        'ID,Prompt,Label,category\nx1,"One, two?",unsafe,k\nx2,"Three\nfour?",safe,k\n'
+        "x3,Five?,maybe,k\nx1,Six?,safe,k\n"
     )
     prepared = prepare("Requests_my_set_noise", source, tmp_path, size=8)
     frame = read_tsv(prepared.path)

@@ -160,7 +160,8 @@ OPTIONS = {"A": "red", "B": "dark blue", "C": "blue", "D": "A man on a horse"}
     [
         ("B", "B"), ("b.", "B"), ("(B)", "B"), ("**B**", "B"), ("B. dark blue", "B"), ("Answer: B", "B"),
         ("The answer is B.", "B"), ("The answer is (B) dark blue", "B"), ("The correct answer is: C", "C"),
-        ("It is dark blue.", "B"), ("It is blue.", "C"), ("It is red or blue.", None), ("It is not red, it is blue.", "C"),
+        ("It is dark blue.", "B"), ("It is blue.", "C"), ("It is red or blue.", None),
+        ("It is not red, it is blue.", "C"),
         ("A man on a horse.", "D"), ("I would pick option C here", "C"), ("A picture of a dog", None), ("E", None),
         ("", None), ("Perhaps (A) or (B)", None), ("The answer is a bit unclear", None),
     ],

@@ -166,8 +166,10 @@ def test_renderings_show_figures_and_no_answers(outputs):
 @pytest.mark.parametrize(
     "model, base",
     [
-        ("llava_vlmguard", "llava"), ("llava_cmrm_sample", "llava"), ("llava_13b", None), ("llava_13b_vlm_guard", "llava_13b"),
-        ("demo_vlm_control", None), ("demo_vlm_control_cmrm", "demo_vlm_control"), ("llava", None), ("demo_vlm_mine", "demo_vlm"),
+        ("llava_vlmguard", "llava"), ("llava_cmrm_sample", "llava"), ("llava_13b", None),
+        ("llava_13b_vlm_guard", "llava_13b"),
+        ("demo_vlm_control", None), ("demo_vlm_control_cmrm", "demo_vlm_control"), ("llava", None),
+        ("demo_vlm_mine", "demo_vlm"),
     ],
 )  # fmt: skip
 def test_base_by_name(model, base):

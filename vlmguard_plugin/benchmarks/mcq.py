@@ -27,7 +27,8 @@ def read_scienceqa(source: Path) -> Reading:
     """Rows of a ScienceQA-style json: {number: {idx, prompt, label, image}}.
 
     source: the json, or a folder that holds exactly one. prompt is
-    "Question: ...\\nChoices: (A) ...  (B) ...\\nAnswer:"; image is a path relative to the json (a missing image makes a row about text alone).
+    "Question: ...\\nChoices: (A) ...  (B) ...\\nAnswer:"; image is a path relative to the json
+    (an entry without one becomes a row of text alone).
     """
     path = only_file(Path(source), "*.json")
     try:

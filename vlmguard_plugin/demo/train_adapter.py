@@ -293,8 +293,8 @@ def own_answers(model, tokenizer, asked: list[str]) -> dict[str, tuple[str, bool
     if not path.is_file():
         template = build_processor(tokenizer)
         said = {}
-        for start in tqdm(range(0, len(asked), 16), desc="own answers", unit="batch"):
-            batch = asked[start : start + 16]
+        for start in tqdm(range(0, len(asked), 48), desc="own answers", unit="batch"):
+            batch = asked[start : start + 48]
             prompts = [
                 template.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True)
                 for text in batch

@@ -1,0 +1,67 @@
+"""The demo from end to end: test sets, the host's own command, the leaderboard."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from vlmguard_plugin.cache import cache_directory
+from vlmguard_plugin.leaderboard.board import Board, build_board
+
+NEEDS = ("vlmeval", "torchvision", "gguf", "pandas", "statsmodels")
+MODELS = ("demo_vlm", "demo_vlm_vlmguard", "demo_vlm_cmrm", "demo_vlm_cmrm_sample")
+SEEN = 60  # visual questions, open and multiple choice each
+
+
+def run_demo(out: Path, pairs: int, models: tuple[str, ...] = MODELS) -> Board:
+    """Run the comparison and return its board.
+
+    out: the host's work directory; predictions that lie there are kept and not asked for again.
+    pairs: harmful and harmless requests per condition, at most 120.
+    Raises ImportError naming what is not installed, RuntimeError with the log's place where the host fails.
+    """
+    missing = [name for name in NEEDS if find_spec(name) is None]
+    if missing:
+        raise ImportError(f"the demo needs {', '.join(missing)}; run `pip install vlmguard_plugin[demo]`")
+    from vlmguard_plugin.demo.build import build_demo_vlm
+    from vlmguard_plugin.demo.datasets import write_demo_datasets
+
+    cache = cache_directory()
+    data = Path(os.environ.get("LMUData") or cache / "LMUData")
+    data.mkdir(parents=True, exist_ok=True)
+    names = write_demo_datasets(data, pairs, SEEN)
+    for variant, model in (("answers", "demo_vlm"), ("captions", "demo_vlm_control")):
+        if any(one == model or one.startswith(f"{model}_") for one in models):
+            build_demo_vlm(variant)
+    if out.is_dir() and any(out.iterdir()):
+        print(f"vlmguard: answers already in {out} are kept; remove the folder to ask again", file=sys.stderr)
+    out.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "vlmeval.run", "--data", *names, "--model", *models, "--work-dir", str(out), "--reuse"]
+    environment = {
+        "HF_HUB_OFFLINE": "1",  # everything is here; no look-ups
+        "MPLCONFIGDIR": str(cache / "matplotlib"),
+        **os.environ,
+        "LMUData": str(data),
+    }
+    print(f"vlmguard: {' '.join(command)}", file=sys.stderr)
+    log = out / "vlmeval.log"
+    with log.open("w") as stream:
+        host = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1)
+        follow(host, stream)
+    board = build_board(out) if host.wait() == 0 else None
+    absent = sorted(set(models) - set(board.models)) if board else list(models)
+    if absent:
+        raise RuntimeError(f"VLMEvalKit has no predictions for {', '.join(absent)}; its log is {log}")
+    return board
+
+
+def follow(host: subprocess.Popen, log) -> None:
+    """Copy the host's output to its log, and show its progress on the terminal, one line a model and set."""
+    for line in host.stdout:
+        log.write(line)
+        shown = line.rsplit("\r", 1)[-1].strip()
+        if shown.startswith(("Infer ", "fit ", "vlmguard:")) or "=====" in shown:
+            print(shown, file=sys.stderr)
