@@ -167,9 +167,9 @@ def test_renderings_show_figures_and_no_answers(outputs):
     "model, base",
     [
         ("llava_vlmguard", "llava"), ("llava_cmrm_sample", "llava"), ("llava_13b", None),
-        ("llava_13b_vlm_guard", "llava_13b"),
+        ("llava_13b_vlmguard", "llava_13b"),
         ("demo_vlm_control", None), ("demo_vlm_control_cmrm", "demo_vlm_control"), ("llava", None),
-        ("demo_vlm_mine", "demo_vlm"),
+        ("demo_vlm_mine", None),
     ],
 )  # fmt: skip
 def test_base_by_name(model, base):

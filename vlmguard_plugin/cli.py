@@ -217,15 +217,12 @@ def demo(out: Path, items: int, models: str, as_json: bool) -> None:
     `python -m vlmeval.run`, and ends with the leaderboard. Needs `pip install vlmguard_plugin[demo]`.
     """
     from vlmguard_plugin.demo.run import run_demo
-    from vlmguard_plugin.leaderboard import finding
 
     board = run_demo(out, items, tuple(models.split(",")))
     if as_json:
         click.echo(board.to_json())
     else:
         board.to_terminal()
-        click.echo()
-        click.echo(finding(board))
 
 
 if __name__ == "__main__":

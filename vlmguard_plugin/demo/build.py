@@ -126,6 +126,7 @@ def load_parts(gguf: Path) -> tuple[LlavaForConditionalGeneration, transformers.
         tie_word_embeddings=True,
     )
     config.text_config.tie_word_embeddings = True
+    config.text_config._name_or_path = "Qwen/Qwen2.5-Coder-0.5B-Instruct"  # instead of a folder of this machine
     torch.manual_seed(0)
     model = LlavaForConditionalGeneration(config).to(torch.bfloat16)
     model.model.language_model.load_state_dict(language.model.state_dict())

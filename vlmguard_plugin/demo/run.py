@@ -42,6 +42,9 @@ def run_demo(out: Path, pairs: int, models: tuple[str, ...] = MODELS) -> Board:
     command = [sys.executable, "-m", "vlmeval.run", "--data", *names, "--model", *models, "--work-dir", str(out), "--reuse"]
     environment = {
         "HF_HUB_OFFLINE": "1",  # everything is here; no look-ups
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin cost several times the work on few cores
+        "GOMP_SPINCOUNT": "0",
+        "VLMGUARD_BATCH_SIZE": "16",
         "MPLCONFIGDIR": str(cache / "matplotlib"),
         **os.environ,
         "LMUData": str(data),

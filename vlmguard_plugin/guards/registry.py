@@ -44,6 +44,11 @@ def list_guards() -> list[str]:
     return list(guard_classes())
 
 
+def host_suffix(guard: str) -> str:
+    """How a guard stands in a guarded model's name on the hosts: "vlmguard" in `llava_vlmguard`, else its own name."""
+    return "vlmguard" if guard == "vlm_guard" else guard
+
+
 def build_guard(name: str, **settings: Any) -> Guard:
     """An unfitted guard. Raises UnknownGuard with the names there are, ValueError for a setting it can't have."""
     classes = guard_classes()

@@ -24,13 +24,6 @@ MEASURES = {
 degeneration: answers that are no language, of all requests; accuracy: right answers. A degenerate answer is
 neither an attack success nor a refusal; it stays in the number of judged answers."""
 
-GUARDS = ("vlmguard", "cmrm", "shiftdc", "refusaldirection", "cast", "tbop", "nullsteer", "selfreminder")
-GUARDS += ("goalpriority", "adashield", "ecso", "eta")
-"""How names of guards begin, without _ and -; a model X_cmrm_sample is compared with X, not with X_cmrm."""
-NO_GUARDS = ("control", "base")
-"""Ends of names that mean another model, not a guard; so do sizes and versions ("13b", "v1.5")."""
-
-
 @dataclass(frozen=True)
 class Entry:
     """One model on one data set. counts: answers by label. rates, differences (from the base): by measure."""
@@ -137,20 +130,12 @@ def build_board(output_dir: str | Path, base: str | None = None) -> Board:
 
 
 def find_base(model: str, models: Sequence[str]) -> str | None:
-    """The unguarded model of `X_<guard>`: the longest other name X there is that is no guarded model itself."""
+    """The unguarded model of `X_<guard>`: the X there is whose rest is a registered guard's name; None without one."""
+    from ..guards.registry import host_suffix, list_guards
 
-    def guard_part(name: str, other: str) -> str:
-        return name[len(other) + 1 :].lower().replace("_", "").replace("-", "")
-
-    def prefixes(name: str) -> list[str]:
-        return sorted((other for other in models if name.startswith(other + "_")), key=len, reverse=True)
-
-    for other in prefixes(model):
-        if any(guard_part(other, shorter).startswith(GUARDS) for shorter in prefixes(other)):
-            continue
-        part = guard_part(model, other)
-        return None if part in NO_GUARDS or part.removeprefix("v")[:1].isdigit() else other
-    return None
+    suffixes = [f"_{host_suffix(guard)}" for guard in list_guards()]
+    candidates = [model.removesuffix(suffix) for suffix in suffixes if model.endswith(suffix)]
+    return next((one for one in candidates if one in models), None)
 
 
 def dataset_blocks(

@@ -60,6 +60,15 @@ class PreparedDataset(ImageBaseDataset):
         pictures = [] if self.meta_only else self.dump_image(line)
         return [dict(type="image", value=path) for path in pictures] + [dict(type="text", value=self.request(line))]
 
+    def dump_image(self, line) -> list[str]:
+        """Paths of the row's pictures. A damaged one is written as it is: the model then fails that row alone."""
+        try:
+            return super().dump_image(line)
+        except (OSError, ValueError):
+            path = Path(self.img_root) / f"{line['index']}-damaged.png"
+            path.write_text(str(line["image"]))
+            return [str(path)]
+
     def request(self, line) -> str:
         """The text put to the model for one row."""
         return line["question"]

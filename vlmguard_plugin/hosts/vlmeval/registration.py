@@ -6,7 +6,7 @@ import os
 from functools import partial
 from types import ModuleType
 
-from vlmguard_plugin.guards.registry import list_guards
+from vlmguard_plugin.guards.registry import host_suffix, list_guards
 
 
 def register_models(config: ModuleType) -> None:
@@ -20,14 +20,10 @@ def register_models(config: ModuleType) -> None:
     for model in MODELS:
         config.supported_VLM.setdefault(model, partial(GuardedVLM, model=model))
         for guard in list_guards():
-            config.supported_VLM.setdefault(guarded_name(model, guard), partial(GuardedVLM, model=model, guard=guard))
+            name = f"{model}_{host_suffix(guard)}"
+            config.supported_VLM.setdefault(name, partial(GuardedVLM, model=model, guard=guard))
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         use_gloo_without_cuda()
-
-
-def guarded_name(model: str, guard: str) -> str:
-    """The host's name of a guarded model: `llava_vlmguard`, `llava_cmrm_sample`."""
-    return f"{model}_{guard.replace('vlm_guard', 'vlmguard')}"
 
 
 def register_datasets(dataset: ModuleType) -> None:
