@@ -70,6 +70,7 @@ class Guard(ABC):
 
     name: ClassVar[str]
     Settings: ClassVar[type[GuardSettings]]
+    fit_settings: ClassVar[tuple[str, ...]] = ()  # settings that the fitted numbers depend on
 
     def __init__(self, **settings: Any) -> None:
         known = [field.name for field in fields(self.Settings)]
@@ -119,6 +120,18 @@ class Guard(ABC):
             "per_layer": per_layer,
         }
         return self
+
+    def with_settings(self, **changes: Any) -> "Guard":
+        """The same fit under other settings; ValueError for a setting that the fit itself depends on (`fit_settings`)."""
+        for setting in self.fit_settings:
+            if changes.get(setting, getattr(self.settings, setting)) != getattr(self.settings, setting):
+                raise ValueError(f"{setting} enters the fit of {self.name!r}; build and fit a guard with {setting}={changes[setting]!r}")
+        changed = type(self)(**{**asdict(self.settings), **changes})
+        changed.tensors = self.tensors
+        if self.facts:
+            layers = changed.layers(self.facts["model"]["num_layers"])
+            changed.facts = {**self.facts, "edited_layers": list(layers)}
+        return changed
 
     def respond(self, subject: Subject, queries: Sequence[Query], **generation: Any) -> list[str]:
         """One guarded answer per query, in order. generation: arguments of the model's `generate`."""

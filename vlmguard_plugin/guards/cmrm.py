@@ -57,6 +57,7 @@ class CMRM(Guard):
 
     name = "cmrm"
     Settings = CMRMSettings
+    fit_settings = ("level", "estimator", "image")
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         return (num_layers // 2,)

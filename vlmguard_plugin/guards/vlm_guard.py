@@ -56,6 +56,7 @@ class VLMGuard(Guard):
 
     name = "vlm_guard"
     Settings = VLMGuardSettings
+    fit_settings = ("rank", "gate")
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         return (round(0.6 * num_layers),)
