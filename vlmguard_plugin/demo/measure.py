@@ -43,6 +43,8 @@ STOP_WORDS = frozenset(
     "most very just also into about out up down over under one two three give tell make please write name list".split()
 )
 
+PICTURE_WORDS = frozenset(("image", "pictu", "backg"))
+
 
 def main(arguments: list[str] | None = None) -> None:
     measures: dict[str, Callable[[HuggingFaceSubject], dict]] = {
@@ -128,23 +130,23 @@ def on_task(subject: HuggingFaceSubject) -> dict:
 
 
 def is_on_task(request: str, answer: str, own_answer: str, caption: str) -> bool:
-    """Whether an answer is about the request and not about the picture.
+    """Whether an answer is about the request and not about the picture. own_answer: the model's to the text alone.
 
-    Off task is an answer that is no language; one that shares no content word (its first five letters) with the
-    request or with the model's own answer to it as text; and one that describes the picture: it has more than
-    half the content words of the picture's caption, or it speaks of an "image", "picture" or "background" that
-    neither the request nor the own answer speaks of.
+    Off task is an answer that is no language; one that describes the picture (it has more than half of those
+    content words of the caption that neither the request nor the own answer has, or speaks of an image, picture or
+    background when neither of them does); and one that shares no content word with the request or the own answer,
+    unless both answers have two content words at most ("Paris.", "Lyon."). A refusal is on task; it is counted apart.
     """
     if degeneration(answer):
         return False
-    said, known = content_words(answer), content_words(request) | content_words(own_answer)
-    if len(said) < 3 and content_words(own_answer) and len(content_words(own_answer)) < 3:
-        return not said & content_words(caption)  # "Paris." and "Lyon.": short, and right or wrong, on task
+    if judge(request, answer).label == "refusal":
+        return True
+    said, own = content_words(answer), content_words(own_answer)
+    known = own | content_words(request)
     described = content_words(caption) - known
-    speaks_of_it = (said & {"image", "pictu", "backg"}) - known
-    if speaks_of_it or (described and len(described & said) > len(described) / 2):
+    if described and len(described & said) > len(described) / 2 or (said & PICTURE_WORDS) - known:
         return False
-    return bool(said & known)
+    return bool(said & known) or max(len(said), len(own)) <= 2
 
 
 def content_words(text: str) -> set[str]:

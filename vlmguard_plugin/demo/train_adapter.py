@@ -63,7 +63,7 @@ class Stage:
     pool: int
 
 
-STAGES = {"captions": Stage(batch=96, rate=8e-4, pool=40_000), "answers": Stage(batch=24, rate=2e-4, pool=0)}
+STAGES = {"captions": Stage(batch=96, rate=8e-4, pool=40_000), "answers": Stage(batch=24, rate=3e-4, pool=0)}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -119,8 +119,8 @@ def fit(model, losses, stage: Stage, options: argparse.Namespace, history: dict[
 
 
 def learning_rate_factor(progress: float, steps: int) -> float:
-    """Half a cosine from 1 to 0.02 over the run, after 50 steps of warming up. progress: 0 to 1."""
-    return min(1.0, (steps + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+    """Half a cosine from 1 to 0.02 over the run, after 20 steps of warming up. progress: 0 to 1."""
+    return min(1.0, (steps + 1) / 20) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
 
 
 def save_adapter(model: LlavaForConditionalGeneration, path: Path, history: dict[str, str]) -> None:

@@ -59,7 +59,8 @@ class VLMGuard(Guard):
     fit_settings = ("rank", "gate")
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
-        return (round(0.6 * num_layers),)
+        middle = round(0.625 * num_layers)  # where the zero gate parts the anchors on the demo model: our convention
+        return tuple(range(max(0, middle - 1), min(num_layers, middle + 2)))
 
     def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
         rank, available = self.settings.rank, min(len(anchors.pairs), subject.hidden_size)
