@@ -170,6 +170,17 @@ def test_a_damaged_picture_costs_its_row_alone(place):
     assert leaderboard(place / "damaged").blocks[0].entries[0].rates["accuracy"].unknown == 1
 
 
+def test_a_config_file_names_any_checkpoint(place):
+    place, environment = place
+    config = {
+        "model": {"mine_cmrm": {"class": "GuardedVLM", "model": str(place / "llava"), "guard": "cmrm", "alpha": 0.5, "layers": [1]}},
+        "data": {"Requests_mine_blank": {"class": "SafetyRequests", "dataset": "Requests_mine_blank"}},
+    }
+    (place / "config.json").write_text(json.dumps(config))
+    python("-m", "vlmeval.run", "--config", place / "config.json", "--work-dir", place / "config", environment=environment)
+    assert len(predictions(place / "config", "mine_cmrm", "Requests_mine_blank")) == 10
+
+
 REGISTERED = "import vlmeval.config as c; print([m in c.supported_VLM for m in ('llava', 'llava_vlmguard', 'demo_vlm_cmrm')])"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from vlmeval.dataset.image_base import ImageBaseDataset
@@ -25,7 +26,7 @@ class PreparedDataset(ImageBaseDataset):
     kind = ""
     DEFAULT_JUDGE = ""
 
-    def __init__(self, dataset: str) -> None:
+    def __init__(self, dataset: str, **_: Any) -> None:  # some versions of the host hand all their arguments along
         super().__init__(dataset, skip_noimg=False)
 
     @classmethod

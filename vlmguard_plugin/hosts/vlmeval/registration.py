@@ -31,6 +31,7 @@ def register_datasets(dataset: ModuleType) -> None:
     from vlmguard_plugin.hosts.vlmeval.datasets import DATASETS
 
     for position, cls in enumerate(DATASETS):
+        setattr(dataset, cls.__name__, cls)  # so that `--config` files can name the class
         dataset.DATASET_CLASSES.insert(position, cls)
         dataset.SUPPORTED_DATASETS.extend(cls.supported_datasets())
 
