@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .board import MEASURES, Board
-from .rates import PairedDifference, Rate
+from .rates import ALPHA, PairedDifference, Rate
 
 WORSE = {"attack_success": 1, "over_refusal": 1, "degeneration": 1, "accuracy": -1}
 """The sign of a difference that is a change for the worse."""
@@ -22,7 +22,8 @@ def finding(board: Board) -> str:
 
 def lines_for(board: Board, model: str, base: str) -> list[str]:
     """The sentence on one guarded model, and its warning if it needs one."""
-    changed, same, alone, worse = [], [], [], []
+    changed, alone, worse = [], [], []
+    same: dict[str, list[str]] = {}  # data sets without a significant difference, by measure
     for block in board.blocks:
         mine, other = block.entry(model), block.entry(base)
         if mine is None or other is None:
@@ -39,11 +40,11 @@ def lines_for(board: Board, model: str, base: str) -> list[str]:
                 if difference.difference * WORSE[name] > 0:
                     worse.append(what)
             else:
-                figures = f"{shown(other.rates[name])} without, {shown(mine.rates[name])} with, {tested(difference)}"
-                same.append(f"{what} ({figures})")
+                same.setdefault(MEASURES[name], []).append(block.dataset)
     clauses = changed
     if same:
-        clauses.append(f"no significant difference in {', '.join(same)}")
+        listed = "; ".join(f"{measure} on {', '.join(datasets)}" for measure, datasets in same.items())
+        clauses.append(f"no significant difference in {listed} (exact McNemar p >= {ALPHA})")
     if alone:
         clauses.append(f"not comparable, as no item was judged for both: {', '.join(alone)}")
     if not clauses:
