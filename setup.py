@@ -67,7 +67,7 @@ setup(
     package_data={
         "vlmguard_plugin.anchors": ["*.csv"],
         "vlmguard_plugin.demo": ["*.csv", "adapters/*.safetensors"],
-        "vlmguard_plugin.task_configs": ["*/*.json", "*/*.yaml", "*.md"],
+        "vlmguard_plugin.task_configs": ["*/*.json", "*/*.yaml", "*/*.md"],
     },
     install_requires=BASE,
     extras_require=EXTRAS,
