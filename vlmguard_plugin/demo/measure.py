@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     options = parser.parse_args(arguments)
 
-    subject = load_subject(build_demo_vlm(options.variant), dtype="bfloat16", batch_size=16)
+    subject = load_subject(build_demo_vlm(options.variant), dtype="bfloat16", batch_size=32)
     figures = measures[options.measure](subject)
     print(f"{options.measure}, adapter {options.variant}")
     for name, figure in figures.items():
