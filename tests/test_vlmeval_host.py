@@ -181,6 +181,26 @@ def test_a_config_file_names_any_checkpoint(place):
     assert len(predictions(place / "config", "mine_cmrm", "Requests_mine_blank")) == 10
 
 
+def test_a_fitted_guard_by_folder(place):
+    """Of this model it is used; of another one it is refused, in one error that names both."""
+    import vlmguard_plugin as vg
+
+    place, environment = place
+    anchors = vg.load_anchors(environment["VLMGUARD_ANCHORS"])
+    fits = {"mine": tiny_llava(), "other": tiny_llava(seed=5)}
+    for name, model in fits.items():
+        subject = vg.HuggingFaceSubject(model, tiny_processor())
+        vg.build_guard("cmrm", alpha=0.25).fit(subject, anchors).save(place / f"guard-{name}")
+        done = python(
+            "-m", "vlmeval.run", "--data", "Requests_mine_blank", "--model", "llava_cmrm", "--work-dir", place / name,
+            environment={**environment, "VLMGUARD_GUARD_DIR": str(place / f"guard-{name}")},
+        )  # fmt: skip
+        assert "fit cmrm" not in done.stderr
+    assert len(predictions(place / "mine", "llava_cmrm", "Requests_mine_blank")) == 10
+    assert "fitted on a model with model fingerprint" in done.stdout + done.stderr
+    assert not list((place / "other" / "llava_cmrm").glob("*.xlsx"))
+
+
 REGISTERED = "import vlmeval.config as c; print([m in c.supported_VLM for m in ('llava', 'llava_vlmguard', 'demo_vlm_cmrm')])"
 
 

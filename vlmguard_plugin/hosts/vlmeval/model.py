@@ -11,6 +11,7 @@ from vlmeval.smp import get_rank_and_world_size
 from vlmeval.vlm.base import BaseModel
 
 from vlmguard_plugin.anchors import load_anchors
+from vlmguard_plugin.guards.base import Guard
 from vlmguard_plugin.guards.cached import load_or_fit
 from vlmguard_plugin.guards.registry import build_guard, load_guard
 from vlmguard_plugin.hosts.models import MODELS, Model
@@ -50,17 +51,21 @@ class GuardedVLM(BaseModel):
         self.generation = {"max_new_tokens": int(tokens)}
         self.guard = build_guard(guard, **{**known.guard_settings(guard), **settings}) if guard else None
         self.subject = load_subject(known.folder_or_name())
-        if guard:
-            guard_dir = guard_dir or os.environ.get("VLMGUARD_GUARD_DIR")
-            if guard_dir:
-                self.guard = load_guard(guard_dir, self.subject)
-                if self.guard.name != guard:
-                    raise ValueError(f"{guard_dir} holds the guard {self.guard.name!r}, but {guard!r} was asked for")
-            else:
-                fit_on = load_anchors(anchors or os.environ.get("VLMGUARD_ANCHORS"))
-                self.guard = load_or_fit(self.guard, self.subject, fit_on)
+        if self.guard:
+            self.guard = self._fitted(guard_dir, anchors)
         self._ahead: Iterator[Query] = iter(())
         self._answers: dict[Query, str] = {}
+
+    def _fitted(self, guard_dir: str | None, anchors: str | None) -> Guard:
+        """The guard from guard_dir; from $VLMGUARD_GUARD_DIR where that holds this guard; else fitted or from the cache."""
+        if guard_dir or os.environ.get("VLMGUARD_GUARD_DIR"):
+            found = load_guard(guard_dir or os.environ["VLMGUARD_GUARD_DIR"])
+            if found.name == self.guard.name:
+                found.check_fits(self.subject)
+                return found
+            if guard_dir:
+                raise ValueError(f"{guard_dir} holds the guard {found.name!r}, but {self.guard.name!r} was asked for")
+        return load_or_fit(self.guard, self.subject, load_anchors(anchors or os.environ.get("VLMGUARD_ANCHORS")))
 
     def set_dump_image(self, dump_image_func) -> None:
         """Called by the host once a dataset, with the dataset's bound method: the rows to come are known from it."""
@@ -72,17 +77,19 @@ class GuardedVLM(BaseModel):
     def generate_inner(self, message: list[dict], dataset: str | None = None) -> str:
         query = as_query(message)
         if query not in self._answers:
-            batch = self._batch_from(query)
-            try:
-                self._answers.update(zip(batch, self._respond(batch)))
-            except AnswersCutShort as error:
-                if len(batch) == 1:
-                    return self._failed(query, error)
-                try:
-                    self._answers[query] = self._respond([query])[0]
-                except AnswersCutShort as alone:
-                    return self._failed(query, alone)
+            self._answer(self._batch_from(query))
         return self._answers[query]
+
+    def _answer(self, batch: list[Query]) -> None:
+        """Answer a batch; where it fails, each query by itself, so that a bad one costs its own answer alone."""
+        try:
+            self._answers.update(zip(batch, self._respond(batch)))
+        except AnswersCutShort as error:
+            if len(batch) == 1:
+                self._answers[batch[0]] = self._failed(batch[0], error)
+            else:
+                for query in batch:
+                    self._answer([query])
 
     def _respond(self, queries: list[Query]) -> list[str]:
         if self.guard is None:
@@ -109,7 +116,14 @@ def as_query(message: list[dict]) -> Query:
 
 
 def upcoming(dataset) -> Iterator[Query]:
-    """This rank's rows of a host dataset as queries, in the host's order, built one by one."""
+    """This rank's rows of a host dataset as queries, in the host's order, built one by one.
+
+    Ends at a row whose prompt can't be built: the host meets it, and reports it, when it gets there.
+    """
     rank, world_size = get_rank_and_world_size()
     for row in range(rank, len(dataset.data), world_size):
-        yield as_query(dataset.build_prompt(dataset.data.iloc[row]))
+        try:
+            message = dataset.build_prompt(dataset.data.iloc[row])
+        except (OSError, ValueError, KeyError, TypeError, AssertionError):
+            return
+        yield as_query(message)
