@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 def forward_arguments(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of one call of `module.forward`, by name."""
-    bound = inspect.signature(module.forward).bind_partial(*args, **kwargs)
-    named = dict(bound.arguments)
-    named.update(named.pop("kwargs", {}))
+    signature = inspect.signature(module.forward)
+    named = dict(signature.bind_partial(*args, **kwargs).arguments)
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            named.update(named.pop(parameter.name, {}))
     return named
 
 
