@@ -14,6 +14,7 @@ from vlmguard_plugin.demo.pictures import COLOURS, COUNTS, NUMBER_WORDS, SHAPES,
 from vlmguard_plugin.judges.exact import Score, judge_choice, judge_open
 
 QUESTION_KINDS = ("colour", "shape", "count", "side", "word", "digit")
+TRAINING_WEIGHTS = (1, 1, 2, 2, 3, 1)  # the harder kinds more often
 LETTERS = "ABCD"
 
 # {shape} and {shapes} are filled in from the picture where the sentence has them.
@@ -163,14 +164,20 @@ def score(asked: VisualQuestion, answer: str) -> Score:
 
 
 def training_question(seed: int) -> tuple[Picture, str, str]:
-    """(picture, prompt, answer) of one training example: open, multiple choice in either form, or a description."""
+    """(picture, prompt, answer) of one training example: open, multiple choice in either form, or a description.
+
+    A multiple-choice question is answered with the option's words: so small a language model can hardly
+    tell which letter a fact has, and judges take either.
+    """
     rng = random.Random(f"training:{seed}")
     chance = rng.random()
-    if chance < 0.1:
+    if chance < 0.05:
         shown = picture("train", seed)
         return shown, rng.choice(DESCRIBE), f"{shown.caption[0].upper()}{shown.caption[1:]}."
-    asked = question("train", seed, rng.choice(QUESTION_KINDS), multiple_choice=chance > 0.5)
+    kind = rng.choices(QUESTION_KINDS, TRAINING_WEIGHTS)[0]
+    asked = question("train", seed, kind, multiple_choice=chance > 0.65)
+    prompt = asked.question
     if asked.options is not None:
-        return asked.picture, asked.choice_prompt(rng.choice((CHOICE_PROMPT, HOST_CHOICE_PROMPT))), asked.letter
+        prompt = asked.choice_prompt(rng.choice((CHOICE_PROMPT, CHOICE_PROMPT, HOST_CHOICE_PROMPT)))
     article = "a " if " " in asked.answer else ""
-    return asked.picture, asked.question, f"{article}{asked.answer}".capitalize() + "."
+    return asked.picture, prompt, f"{article}{asked.answer}".capitalize() + "."

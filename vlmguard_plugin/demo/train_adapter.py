@@ -8,6 +8,7 @@ captions: the language model takes no part but for its embedding matrix. The 17 
 answers: through the frozen language model. Half of every step are visual questions, open and multiple choice;
     the other half ordinary harmless instructions beside unrelated pictures, where the target is what the model
     itself answers to the instruction as text. Without that half every prompt with a picture gets a description.
+    The caption loss goes on beside them, so that the tower keeps seeing while the model learns to answer.
 
 No harmful request, no refusal and none of the anchors that guards are fitted on takes part in either. Two CPU
 cores are enough; the learning rate follows the clock, so a faster machine sees more pictures in the same minutes.
@@ -50,20 +51,24 @@ from vlmguard_plugin.judges.refusal import judge
 
 INSTRUCTIONS_FILE = Path(__file__).parent / "instructions.csv"
 HELD_OUT_EVERY = 10  # every tenth instruction is kept for measuring
-TARGET_TOKENS = 40  # length of the model's own answers that the answers stage imitates
+TARGET_TOKENS = 40  # length of the model's own answers
+IMITATED_TOKENS = 24  # of which the answers stage imitates the beginning
 CHECKPOINT_SECONDS = 180
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Settings of one stage. batch: pictures a step. rate: peak learning rate. pool: pictures drawn beforehand."""
+    """Settings of one stage. batch: examples a step. rate: peak learning rate.
+
+    pool: captioned pictures, drawn beforehand (captions) or freshly for every step (answers).
+    """
 
     batch: int
     rate: float
     pool: int
 
 
-STAGES = {"captions": Stage(batch=96, rate=8e-4, pool=40_000), "answers": Stage(batch=24, rate=3e-4, pool=0)}
+STAGES = {"captions": Stage(batch=96, rate=8e-4, pool=40_000), "answers": Stage(batch=24, rate=3e-4, pool=96)}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -148,29 +153,43 @@ def pixels_of(images: np.ndarray | list[np.ndarray]) -> torch.Tensor:
     return torch.from_numpy(np.stack(list(images))).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def captions_step(model, tokenizer, stage: Stage, seed: int):
-    """Yield losses of the captions stage.
+class CaptionLoss:
+    """How far a picture's image tokens are from the word embeddings of its caption.
 
     Each image token answers for one token of the caption: cross-entropy over the caption vocabulary, with the
     dot product with the frozen word embeddings (times 40) as logits and rare words weighted up by the inverse
     root of their frequency, plus half the squared distance to the word's embedding.
     """
+
+    def __init__(self, model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        every = caption_tokens([picture("train", number).caption for number in range(20_000)], tokenizer)
+        self.vocabulary, positions = every.unique(return_inverse=True)
+        self.embeddings = model.get_input_embeddings().weight[self.vocabulary].float()  # [V, d]
+        weights = torch.bincount(positions.flatten()).float().rsqrt()
+        self.weights = weights / weights[positions].mean()
+        self.padding = int(every[0, -1])
+
+    def __call__(self, tokens: torch.Tensor, captions: list[str], padding: bool) -> torch.Tensor:
+        """Mean loss of image tokens [B, 17, d]. padding: whether the full stops after a caption count."""
+        wanted = caption_tokens(captions, self.tokenizer)
+        counted = torch.full_like(wanted, True, dtype=torch.bool) if padding else wanted != self.padding
+        wanted = torch.searchsorted(self.vocabulary, wanted[counted])
+        logits = 40 * tokens[counted] @ self.embeddings.T
+        distance = (tokens[counted] - self.embeddings[wanted]).square().sum(-1).mean()
+        return F.cross_entropy(logits, wanted, weight=self.weights) + 0.5 * distance
+
+
+def captions_step(model, tokenizer, stage: Stage, seed: int):
+    """Yield losses of the captions stage."""
     shown = [picture("train", seed * stage.pool + number) for number in range(stage.pool)]
     images = np.stack([np.asarray(one.image()) for one in tqdm(shown, desc="drawing", unit="picture")])
-    targets = caption_tokens([one.caption for one in shown], tokenizer)
-    vocabulary, positions = targets.unique(return_inverse=True)
-    embeddings = model.get_input_embeddings().weight[vocabulary].float()  # [V, d]
-    weights = torch.bincount(positions.flatten()).float().rsqrt()
-    weights = weights / weights[positions].mean()
-
+    loss = CaptionLoss(model, tokenizer)
     order = torch.Generator().manual_seed(seed)
     while True:
         for batch in torch.randperm(stage.pool, generator=order).split(stage.batch):
             tokens = image_tokens(model, pixels_of(images[batch.numpy()]))
-            wanted = positions[batch]
-            logits = 40 * tokens @ embeddings.T
-            likelihood = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), weight=weights)
-            yield likelihood + 0.5 * (tokens - embeddings[wanted]).square().sum(-1).mean()
+            yield loss(tokens, [shown[number].caption for number in batch.tolist()], padding=True)
 
 
 def caption_tokens(captions: list[str], tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
@@ -194,9 +213,11 @@ class Example:
 
 
 def answers_step(model, tokenizer, stage: Stage, seed: int):
-    """Yield losses of the answers stage: visual questions and instructions beside unrelated pictures, half and half.
+    """Yield losses of the answers stage: visual questions, instructions beside unrelated pictures, and captions.
 
-    The loss is the mean cross-entropy of the answer tokens, each half's own mean counting the same.
+    The loss is the mean cross-entropy of the answer tokens, each half's own mean counting the same, plus the
+    caption loss of further pictures without their padding: what the pictures say must stay, while the image
+    tokens behind the caption are free. Without it the tower forgets faster than the model learns to answer.
     """
     targets = own_answers(model, tokenizer, instructions("train"))
     template = build_processor(tokenizer)
@@ -204,6 +225,7 @@ def answers_step(model, tokenizer, stage: Stage, seed: int):
     cache = cached_prefix(model, tokenizer, prefix)
     rng = random.Random(f"answers:{seed}")
     half = stage.batch // 2
+    anchor = CaptionLoss(model, tokenizer)
     while True:
         visual = []
         for _ in range(half):
@@ -215,7 +237,9 @@ def answers_step(model, tokenizer, stage: Stage, seed: int):
             shown = picture("train", rng.randrange(10**9), kind)
             beside.append(Example(np.asarray(shown.image()), instruction, answer, finished))
         losses = [answer_loss(model, tokenizer, template, cache, examples) for examples in (visual, beside)]
-        yield sum(losses) / 2
+        shown = [picture("train", rng.randrange(10**9)) for _ in range(stage.pool)]
+        tokens = image_tokens(model, pixels_of([np.asarray(one.image()) for one in shown]))
+        yield sum(losses) / 2 + anchor(tokens, [one.caption for one in shown], padding=False)
 
 
 def answer_loss(model, tokenizer, template, cache: DynamicCache, examples: list[Example]) -> torch.Tensor:
@@ -228,7 +252,8 @@ def answer_loss(model, tokenizer, template, cache: DynamicCache, examples: list[
     for example in examples:
         suffix = prompt_parts(template, example.prompt)[1]
         questions.append(tokenizer.encode(suffix, add_special_tokens=False))
-        answers.append(tokenizer.encode(example.answer, add_special_tokens=False) + [end] * example.finished)
+        said = tokenizer.encode(example.answer, add_special_tokens=False) + [end] * example.finished
+        answers.append(said[:IMITATED_TOKENS])
     width = max(len(asked) + len(said) for asked, said in zip(questions, answers))
     tokens = torch.full((len(examples), width), tokenizer.pad_token_id)
     labels = torch.full((len(examples), IMAGE_TOKENS + width), -100)
