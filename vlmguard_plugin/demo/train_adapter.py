@@ -233,7 +233,7 @@ def answers_step(model, tokenizer, stage: Stage, seed: int):
             visual.append(Example(np.asarray(shown.image()), prompt, answer))
         beside = []
         for instruction, (answer, finished) in rng.sample(list(targets.items()), half):
-            kind = rng.choice(("blank", "noise", None, None, None))  # None: any kind of picture
+            kind = rng.choice(("blank", "noise", *[None] * 6))  # None: any kind of picture
             shown = picture("train", rng.randrange(10**9), kind)
             beside.append(Example(np.asarray(shown.image()), instruction, answer, finished))
         losses = [answer_loss(model, tokenizer, template, cache, examples) for examples in (visual, beside)]
