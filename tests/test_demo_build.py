@@ -21,7 +21,7 @@ from vlmguard_plugin.demo.build import (
     vision_config,
 )
 from vlmguard_plugin.demo.measure import is_on_task
-from vlmguard_plugin.demo.train_adapter import image_tokens, instructions
+from vlmguard_plugin.demo.train_adapter import average_with, image_tokens, instructions
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,14 @@ def test_adapters_are_small_and_say_where_they_come_from():
         with safe_open(adapter_file(variant), "pt") as opened:
             facts = opened.metadata()
         assert facts["stage"] == variant and int(facts["steps"]) > 0 and facts["finished"] == "yes"
+
+
+def test_the_mean_of_two_adapters(skeleton):
+    load_adapter(skeleton, adapter_file("captions"))
+    average_with(skeleton, adapter_file("answers"))
+    one, other = load_file(adapter_file("captions")), load_file(adapter_file("answers"))
+    for name, value in adapter_state(skeleton).items():
+        assert torch.allclose(value, (one[name].float() + other[name].float()) / 2, atol=1e-7), name
 
 
 def test_training_sees_what_the_model_computes(skeleton):

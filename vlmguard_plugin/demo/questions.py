@@ -14,7 +14,7 @@ from vlmguard_plugin.demo.pictures import COLOURS, COUNTS, NUMBER_WORDS, SHAPES,
 from vlmguard_plugin.judges.exact import Score, judge_choice, judge_open
 
 QUESTION_KINDS = ("colour", "shape", "count", "side", "word", "digit")
-TRAINING_WEIGHTS = (1, 1, 3, 3, 4, 1)  # the harder kinds more often
+TRAINING_WEIGHTS = (1, 1, 2, 2, 6, 1)  # the harder kinds more often
 LETTERS = "ABCD"
 
 # {shape} and {shapes} are filled in from the picture where the sentence has them.

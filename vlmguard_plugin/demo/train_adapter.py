@@ -77,6 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--init", type=Path, help="adapter to start from; without it the adapter starts untrained")
     parser.add_argument("--minutes", type=float, default=30.0, help="how long to train, pictures and targets apart")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--mean-with", type=Path, help="at the end, save the mean of the weights and this adapter's")
     parser.add_argument("--out", type=Path, required=True, help="adapter file to write, also as a checkpoint")
     options = parser.parse_args(arguments)
     if options.minutes <= 0:
@@ -90,6 +91,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.init:
         load_adapter(model, options.init)
         history["init"] = hashlib.sha256(options.init.read_bytes()).hexdigest()
+    if options.mean_with and not options.mean_with.is_file():
+        parser.error(f"--mean-with {options.mean_with} is no file")
 
     torch.manual_seed(options.seed)
     step = captions_step if options.stage == "captions" else answers_step
@@ -120,7 +123,22 @@ def fit(model, losses, stage: Stage, options: argparse.Namespace, history: dict[
                 save_adapter(model, options.out, history | {"steps": str(steps), "finished": "no"})
                 saved = time.monotonic()
             loss = next(losses)
+    if options.mean_with:
+        average_with(model, options.mean_with)
+        history["mean_with"] = hashlib.sha256(options.mean_with.read_bytes()).hexdigest()
     save_adapter(model, options.out, history | {"steps": str(steps), "finished": "yes"})
+
+
+def average_with(model: LlavaForConditionalGeneration, path: Path) -> None:
+    """Replace the adapter's weights by their mean with a saved adapter's, an earlier state of the same run.
+
+    What a learning rate that still falls leaves behind, two such states even out.
+    """
+    trained = {name: value.detach().clone() for name, value in adapter_state(model).items()}
+    load_adapter(model, path)
+    with torch.no_grad():
+        for name, value in adapter_state(model).items():
+            value.copy_((value + trained[name]) / 2)
 
 
 def learning_rate_factor(progress: float, steps: int) -> float:
