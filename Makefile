@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Of make demo: harmful and harmless requests per condition, at most 120.
+ITEMS ?= 40
 READY := $(VENV)/ready
 
 # Threads of several processes on few cores must not spin against each other.
@@ -13,7 +15,7 @@ export GOMP_SPINCOUNT ?= 0
 .PHONY: demo test setup clean
 
 demo: setup
-	$(BIN)/vlmguard demo
+	$(BIN)/vlmguard demo --items $(ITEMS)
 
 test: setup
 	$(BIN)/python -m pytest
