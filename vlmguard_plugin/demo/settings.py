@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 GUARD_SETTINGS: dict[str, dict[str, Any]] = {
-    "vlm_guard": {"layers": (14,), "rank": 1, "alpha": 0.3, "positions": "all", "gate": "midpoint"},
-    "cmrm": {"layers": (12,), "alpha": 1.0, "positions": "all"},
-    "cmrm_sample": {"layers": (12,), "alpha": 1.0, "positions": "all"},
+    "vlm_guard": {"layers": (14, 15, 16), "rank": 1, "alpha": 0.5, "positions": "all", "gate": "zero"},
+    "cmrm": {"layers": (16,), "alpha": 0.4, "positions": "all"},
+    "cmrm_sample": {"layers": (16,), "alpha": 0.4, "positions": "all"},
 }

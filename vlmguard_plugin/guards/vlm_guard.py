@@ -20,6 +20,7 @@ GATES = ("zero", "midpoint")
 class VLMGuardSettings(GuardSettings):
     """Settings of VLM-Guard; the paper's layers, rank and alpha are not known, so none of these is presented as its own.
 
+    alpha: strength; 0.5 on each of the three default layers, found by calibration on the demo model.
     rank: number m of right singular vectors that span the steering direction, at least 1.
     gate: "zero" (the paper's threshold 0 on the last prompt token's projection on V_1) or "midpoint" (halfway
         between the two anchor classes' mean projections, since raw hidden states are not centred at 0).
@@ -27,6 +28,7 @@ class VLMGuardSettings(GuardSettings):
         this is the pure projection of the paper's abstract.
     """
 
+    alpha: float = 0.5
     rank: int = 1
     gate: str = "zero"
     project: bool = False
