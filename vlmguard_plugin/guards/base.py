@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from abc import ABC, abstractmethod
-from contextlib import contextmanager
+from abc import ABC
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Iterator, Sequence
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Iterator, Sequence
 from torch import Tensor
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.steering.edit import POSITIONS, Edits
+from vlmguard_plugin.steering.edit import Edits
 from vlmguard_plugin.steering.fitted import FittedFolder
 from vlmguard_plugin.subjects.base import Query, Subject
 
@@ -26,29 +26,8 @@ class WrongModel(ValueError):
     """A fitted guard was put on a model it was not fitted on."""
 
 
-@dataclass(frozen=True)
 class GuardSettings:
-    """Settings every representation guard has.
-
-    layers: 0-based decoder layers that are edited; None is the guard's own default for the model's depth.
-    alpha: strength of the edit, a finite number.
-    positions: "last", "prompt", "generated" or "all" (see steering.edit.Edits).
-    """
-
-    layers: tuple[int, ...] | None = None
-    alpha: float = 1.0
-    positions: str = "all"
-
-    def __post_init__(self) -> None:
-        if self.layers is not None:
-            layers = tuple(self.layers) if isinstance(self.layers, (list, tuple, range)) else None
-            if not layers or any(type(layer) is not int or layer < 0 for layer in layers) or len(set(layers)) < len(layers):
-                raise ValueError(
-                    f"layers is {self.layers!r}; give distinct 0-based decoder layers such as [10, 11], or None for the default"
-                )
-            object.__setattr__(self, "layers", tuple(sorted(layers)))
-        self.check_number("alpha")
-        self.check_choice("positions", POSITIONS)
+    """Checks that settings classes share; a guard's own are a frozen dataclass that validates itself."""
 
     def check_number(self, field: str, least: float = -math.inf) -> None:
         value = getattr(self, field)
@@ -56,58 +35,64 @@ class GuardSettings:
             floor = "" if least == -math.inf else f" of at least {least}"
             raise ValueError(f"{field} is {value!r}; it must be a finite number{floor}")
 
+    def check_whole(self, field: str, least: int, otherwise: str = "") -> None:
+        value = getattr(self, field)
+        if type(value) is not int or value < least:
+            raise ValueError(f"{field} is {value!r}; it must be a whole number of at least {least}{otherwise}")
+
+    def check_flag(self, field: str) -> None:
+        if type(getattr(self, field)) is not bool:
+            raise ValueError(f"{field} is {getattr(self, field)!r}; it must be True or False")
+
     def check_choice(self, field: str, choices: Sequence[str]) -> None:
         if getattr(self, field) not in choices:
             raise ValueError(f"{field} is {getattr(self, field)!r}; choose one of {', '.join(choices)}")
 
 
 class Guard(ABC):
-    """A guard: fitted on anchors with a subject, then answering queries in the subject's place.
+    """A guard: settings, perhaps a fit on anchors, then answering queries in the subject's place.
 
-    name: registered name. settings: a frozen GuardSettings. tensors: fitted numbers, float32 on the CPU, by name.
-    facts: what the fit has to tell (per-layer numbers, model, anchors), as in guard.json.
+    A guard says how it rewrites a query (`rewrite`) and what it does to hidden states (`steps`); one that looks
+    at answers has a `respond` of its own (`looks_at_answers`).
+
+    name: registered name. settings: a frozen dataclass. tensors: fitted numbers, float32 on the CPU, by name.
+    facts: what the fit has to tell (model, anchors, per-layer numbers), as in guard.json.
     """
 
     name: ClassVar[str]
-    Settings: ClassVar[type[GuardSettings]]
+    Settings: ClassVar[type]
     fit_settings: ClassVar[tuple[str, ...]] = ()  # settings that the fitted numbers depend on
+    needs_fit: ClassVar[bool] = True  # whether it belongs to one model
+    looks_at_answers: ClassVar[bool] = False
+    calibration_grid: ClassVar[tuple[dict[str, Any], ...]] = ()  # {setting: values}, tried in every combination
 
     def __init__(self, **settings: Any) -> None:
         known = [field.name for field in fields(self.Settings)]
         for setting in settings:
             if setting not in known:
-                raise ValueError(f"guard {self.name!r} has no setting {setting!r}; it has {', '.join(known)}")
+                raise ValueError(f"guard {self.name!r} has no setting {setting!r}; it has {', '.join(known) or 'none'}")
         self.settings = self.Settings(**settings)
         self.tensors: dict[str, Tensor] = {}
         self.facts: dict[str, Any] = {}
 
-    @abstractmethod
-    def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The fitted numbers and the per-layer facts worth keeping, from anchors."""
+    def rewrite(self, query: Query) -> Query:
+        """The query that is put to the model in this one's place."""
+        return query
 
-    @abstractmethod
-    def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
-        """What to do to which layer's hidden state, for these queries.
+    def steps(self, subject: Subject, queries: Sequence[Query] | None) -> tuple[Edits, ...]:
+        """Edits of hidden states for these (rewritten) queries, the first acting first.
 
         queries: None inside `on(subject)`, where the model's own inputs are all there is.
         """
+        return ()
 
-    @abstractmethod
-    def default_layers(self, num_layers: int) -> tuple[int, ...]:
-        """Decoder layers edited where the settings name none."""
-
-    def layers(self, num_layers: int) -> tuple[int, ...]:
-        """Decoder layers that are edited, checked against the model's depth."""
-        layers = self.settings.layers if self.settings.layers is not None else self.default_layers(num_layers)
-        beyond = [layer for layer in layers if layer >= num_layers]
-        if beyond:
-            raise ValueError(f"layers {beyond} are beyond the model's {num_layers} decoder layers (0 to {num_layers - 1})")
-        return layers
+    def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The fitted numbers, and facts of the fit by name; nothing, for a guard that has none."""
+        return {}, {}
 
     def fit(self, subject: Subject, anchors: Anchors, *, progress: bool = False) -> "Guard":
         """Fit on anchor requests. Returns the guard itself; nothing of an earlier fit is kept if this one fails."""
-        self.layers(subject.num_layers)
-        tensors, per_layer = self.fit_tensors(subject, anchors, progress)
+        tensors, facts = self.fit_tensors(subject, anchors, progress)
         self.tensors = {name: tensor.float().cpu().contiguous() for name, tensor in tensors.items()}
         self.facts = {
             "model": {
@@ -116,8 +101,7 @@ class Guard(ABC):
                 "hidden_size": subject.hidden_size,
             },
             "anchors": {"pairs": len(anchors.pairs), "sha256": anchors.sha256},
-            "edited_layers": list(self.layers(subject.num_layers)),
-            "per_layer": per_layer,
+            **facts,
         }
         return self
 
@@ -127,30 +111,34 @@ class Guard(ABC):
             if changes.get(setting, getattr(self.settings, setting)) != getattr(self.settings, setting):
                 raise ValueError(f"{setting} enters the fit of {self.name!r}; build and fit a guard with {setting}={changes[setting]!r}")
         changed = type(self)(**{**asdict(self.settings), **changes})
-        changed.tensors = self.tensors
-        if self.facts:
-            layers = changed.layers(self.facts["model"]["num_layers"])
-            changed.facts = {**self.facts, "edited_layers": list(layers)}
+        changed.tensors, changed.facts = self.tensors, dict(self.facts)
         return changed
 
     def respond(self, subject: Subject, queries: Sequence[Query], **generation: Any) -> list[str]:
         """One guarded answer per query, in order. generation: arguments of the model's `generate`."""
         self.check_fits(subject)
-        return subject.generate(queries, lambda batch: self.edits(subject, batch), **generation)
+        return GuardedSubject(subject, (self,)).generate(queries, **generation)
 
     @contextmanager
     def on(self, subject: Subject, queries: Sequence[Query] | None = None) -> Iterator[None]:
         """While open, the subject's model is guarded, also when its own `generate` or forward is called.
 
         queries: the queries of the one batch to come, in order; only guards that look at the query at hand
-        (CMRM at sample level) need them.
+        (CMRM at sample level) need them. A guard that acts on prompts or answers has no such form.
         """
         self.check_fits(subject)
-        with subject.editing(self.edits(subject, queries)):
+        steps = self.steps(subject, queries)
+        if not steps:
+            raise ValueError(f"guard {self.name!r} acts on the prompt or the answer, not on hidden states; use guard.respond")
+        with ExitStack() as stack:
+            for edits in steps:
+                stack.enter_context(subject.editing(edits))
             yield
 
     def check_fits(self, subject: Subject) -> None:
         """Refuse a subject that the guard was not fitted on."""
+        if not self.needs_fit:
+            return
         if not self.facts:
             raise GuardNotFitted(f"guard {self.name!r} is not fitted; call guard.fit(subject, anchors) or load a fitted one")
         model = self.facts["model"]
@@ -165,9 +153,30 @@ class Guard(ABC):
                     f"{getattr(subject, fact)}; fit it again on this model"
                 )
 
+    def saved_settings(self) -> dict[str, Any]:
+        """The settings as JSON, with what the fit has decided filled in."""
+        return json.loads(json.dumps(asdict(self.settings)))
+
     def save(self, folder: str | Path) -> None:
         """Save as a folder: guard.safetensors (the numbers) and guard.json (name, settings, facts, versions)."""
         if not self.facts:
             raise GuardNotFitted(f"guard {self.name!r} is not fitted; there is nothing to save yet")
-        settings = {**json.loads(json.dumps(asdict(self.settings))), "layers": self.facts["edited_layers"]}
-        FittedFolder(self.name, settings, self.facts, self.tensors).save(folder)
+        FittedFolder(self.name, self.saved_settings(), self.facts, self.tensors).save(folder)
+
+
+class GuardedSubject:
+    """A subject with guards on it, the first acting first: what they rewrite and edit is done to whatever is asked.
+
+    None of the guards may look at answers: such a one is put on a GuardedSubject.
+    """
+
+    def __init__(self, subject: Subject, guards: Sequence[Guard]) -> None:
+        self.subject, self.guards = subject, tuple(guards)
+
+    def generate(self, queries: Sequence[Query], **generation: Any) -> list[str]:
+        """One answer per query, in order, from the guarded model."""
+        for guard in self.guards:
+            queries = [guard.rewrite(query) for query in queries]
+        return self.subject.generate(
+            queries, lambda batch: [step for guard in self.guards for step in guard.steps(self.subject, batch)], **generation
+        )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.base import Guard, GuardSettings
+from vlmguard_plugin.guards.representation import RepresentationGuard, RepresentationSettings, record_anchor_shifts, record_shifts
 from vlmguard_plugin.steering.edit import Edits, Prompts
 from vlmguard_plugin.subjects.base import BlankImage, Query, Subject
 
@@ -18,7 +18,7 @@ ESTIMATORS = ("mean", "pca")
 
 
 @dataclass(frozen=True)
-class CMRMSettings(GuardSettings):
+class CMRMSettings(RepresentationSettings):
     """Settings of CMRM.
 
     level: "dataset" (one shift for all queries, from anchors) or "sample" (the shift of the query at hand, at
@@ -43,7 +43,7 @@ class CMRMSettings(GuardSettings):
         BlankImage(self.image)
 
 
-class CMRM(Guard):
+class CMRM(RepresentationGuard):
     """CMRM: `h* = h - alpha * D` after each edited decoder layer, for queries with an image.
 
     D: h(q, img') - h(q) at the last prompt token, img' a meaningless image of the query's image size; at dataset
@@ -65,9 +65,7 @@ class CMRM(Guard):
     def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if self.settings.level == "sample":
             return {}, {}
-        queries = [Query(text) for text in anchors.harmful + anchors.harmless]
-        label = f"fit {self.name}: " if progress else None
-        differences, text = self._shifts(subject, queries, label)
+        differences, text = record_anchor_shifts(subject, anchors, self.settings.image, self.name, progress)
         norms = differences.norm(dim=-1)
         mean = differences.mean(dim=0)
         shift = mean if self.settings.estimator == "mean" else principal_shift(differences)
@@ -90,16 +88,10 @@ class CMRM(Guard):
             shifts = torch.zeros(len(queries), subject.num_layers, subject.hidden_size)
             pictured = [index for index, query in enumerate(queries) if query.images]
             if pictured:
-                shifts[pictured], _ = self._shifts(subject, [queries[index] for index in pictured], None)
+                shifts[pictured], _ = record_shifts(subject, [queries[index] for index in pictured], self.settings.image, None)
         return Edits(
             {layer: PullBackToText(self.settings.alpha * shifts[:, layer]) for layer in layers}, self.settings.positions
         )
-
-    def _shifts(self, subject: Subject, queries: Sequence[Query], label: str | None) -> tuple[Tensor, Tensor]:
-        """Shift of each query by a meaningless image, and its text-only states: both [N, L, d]."""
-        text = subject.record([query.without_images() for query in queries], progress=label and label + "text")
-        blank = [query.with_blank_images(self.settings.image) for query in queries]
-        return subject.record(blank, progress=label and f"{label}with {self.settings.image} image") - text, text
 
 
 @dataclass(frozen=True)

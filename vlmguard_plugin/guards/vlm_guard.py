@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.base import Guard, GuardSettings
+from vlmguard_plugin.guards.representation import RepresentationGuard, RepresentationSettings, record_anchors
 from vlmguard_plugin.steering.edit import Edits, Prompts
 from vlmguard_plugin.subjects.base import Query, Subject
 
@@ -17,7 +17,7 @@ GATES = ("zero", "midpoint")
 
 
 @dataclass(frozen=True)
-class VLMGuardSettings(GuardSettings):
+class VLMGuardSettings(RepresentationSettings):
     """Settings of VLM-Guard; the paper's layers, rank and alpha are not known, so none of these is presented as its own.
 
     alpha: strength; 0.5 on each of the three default layers, found by calibration on the demo model.
@@ -35,14 +35,12 @@ class VLMGuardSettings(GuardSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if type(self.rank) is not int or self.rank < 1:
-            raise ValueError(f"rank is {self.rank!r}; it must be a whole number of at least 1")
+        self.check_whole("rank", 1)
         self.check_choice("gate", GATES)
-        if type(self.project) is not bool:
-            raise ValueError(f"project is {self.project!r}; it must be True or False")
+        self.check_flag("project")
 
 
-class VLMGuard(Guard):
+class VLMGuard(RepresentationGuard):
     """VLM-Guard: `h' = h + alpha * g * h_q V^T V` after each edited decoder layer (the method section's alignment).
 
     V (m x d): first m right singular vectors of the anchors' differences harmful - harmless at the last prompt
@@ -68,9 +66,7 @@ class VLMGuard(Guard):
         rank, available = self.settings.rank, min(len(anchors.pairs), subject.hidden_size)
         if rank > available:
             raise ValueError(f"rank is {rank} but {len(anchors.pairs)} anchor pairs of width {subject.hidden_size} give at most {available}")
-        label = "fit vlm_guard: " if progress else None
-        harmful = subject.record([Query(text) for text in anchors.harmful], progress=label and label + "harmful anchors")
-        harmless = subject.record([Query(text) for text in anchors.harmless], progress=label and label + "harmless anchors")
+        harmful, harmless = record_anchors(subject, anchors, self.name, progress)
         differences = (harmful - harmless).transpose(0, 1).double()  # [L, N, d]
         _, singular_values, rows = torch.linalg.svd(differences, full_matrices=False)
         directions = rows[:, :rank]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable
+from typing import Any, Callable
 
 from torch import Tensor, nn
+
+COUNT_NAMES = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
+WIDTH_NAMES = ("hidden_size", "d_model", "n_embd", "dim")
+TEXT_CONFIG_NAMES = ("text_config", "llm_config", "language_config", "llm_cfg")
 
 
 @dataclass(frozen=True)
@@ -13,15 +17,22 @@ class Decoder:
     """The language model's decoder layers.
 
     path: name of their ModuleList in the model. layers: the L blocks in order. hidden_size: width d.
+    callers: the modules around the list that are called in a pass, outermost first; their arguments tell where
+    padding and images are.
     """
 
     path: str
     layers: tuple[nn.Module, ...]
     hidden_size: int
+    callers: tuple[nn.Module, ...]
 
 
 class DecoderNotFound(ValueError):
     """No ModuleList, or several, of a model behave like its language model's decoder layers."""
+
+
+class OnePassHeard(BaseException):
+    """Cuts a generation short once every layer has been heard. No `except Exception` on the way may keep it."""
 
 
 def hidden_state(output: Tensor | tuple) -> Tensor:
@@ -34,62 +45,98 @@ def with_hidden_state(output: Tensor | tuple, hidden: Tensor) -> Tensor | tuple:
     return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
 
-def find_decoder(model: nn.Module, run_text_prompt: Callable[[], None], layers_path: str | None = None) -> Decoder:
+def find_decoder(model: nn.Module, run_text_prompt: Callable[[], Any], layers_path: str | None = None) -> Decoder:
     """Find the decoder layers of a VLM's language model.
 
-    A candidate is a ModuleList with as many blocks as the text config has hidden layers. It is proved by
-    running one text-only prompt: each block must speak exactly once, in order, with a hidden state
-    [1, tokens, hidden_size]. The vision and audio towers stay silent on text, so they can't be mistaken for it.
+    A candidate is a ModuleList with as many blocks as the text config has hidden layers (any ModuleList, where
+    the model has no config that says so). It is proved by one text-only prompt: in the first pass each block must
+    speak exactly once, in order, with a hidden state [1, tokens, hidden_size]. Vision and audio towers stay
+    silent on text, or have another width.
 
-    run_text_prompt: runs the model once on one text-only prompt (one row).
+    run_text_prompt: starts a generation on one text-only prompt (one row); it is cut short after its first pass.
     layers_path: name of the ModuleList, where the user knows better; it is proved all the same.
     Raises DecoderNotFound with the candidates and this option.
     """
-    text_config = model.config.get_text_config()
-    count, width = text_config.num_hidden_layers, text_config.hidden_size
-    lists = {path: module for path, module in model.named_modules() if isinstance(module, nn.ModuleList)}
+    count, width = text_shape(model)
+    lists = {path: module for path, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module)}
     if layers_path is not None:
         if layers_path not in lists:
             raise DecoderNotFound(f"layers_path {layers_path!r} is no ModuleList of the model; it has {sorted(lists)}")
         candidates = {layers_path: lists[layers_path]}
     else:
-        candidates = {path: module for path, module in lists.items() if len(module) == count}
-    heard = _listen(candidates, run_text_prompt)
+        candidates = {path: module for path, module in lists.items() if count is None or len(module) == count}
+    heard, called = _listen(model, candidates, run_text_prompt)
     proved = [
         path
         for path, blocks in candidates.items()
-        if heard[path] == [(index, 3, width) for index in range(len(blocks))]
+        if heard[path] and _one_pass(heard[path], len(blocks), width or heard[path][0][2])
     ]
     if len(proved) != 1:
+        shape = f"{count or 'any number of'} decoder layers of width {width or 'unknown'}"
         raise DecoderNotFound(
-            f"{type(model).__name__} has {len(proved)} lists of modules that behave like {count} decoder layers of "
-            f"width {width}: {proved or 'none'}. Lists of modules and their lengths: "
-            f"{ {path: len(module) for path, module in lists.items()} }. Name the right one with layers_path=..."
+            f"{type(model).__name__} has {len(proved)} lists of modules that behave like {shape}: {proved or 'none'}. "
+            f"Lists of modules and their lengths: { {path: len(module) for path, module in lists.items()} }. "
+            "Name the right one with layers_path=..."
         )
-    return Decoder(proved[0], tuple(candidates[proved[0]]), width)
+    path = proved[0]
+    names = path.split(".")[:-1]
+    around = [model.get_submodule(".".join(names[:depth])) for depth in range(len(names) + 1)]
+    callers = tuple(module for module in around if module in called)
+    return Decoder(path, tuple(candidates[path]), heard[path][0][2], callers)
+
+
+def text_shape(model: nn.Module) -> tuple[int | None, int | None]:
+    """(L, d) as the model's config tells them, None for what it does not."""
+    config = getattr(model, "config", None)
+    configs = [getattr(config, name, None) for name in TEXT_CONFIG_NAMES]
+    if callable(getattr(config, "get_text_config", None)):
+        configs.insert(0, config.get_text_config())
+    for one in [*configs, config]:
+        count, width = (_first_number(one, names) for names in (COUNT_NAMES, WIDTH_NAMES))
+        if count and width:
+            return count, width
+    return None, None
+
+
+def _first_number(config: Any, names: tuple[str, ...]) -> int | None:
+    read = config.get if isinstance(config, dict) else lambda name: getattr(config, name, None)
+    return next((read(name) for name in names if isinstance(read(name), int)), None)
+
+
+def _one_pass(heard: list[tuple[int, tuple[int, ...], int]], blocks: int, width: int) -> bool:
+    """Whether each block spoke once, in order, for one row, with this width."""
+    return [index for index, _, _ in heard] == list(range(blocks)) and all(
+        len(shape) == 3 and shape[0] == 1 and last == width for _, shape, last in heard
+    )
 
 
 def _listen(
-    candidates: dict[str, nn.ModuleList], run: Callable[[], None]
-) -> dict[str, list[tuple[int, int, int]]]:
-    """Run once and note, per list, which block spoke with how many dimensions and what width."""
-    heard: dict[str, list[tuple[int, int, int]]] = {path: [] for path in candidates}
+    model: nn.Module, candidates: dict[str, nn.ModuleList], run: Callable[[], Any]
+) -> tuple[dict[str, list[tuple[int, tuple[int, ...], int]]], set[nn.Module]]:
+    """Hear one pass: per list, which block spoke with what shape and width; and every module that was called."""
+    heard: dict[str, list[tuple[int, tuple[int, ...], int]]] = {path: [] for path in candidates}
+    called: set[nn.Module] = set()
     handles = []
 
     def ear(path: str, index: int):
         def hook(module, args, output):
             hidden = hidden_state(output)
             if isinstance(hidden, Tensor):
-                heard[path].append((index, hidden.dim(), hidden.shape[-1]))
+                blocks = [spoken for spoken, _, _ in heard[path]]
+                if index == 0 and blocks == list(range(len(candidates[path]))):
+                    raise OnePassHeard  # a list that was heard whole begins again: the second pass
+                heard[path].append((index, tuple(hidden.shape), hidden.shape[-1]))
 
         return hook
 
     try:
+        handles += [module.register_forward_pre_hook(lambda module, args: called.add(module)) for module in model.modules()]
         for path, blocks in candidates.items():
-            for index, block in enumerate(blocks):
-                handles.append(block.register_forward_hook(ear(path, index)))
+            handles += [block.register_forward_hook(ear(path, index)) for index, block in enumerate(blocks)]
         run()
+    except OnePassHeard:
+        pass
     finally:
         for handle in handles:
             handle.remove()
-    return heard
+    return heard, called

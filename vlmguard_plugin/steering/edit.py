@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Iterator, Mapping, Protocol
+from dataclasses import dataclass, field
+from typing import Iterator, Mapping, Protocol
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from vlmguard_plugin.steering.decoder import Decoder, hidden_state, with_hidden_state
-from vlmguard_plugin.steering.prompt import forward_arguments, last_token, token_mask
+from vlmguard_plugin.steering.prompt import Pass, hearing_passes, last_token
 
 POSITIONS = ("last", "prompt", "generated", "all")
 _owners: "WeakKeyDictionary[nn.Module, list[int]]" = WeakKeyDictionary()
@@ -27,9 +27,12 @@ class Prompts:
     """What an edit may know of the batch it is decided for.
 
     has_image: bool [rows], which prompts hold an image; rows counts beams and returned sequences.
+    states: the last prompt token's hidden states [rows, d] after the layers heard so far that are edited or
+        watched, by layer.
     """
 
     has_image: Tensor
+    states: Mapping[int, Tensor] = field(default_factory=dict)
 
     def repeat(self, per_query: Tensor) -> Tensor:
         """Values [queries, ...] repeated to [rows, ...]: beams of one query lie next to each other."""
@@ -55,10 +58,12 @@ class Edits:
 
     positions: "last" (last prompt token, in the prefill only), "prompt" (all prompt tokens),
     "generated" (each new token as it is decoded) or "all". Padding is never read or edited.
+    watched: layers whose last prompt token later layers decide by, beside their own.
     """
 
     by_layer: Mapping[int, LayerEdit]
     positions: str = "last"
+    watched: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.positions not in POSITIONS:
@@ -66,14 +71,26 @@ class Edits:
 
 
 @contextmanager
-def editing(model: nn.Module, decoder: Decoder, edits: Edits, image_token_id: int | None) -> Iterator[None]:
+def editing(
+    model: nn.Module,
+    decoder: Decoder,
+    edits: Edits,
+    *,
+    image_token_id: int | None = None,
+    has_image: bool | None = None,
+    one_generation: bool = False,
+) -> Iterator[None]:
     """While open, every generation (or plain forward pass) of `model` has `edits` in place.
 
     A generation's first pass is its prefill, whatever its length and with the KV cache on or off; outside
     `generate`, a pass with an empty cache starts a new one. Contexts nest, the outer one editing first.
     A second thread is refused. Hooks come off on the way out, also after an error.
+
+    image_token_id: token that stands for an image in the prompt. has_image: whether the prompts hold an image,
+    where the caller knows. one_generation: all passes belong to one generation, also outside `generate` (a model
+    that decodes in a loop of its own).
     """
-    session = _Session(model, edits, image_token_id)
+    session = _Session(model, edits, image_token_id, has_image, one_generation)
     owners = _owners.setdefault(model, [])
     if owners and owners[-1] != session.thread:
         raise RuntimeError(
@@ -81,36 +98,37 @@ def editing(model: nn.Module, decoder: Decoder, edits: Edits, image_token_id: in
         )
     owners.append(session.thread)
     handles = []
-    had_own_generate = "generate" in vars(model)
-    generate = getattr(model, "generate", None)
+    generators = [module for module in dict.fromkeys((model, *decoder.callers)) if hasattr(module, "generate")]
+    own = {module: vars(module).get("generate") for module in generators}
     try:
-        handles.append(model.register_forward_pre_hook(session.begin_pass, with_kwargs=True))
-        for index, edit in edits.by_layer.items():
-            handles.append(decoder.layers[index].register_forward_hook(session.layer_hook(index, edit)))
-        if generate is not None:
-            model.generate = session.generation(generate)
-        yield
+        for index in sorted({*edits.by_layer, *edits.watched}):
+            handles.append(decoder.layers[index].register_forward_hook(session.layer_hook(index, edits.by_layer.get(index))))
+        for module in generators:
+            module.generate = session.generation(module.generate)
+        with hearing_passes(decoder, session.begin_pass):
+            yield
     finally:
         for handle in handles:
             handle.remove()
-        if generate is not None:
-            if had_own_generate:
-                model.generate = generate
-            else:
-                vars(model).pop("generate", None)
+        for module, generate in own.items():
+            vars(module).pop("generate", None)
+            if generate is not None:
+                module.generate = generate
         owners.pop()
 
 
 class _Session:
     """The state of one open context: the generation under way, and what was decided at its prefill."""
 
-    def __init__(self, model: nn.Module, edits: Edits, image_token_id: int | None) -> None:
+    def __init__(
+        self, model: nn.Module, edits: Edits, image_token_id: int | None, has_image: bool | None, one_generation: bool
+    ) -> None:
         self.positions = edits.positions
         self.image_token_id = image_token_id
+        self.known_image = has_image
         self.thread = threading.get_ident()
         self.model_name = type(model).__name__
-        self.in_generate = False
-        self.arguments: dict[str, Any] = {}
+        self.in_generate = one_generation
         self.restart()
 
     def restart(self) -> None:
@@ -118,6 +136,7 @@ class _Session:
         self.prompt: Tensor | None = None  # bool [rows, prompt tokens]
         self.seen = 0  # tokens that the layers have been through, padding included
         self.offset = 0  # absolute position of the first token of this pass
+        self.states: dict[int, Tensor] = {}
         self.decisions: dict[int, Tensor] = {}
 
     def generation(self, generate):
@@ -132,51 +151,52 @@ class _Session:
                         f"follow; leave {option} out"
                     )
             self.restart()
-            self.in_generate = True
+            was, self.in_generate = self.in_generate, True
             try:
                 return generate(*args, **kwargs)
             finally:
-                self.in_generate = False
+                self.in_generate = was
                 self.restart()
 
         return generate_edited
 
-    def begin_pass(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+    def begin_pass(self, heard: Pass) -> None:
         if threading.get_ident() != self.thread:
             raise RuntimeError(
                 f"this {self.model_name} is being edited by another thread; guard one model from one thread at a time"
             )
-        self.arguments = forward_arguments(module, args, kwargs)
-        cache = self.arguments.get("past_key_values")
-        if not self.in_generate and (cache is None or cache.get_seq_length() == 0):
+        if not self.in_generate and heard.cache_is_empty():
             self.restart()
-        tokens = self.arguments.get("input_ids")
-        tokens = self.arguments.get("inputs_embeds") if tokens is None else tokens
-        if tokens is None:
-            raise ValueError(f"{self.model_name} was called without input_ids and inputs_embeds; edits need one of them")
-        rows, length = tokens.shape[:2]
         if not self.prefilled:
-            self.prompt = token_mask(self.arguments.get("attention_mask"), rows, length, tokens.device)
+            self.prompt = heard.mask()
+            self.has_image = heard.has_image(self.image_token_id)
+            if self.known_image is not None:
+                self.has_image = torch.full_like(self.has_image, self.known_image)
             self.prefilled, self.prefilling = True, True
-            self.seen = length
+            self.seen = heard.tokens
         else:
             self.prefilling = False
-            if rows != len(self.prompt):
+            if heard.rows != len(self.prompt):
                 raise RuntimeError(
-                    f"the batch changed from {len(self.prompt)} to {rows} rows within one generation; use greedy search, "
+                    f"the batch changed from {len(self.prompt)} to {heard.rows} rows within one generation; use greedy search, "
                     "sampling or beam search"
                 )
-            rerun = length > self.seen  # without a KV cache every pass holds the whole sequence
+            rerun = heard.tokens > self.seen  # without a KV cache every pass holds the whole sequence
             self.offset = 0 if rerun else self.seen
-            self.seen = self.offset + length
+            self.seen = self.offset + heard.tokens
 
-    def layer_hook(self, index: int, edit: LayerEdit):
+    def layer_hook(self, index: int, edit: LayerEdit | None):
         def hook(module, args, output):
             hidden = hidden_state(output)
             if self.prefilling:
                 rows = torch.arange(hidden.shape[0], device=hidden.device)
                 last = hidden[rows, last_token(self.prompt).to(hidden.device)].float()
-                self.decisions[index] = edit.decide(last, Prompts(self.has_image().to(hidden.device)))
+                self.states[index] = last
+                if edit is not None:
+                    states = {layer: state.to(hidden.device) for layer, state in self.states.items()}
+                    self.decisions[index] = edit.decide(last, Prompts(self.has_image.to(hidden.device), states))
+            if edit is None:
+                return None
             rows, columns = self.selected(hidden.shape[1]).to(hidden.device).nonzero(as_tuple=True)
             if not len(rows):
                 return None
@@ -186,14 +206,6 @@ class _Session:
             return with_hidden_state(output, result)
 
         return hook
-
-    def has_image(self) -> Tensor:
-        """Which rows hold an image: by the image token where there is one, else by the pixels that came along."""
-        tokens = self.arguments.get("input_ids")
-        if tokens is not None and self.image_token_id is not None:
-            return (tokens == self.image_token_id).any(dim=1)
-        pixels = any(value is not None for name, value in self.arguments.items() if name.startswith("pixel_values"))
-        return torch.full((len(self.prompt),), pixels, dtype=torch.bool)
 
     def selected(self, length: int) -> Tensor:
         """Which tokens of this pass are edited: bool [rows, length]."""

@@ -1,12 +1,73 @@
-"""Where a prompt's tokens are in one pass of a model: which are real, and which is the last."""
+"""Where a prompt's tokens are in one pass of a model: which are real, which is the last, which hold an image."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator
 
 import torch
 from torch import Tensor, nn
+
+from vlmguard_plugin.steering.decoder import Decoder
+
+
+class Pass:
+    """One pass through the decoder, as the modules around it were called.
+
+    rows, tokens: shape of the hidden states that enter the first layer. device: where they are.
+    """
+
+    def __init__(self, hidden: Tensor, arguments: list[dict[str, Any]]) -> None:
+        self.rows, self.tokens = hidden.shape[:2]
+        self.device = hidden.device
+        self._arguments = arguments
+
+    def given(self, name: str) -> Iterator[Any]:
+        """What the modules were given under this name, the outermost first; None is left out."""
+        return (one[name] for one in self._arguments if one.get(name) is not None)
+
+    def mask(self) -> Tensor:
+        """Which tokens are real: bool [rows, tokens]."""
+        return token_mask([mask for mask in self.given("attention_mask") if isinstance(mask, Tensor)], self)
+
+    def cache_is_empty(self) -> bool:
+        """Whether no token went before this pass, as far as the KV cache tells; True without one."""
+        cache = next(self.given("past_key_values"), None)
+        return cache is None or (cache.get_seq_length() if hasattr(cache, "get_seq_length") else len(cache)) == 0
+
+    def has_image(self, image_token_id: int | None) -> Tensor:
+        """Which rows hold an image, bool [rows]: by the image token where there is one, else by the pixels given."""
+        for tokens in self.given("input_ids"):
+            if image_token_id is not None and tokens.shape[0] == self.rows:
+                return (tokens == image_token_id).any(dim=1).to(self.device)
+        pixels = any(value is not None for one in self._arguments for name, value in one.items() if name.startswith("pixel_values"))
+        return torch.full((self.rows,), pixels, dtype=torch.bool, device=self.device)
+
+
+@contextmanager
+def hearing_passes(decoder: Decoder, begin: Callable[[Pass], Any]) -> Iterator[None]:
+    """While open, `begin` is called with every pass as it enters the first decoder layer."""
+    arguments: list[dict[str, Any]] = []
+
+    def note(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        if module is decoder.callers[0]:
+            arguments.clear()
+        arguments.append(forward_arguments(module, args, kwargs))
+
+    def enter(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        hidden = next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim() == 3)
+        heard = Pass(hidden, list(arguments))
+        arguments.clear()
+        begin(heard)
+
+    handles = [module.register_forward_pre_hook(note, with_kwargs=True) for module in decoder.callers]
+    handles.append(decoder.layers[0].register_forward_pre_hook(enter, with_kwargs=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def forward_arguments(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -19,24 +80,26 @@ def forward_arguments(module: nn.Module, args: tuple, kwargs: dict[str, Any]) ->
     return named
 
 
-def token_mask(attention_mask: Tensor | None, rows: int, tokens: int, device: torch.device) -> Tensor:
-    """Which tokens of a prefill are real: bool [rows, tokens] on `device`.
+def token_mask(masks: list[Tensor], prompt: Pass) -> Tensor:
+    """Which tokens of a prefill are real: bool [rows, tokens] on the pass's device.
 
-    attention_mask: None (all real), [rows, tokens] with 0 for padding, or the causal [rows, 1, tokens, keys]
-    that transformers builds for static caches (what the last token may see is real).
+    masks: attention masks given to the modules around the decoder, the outermost first; the first that fits
+    counts, none given means all real. Each is [rows, tokens] with 0 for padding, or the causal
+    [rows, 1, tokens, keys] that is built for static caches (what the last token may see is real).
     """
-    if attention_mask is None:
-        return torch.ones(rows, tokens, dtype=torch.bool, device=device)
-    mask = attention_mask
-    if mask.dim() == 4:
-        mask = mask[:, 0, -1, :tokens]
-        mask = mask if mask.dtype == torch.bool else mask >= 0
-    if tuple(mask.shape) != (rows, tokens):
-        raise ValueError(
-            f"attention_mask has shape {tuple(attention_mask.shape)} but the prompt has {rows} rows of {tokens} tokens; "
-            "pass the mask that the processor returned with the input ids"
-        )
-    return mask.to(device=device, dtype=torch.bool)
+    shape = (prompt.rows, prompt.tokens)
+    if not masks:
+        return torch.ones(shape, dtype=torch.bool, device=prompt.device)
+    for mask in masks:
+        if mask.dim() == 4:
+            mask = mask[:, 0, -1, : prompt.tokens]
+            mask = mask if mask.dtype == torch.bool else mask >= 0
+        if tuple(mask.shape) == shape:
+            return mask.to(device=prompt.device, dtype=torch.bool)
+    raise ValueError(
+        f"attention_mask has shape {tuple(masks[0].shape)} but the prompt has {shape[0]} rows of {shape[1]} tokens; "
+        "pass the mask that the processor returned with the input ids"
+    )
 
 
 def last_token(mask: Tensor) -> Tensor:

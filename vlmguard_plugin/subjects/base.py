@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, Sequence, Union
+from typing import Iterable, Protocol, Sequence, Union
 
 from PIL import Image
 
@@ -35,13 +35,15 @@ ImageLike = Union[str, Path, Image.Image, BlankImage]
 
 @dataclass(frozen=True)
 class Query:
-    """One request as a user would put it: text, and images shown before it.
+    """One request as a user would put it: text, and images shown before it or between its parts.
 
     text: the request. images: files (str or Path), PIL images or BlankImage, in the order shown.
+    layout: the request's parts in order, None where an image stands; empty is all images, then the text.
     """
 
     text: str
     images: tuple[ImageLike, ...] = ()
+    layout: tuple[str | None, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
@@ -49,10 +51,38 @@ class Query:
         if isinstance(self.images, (str, Path, Image.Image, BlankImage)):
             raise TypeError("query images is a single image; write images=(image,)")
         object.__setattr__(self, "images", tuple(self.images))
+        object.__setattr__(self, "layout", tuple(self.layout))
+        if self.layout and self.layout.count(None) != len(self.images):
+            raise ValueError(f"query layout has {self.layout.count(None)} places for {len(self.images)} images; give one None an image")
+
+    @classmethod
+    def from_parts(cls, parts: Sequence[tuple[str, ImageLike]]) -> "Query":
+        """A query from ("text", words) and ("image", image) parts in the order shown.
+
+        Texts that follow one another are joined by line breaks, and so is `text` as a whole.
+        """
+        layout: list[str | None] = []
+        for kind, value in parts:
+            if kind not in ("text", "image"):
+                raise ValueError(f"a part of kind {kind!r} can't be put to a guarded model; there are text and image")
+            if kind == "text" and layout and layout[-1] is not None:
+                layout[-1] += f"\n{value}"
+            else:
+                layout.append(value if kind == "text" else None)
+        images = tuple(value for kind, value in parts if kind == "image")
+        text = "\n".join(part for part in layout if part is not None)
+        usual = (None,) * len(images) + ((text,) if text else ())
+        return cls(text, images, () if tuple(layout) == usual else tuple(layout))
+
+    def parts(self) -> list[tuple[str, ImageLike]]:
+        """("text", words) and ("image", image) parts in the order shown."""
+        images = iter(self.images)
+        layout = self.layout or (None,) * len(self.images) + (self.text,)
+        return [("image", next(images)) if part is None else ("text", part) for part in layout]
 
     def without_images(self) -> "Query":
         """The same request as text alone."""
-        return replace(self, images=())
+        return Query(self.text)
 
     def with_blank_images(self, kind: str = "mean") -> "Query":
         """The same request with every image replaced by a meaningless one of the same size.
@@ -60,8 +90,27 @@ class Query:
         A query without images gets one blank image of the subject's own input size.
         """
         if not self.images:
-            return replace(self, images=(BlankImage(kind),))
-        return replace(self, images=tuple(BlankImage(kind, image_size(image)) for image in self.images))
+            return Query(self.text, (BlankImage(kind),))
+        return self.with_images(BlankImage(kind, image_size(image)) for image in self.images)
+
+    def with_images(self, images: Iterable[ImageLike]) -> "Query":
+        """The same request with other images in the places of its own."""
+        return replace(self, images=tuple(images))
+
+    def with_text(self, text: str) -> "Query":
+        """Other words beside the same images, which stand before them."""
+        return Query(text, self.images)
+
+    def wrapped(self, before: str, after: str) -> "Query":
+        """The same request with words put before its first and after its last word."""
+        texts = [index for index, part in enumerate(self.layout) if part is not None]
+        layout = list(self.layout)
+        if texts:
+            layout[texts[0]] = before + layout[texts[0]]
+            layout[texts[-1]] += after
+        elif layout:
+            layout.append(before + after)
+        return Query(before + self.text + after, self.images, tuple(layout))
 
 
 def image_size(image: ImageLike) -> tuple[int, int] | None:
@@ -85,14 +134,19 @@ class Subject(Protocol):
 
     num_layers: L, decoder layers of the language model. hidden_size: d, width of its residual stream.
     fingerprint: identifies the weights; equal for the same checkpoint whatever its dtype or device.
+    prompt_form: identifies how prompts are built.
     """
 
     num_layers: int
     hidden_size: int
     fingerprint: str
+    prompt_form: str
 
-    def record(self, queries: Sequence[Query]):
+    def record(self, queries: Sequence[Query], *, progress: str | None = None):
         """float32 tensor [N, L, d] on the CPU: last prompt token, after each decoder layer."""
 
     def generate(self, queries: Sequence[Query], edits=None, **generation) -> list[str]:
-        """One answer per query, in order."""
+        """One answer per query, in order. edits: a sequence of Edits, or a function from a batch to one."""
+
+    def editing(self, edits):
+        """A context in which the model runs with these Edits."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Callable, Iterator, Sequence
 
 import torch
@@ -17,7 +17,8 @@ from vlmguard_plugin.steering.record import record_last_token
 from vlmguard_plugin.subjects.base import BlankImage, ImageLike, Query, open_image
 from vlmguard_plugin.subjects.blank import draw_blank
 
-EditsForBatch = Callable[[Sequence[Query]], Edits]
+SomeEdits = Edits | Sequence[Edits]
+EditsForBatch = Callable[[Sequence[Query]], SomeEdits]
 
 
 class AnswersCutShort(RuntimeError):
@@ -64,21 +65,21 @@ class HuggingFaceSubject:
         with tqdm(total=len(queries), desc=progress, unit="prompt", disable=progress is None) as bar:
             for indices in self._batches(queries):
                 batch = [queries[i] for i in indices]
-                states[indices] = record_last_token(self.model, self.decoder, lambda: self._prefill(batch))
+                states[indices] = record_last_token(self.decoder, lambda: self._prefill(batch))
                 bar.update(len(indices))
         return states
 
     def generate(
         self,
         queries: Sequence[Query],
-        edits: Edits | EditsForBatch | None = None,
+        edits: SomeEdits | EditsForBatch = (),
         *,
         progress: str | None = None,
         **generation,
     ) -> list[str]:
         """One answer per query, in order, greedy unless told otherwise.
 
-        edits: edits for all queries alike, or a function from the queries of one batch to its edits.
+        edits: edits for all queries alike, the first acting first, or a function from a batch's queries to its edits.
         generation: arguments of the model's `generate` (max_new_tokens, num_beams, ...).
         Raises AnswersCutShort, with the answers so far, when a batch fails (an unreadable image, out of memory).
         """
@@ -107,8 +108,13 @@ class HuggingFaceSubject:
     @contextmanager
     def editing(self, edits: Edits) -> Iterator[None]:
         """While open, the model's own `generate` (and plain forward passes) run with `edits` in place."""
-        with editing(self.model, self.decoder, edits, self.image_token_id):
+        with editing(self.model, self.decoder, edits, image_token_id=self.image_token_id):
             yield
+
+    @property
+    def prompt_form(self) -> str:
+        """Identifies how prompts are built: a request in the model's chat template."""
+        return self.prompt(Query("request"))
 
     @property
     def image_token_id(self) -> int | None:
@@ -120,8 +126,8 @@ class HuggingFaceSubject:
         return None
 
     def prompt(self, query: Query) -> str:
-        """The query in the model's own chat template, images before text, generation prompt included."""
-        content = [{"type": "image"} for _ in query.images] + [{"type": "text", "text": query.text}]
+        """The query in the model's own chat template, generation prompt included."""
+        content = [{"type": "image"} if kind == "image" else {"type": "text", "text": part} for kind, part in query.parts()]
         conversation = [{"role": "user", "content": content}]
         template = self.processor if getattr(self.processor, "chat_template", None) else self.processor.tokenizer
         return template.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
@@ -180,14 +186,12 @@ class HuggingFaceSubject:
         with torch.no_grad():
             self.model.generate(**self.encode(queries), do_sample=False, max_new_tokens=1)
 
-    def _answer(self, queries: Sequence[Query], edits: Edits | None, generation: dict) -> list[str]:
+    def _answer(self, queries: Sequence[Query], edits: SomeEdits, generation: dict) -> list[str]:
         inputs = self.encode(queries)
-        with torch.no_grad():
-            if edits is None:
-                tokens = self.model.generate(**inputs, **generation)
-            else:
-                with self.editing(edits):
-                    tokens = self.model.generate(**inputs, **generation)
+        with ExitStack() as stack, torch.no_grad():
+            for one in [edits] if isinstance(edits, Edits) else edits:
+                stack.enter_context(self.editing(one))
+            tokens = self.model.generate(**inputs, **generation)
         new = tokens[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in self.processor.tokenizer.batch_decode(new, skip_special_tokens=True)]
 

@@ -1,0 +1,106 @@
+"""What guards that edit hidden states share: which layers, how strongly, at which positions."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, Sequence
+
+from torch import Tensor
+
+from vlmguard_plugin.anchors import Anchors
+from vlmguard_plugin.guards.base import Guard, GuardSettings
+from vlmguard_plugin.steering.edit import POSITIONS, Edits
+from vlmguard_plugin.subjects.base import Query, Subject
+
+
+@dataclass(frozen=True)
+class RepresentationSettings(GuardSettings):
+    """Settings every representation guard has.
+
+    layers: 0-based decoder layers that are edited; None is the guard's own default for the model's depth.
+    alpha: strength of the edit, a finite number.
+    positions: "last", "prompt", "generated" or "all" (see steering.edit.Edits).
+    """
+
+    layers: tuple[int, ...] | None = None
+    alpha: float = 1.0
+    positions: str = "all"
+
+    def __post_init__(self) -> None:
+        if self.layers is not None:
+            layers = tuple(self.layers) if isinstance(self.layers, (list, tuple, range)) else None
+            if not layers or any(type(layer) is not int or layer < 0 for layer in layers) or len(set(layers)) < len(layers):
+                raise ValueError(
+                    f"layers is {self.layers!r}; give distinct 0-based decoder layers such as [10, 11], or None for the default"
+                )
+            object.__setattr__(self, "layers", tuple(sorted(layers)))
+        self.check_number("alpha")
+        self.check_choice("positions", POSITIONS)
+
+
+class RepresentationGuard(Guard):
+    """A guard that edits hidden states after some decoder layers. `fit_tensors` gives facts per layer."""
+
+    settings: RepresentationSettings
+
+    @abstractmethod
+    def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The fitted numbers and the per-layer facts worth keeping, from anchors."""
+
+    @abstractmethod
+    def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
+        """What to do to which layer's hidden state, for these queries; see `Guard.steps`."""
+
+    @abstractmethod
+    def default_layers(self, num_layers: int) -> tuple[int, ...]:
+        """Decoder layers edited where the settings name none."""
+
+    def layers(self, num_layers: int) -> tuple[int, ...]:
+        """Decoder layers that are edited, checked against the model's depth."""
+        layers = self.settings.layers if self.settings.layers is not None else self.default_layers(num_layers)
+        beyond = [layer for layer in layers if layer >= num_layers]
+        if beyond:
+            raise ValueError(f"layers {beyond} are beyond the model's {num_layers} decoder layers (0 to {num_layers - 1})")
+        return layers
+
+    def steps(self, subject: Subject, queries: Sequence[Query] | None) -> tuple[Edits, ...]:
+        return (self.edits(subject, queries),)
+
+    def fit(self, subject: Subject, anchors: Anchors, *, progress: bool = False) -> Guard:
+        layers = self.layers(subject.num_layers)
+        super().fit(subject, anchors, progress=progress)
+        model_and_anchors = {key: self.facts.pop(key) for key in ("model", "anchors")}
+        self.facts = {**model_and_anchors, "edited_layers": list(layers), "per_layer": self.facts}
+        return self
+
+    def with_settings(self, **changes: Any) -> Guard:
+        changed = super().with_settings(**changes)
+        if changed.facts:
+            changed.facts["edited_layers"] = list(changed.layers(self.facts["model"]["num_layers"]))
+        return changed
+
+    def saved_settings(self) -> dict[str, Any]:
+        return {**super().saved_settings(), "layers": self.facts["edited_layers"]}
+
+
+def record_anchors(subject: Subject, anchors: Anchors, guard: str, progress: bool) -> tuple[Tensor, Tensor]:
+    """Text-only states of the harmful and of the harmless anchors, [N, L, d] each."""
+    label = f"fit {guard}: " if progress else None
+    return tuple(
+        subject.record([Query(text) for text in requests], progress=label and f"{label}{side} anchors")
+        for side, requests in (("harmful", anchors.harmful), ("harmless", anchors.harmless))
+    )
+
+
+def record_shifts(subject: Subject, queries: Sequence[Query], image: str, label: str | None) -> tuple[Tensor, Tensor]:
+    """Shift of each query's state by a meaningless image, and its text-only state: both [N, L, d]."""
+    text = subject.record([query.without_images() for query in queries], progress=label and label + "text")
+    blank = [query.with_blank_images(image) for query in queries]
+    return subject.record(blank, progress=label and f"{label}with {image} image") - text, text
+
+
+def record_anchor_shifts(subject: Subject, anchors: Anchors, image: str, guard: str, progress: bool) -> tuple[Tensor, Tensor]:
+    """`record_shifts` of the harmful anchors, then of the harmless ones: both [2N, L, d]."""
+    queries = [Query(text) for text in anchors.harmful + anchors.harmless]
+    return record_shifts(subject, queries, image, f"fit {guard}: " if progress else None)
