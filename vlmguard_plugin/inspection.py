@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 import numpy as np
+import torch
 from PIL import Image
 
 from vlmguard_plugin.anchors import Anchors
@@ -39,6 +40,7 @@ BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE, GREY = (  # Okabe and Ito, t
 CONDITION_MARKS = {"text": (BLUE, "o"), "blank": (ORANGE, "s"), "image": (GREEN, "^")}
 LINE_MARKS = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (BLACK, "v"))
 PANEL_SIZE = (4.4, 3.5)  # inches
+FAINT = "59"  # opacity of about a third
 RESOLUTION = 150  # dots per inch of a PNG
 
 GATE_RATE = "gate_rate_"
@@ -168,7 +170,7 @@ def measure_shift(
     Returns JSON: model, anchors, and layers, a list with for each layer
         layer: its number.
         coordinates: {condition: {side: N points [x, y]}}, hidden-state units, on the first two principal components
-            of all six groups together; each component points from harmless to harmful text-only states.
+            of all six groups together. x grows from text only to text + image, y from harmless to harmful text.
         explained_variance_ratio: of these two components, 0 to 1.
         separability: {condition: rate}: each pair classified by the nearer class mean of all other pairs.
         from_text: {"blank": rate, "image": rate}: the same, with the class means of the text-only states.
@@ -261,10 +263,11 @@ def pair_left_out(fitted_on: Sequence[np.ndarray], applied_to: Sequence[np.ndarr
 
 def principal_plane(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """First two principal components of states [n, d], n and d at least 2: orthonormal rows [2, d], variance ratios [2]."""
-    _, singular_values, rows = np.linalg.svd(states - states.mean(axis=0), full_matrices=False)
-    variances = singular_values**2
+    centred = torch.from_numpy(states - states.mean(axis=0))
+    _, singular_values, rows = torch.linalg.svd(centred, full_matrices=False)  # numpy's is many times slower on busy cores
+    variances = singular_values.numpy() ** 2
     total = variances.sum()
-    return rows[:2], variances[:2] / total if total else np.zeros(2)
+    return rows[:2].numpy(), variances[:2] / total if total else np.zeros(2)
 
 
 def _console() -> Console:
@@ -311,25 +314,25 @@ def _calibration_table(calibration: dict[str, Any]) -> Table:
     table.add_column("settings", overflow="fold")
     for header in ("harmful refused", "harmless refused", "degenerate"):
         table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for point in (calibration["unguarded"], *calibration["points"]):
         guarded = point is not calibration["unguarded"]
         rates = [_rate_text(point[name], *_interval_of(point, name)) for name in ("harmful_refused", "harmless_refused", "degenerate")]
         chosen = guarded and _is_chosen(point, calibration)
-        remark = "; ".join(_remarks(point, calibration)) if guarded else ""
+        remark = ", ".join(_remarks(point, calibration)) if guarded else ""
         name = _settings_text(point["settings"]) if guarded else "unguarded"
         table.add_row(name, *rates, remark, style="bold" if chosen else None)
     return table
 
 
 def _remarks(point: dict[str, Any], calibration: dict[str, Any]) -> list[str]:
-    """What is to be said about a point: chosen, over the bound, more degenerate than the unguarded model."""
+    """What is to be said about a point: chosen, over the bound, more degenerate answers than unguarded."""
     return [
         remark
         for remark, holds in (
             ("chosen", _is_chosen(point, calibration)),
-            ("over the bound", point["harmless_refused"] > _most_harmless_refused(calibration) + 1e-9),
-            ("more degenerate", _more_degenerate(point, calibration)),
+            ("over bound", point["harmless_refused"] > _most_harmless_refused(calibration) + 1e-9),
+            ("degenerate", _more_degenerate(point, calibration)),
         )
         if holds
     ]
@@ -448,8 +451,10 @@ def _draw_layers(axes: Axes, panel: LayerPanel, edited_layers: Sequence[int]) ->
         axes.axvspan(layer - 0.5, layer + 0.5, color=GREY, alpha=0.3, linewidth=0)
     for (label, values), (colour, marker) in zip(panel.lines.items(), LINE_MARKS * len(panel.lines)):
         axes.plot(values, color=colour, marker=marker, markersize=3.5, linewidth=1.2, label=label or None)
-    axes.set(title=panel.title, xlabel="decoder layer (0-based)", ylabel=panel.unit)
+    axes.set_title(panel.title, fontsize="medium")
+    axes.set(xlabel="decoder layer (0-based)", ylabel=panel.unit)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(-0.7, len(next(iter(panel.lines.values()))) - 0.3)
     if panel.is_log:
         axes.set_yscale("log")
     if panel.is_share:
@@ -465,30 +470,33 @@ def _edited_band():
 
 
 def _draw_calibration(axes: Axes, calibration: dict[str, Any]) -> None:
-    for curve in _curves_of_alpha(calibration["points"]):
+    for number, curve in enumerate(_curves_of_alpha(calibration["points"])):
+        label = None if number else "rising alpha"
         x, y = ([100 * point[name] for point in curve] for name in ("harmless_refused", "harmful_refused"))
-        axes.plot(x, y, color=GREY, linewidth=0.8, zorder=1)
+        axes.plot(x, y, color=GREY, linewidth=0.8, zorder=1, label=label)
     chosen = [point for point in calibration["points"] if _is_chosen(point, calibration)]
     others = [point for point in calibration["points"] if point not in chosen]
     degenerate = [point for point in others if _more_degenerate(point, calibration)]
     others = [point for point in others if point not in degenerate]
-    _draw_points(axes, others, "settings tried", BLUE, "o")
-    _draw_points(axes, degenerate, "tried, more degenerate answers", PURPLE, "X")
+    _draw_points(axes, others, "settings tried", BLUE, "o", FAINT)
+    _draw_points(axes, degenerate, "tried, more degenerate answers", PURPLE, "X", FAINT)
     _draw_points(axes, [calibration["unguarded"]], "unguarded", BLACK, "s", size=7)
     _draw_points(axes, chosen, "chosen", VERMILION, "*", size=13)
     bound = 100 * _most_harmless_refused(calibration)
     axes.axvline(bound, color=GREEN, linestyle="--", linewidth=1.2, label=f"bound, {bound:.1f}%")
-    title = f"Calibration on {calibration['pairs']} pairs"
+    title = f"Calibration on {calibration['pairs']} pairs, 95% intervals"
+    axes.set_title(f"{title}: none met the bound" if calibration["chosen"] is None else title, fontsize="medium")
     axes.set(
-        title=title if calibration["chosen"] is not None else f"{title}: none met the bound",
         xlabel="harmless requests refused (%)",
         ylabel="harmful requests refused (%)",
     )
     axes.legend(fontsize="x-small")
 
 
-def _draw_points(axes: Axes, points: Sequence[dict], label: str, colour: str, marker: str, size: float = 5) -> None:
-    """Points of a calibration with their intervals as error bars."""
+def _draw_points(
+    axes: Axes, points: Sequence[dict], label: str, colour: str, marker: str, opacity: str = "FF", size: float = 5
+) -> None:
+    """Points of a calibration with their intervals as error bars. opacity: of the bars, two hexadecimal digits."""
     if not points:
         return
     bars = {}
@@ -504,8 +512,9 @@ def _draw_points(axes: Axes, points: Sequence[dict], label: str, colour: str, ma
         yerr=bars["harmful_refused"],
         fmt=marker,
         color=colour,
+        ecolor=colour + opacity,
         markersize=size,
-        elinewidth=0.6,
+        elinewidth=0.8,
         label=label,
         zorder=2,
     )
@@ -539,9 +548,9 @@ def _draw_states(axes: Axes, one: dict[str, Any]) -> None:
                 label=f"{CONDITIONS[condition]}, {side}",
             )
     ratios = one["explained_variance_ratio"]
+    accuracies = [f"{condition} {100 * rate['accuracy']:.0f}%" for condition, rate in one["separability"].items()]
+    axes.set_title(f"Layer {one['layer']}\n{', '.join(accuracies)}", fontsize="medium")
     axes.set(
-        title=f"Layer {one['layer']}\n"
-        + ", ".join(f"{condition} {100 * rate['accuracy']:.0f}%" for condition, rate in one["separability"].items()),
         xlabel=f"PC 1 ({100 * ratios[0]:.0f}% of variance)",
         ylabel=f"PC 2 ({100 * ratios[1]:.0f}% of variance)",
     )
@@ -560,6 +569,7 @@ def _figure(panels: int, columns: int) -> tuple[Figure, list[Axes]]:
     rows = -(-panels // columns)
     size = (max(PANEL_SIZE[0] * columns, 6), PANEL_SIZE[1] * rows + 0.9)
     figure = _figure_class()(figsize=size, layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.1)
     every = list(figure.subplots(rows, columns, squeeze=False).flat)
     for empty in every[panels:]:
         empty.remove()
@@ -634,7 +644,8 @@ def _layer_shift(states: dict[str, np.ndarray]) -> dict[str, Any]:
     everything = np.concatenate([both.reshape(-1, both.shape[-1]) for both in states.values()])
     components, ratios = principal_plane(everything)
     harmful, harmless = states["text"].mean(axis=1)
-    components = np.where(components @ (harmful - harmless) < 0, -1, 1)[:, None] * components
+    pointing = np.stack([(states["image"] - states["text"]).mean(axis=(0, 1)), harmful - harmless])
+    components = np.where((components * pointing).sum(axis=1) < 0, -1, 1)[:, None] * components
     centre = everything.mean(axis=0)
     return {
         "coordinates": {

@@ -64,7 +64,6 @@ class Guard(ABC):
     fit_settings: ClassVar[tuple[str, ...]] = ()  # settings that the fitted numbers depend on
     needs_fit: ClassVar[bool] = True  # whether it belongs to one model
     looks_at_answers: ClassVar[bool] = False
-    calibration_grid: ClassVar[tuple[dict[str, Any], ...]] = ()  # {setting: values}, tried in every combination
 
     def __init__(self, **settings: Any) -> None:
         known = [field.name for field in fields(self.Settings)]
@@ -104,6 +103,11 @@ class Guard(ABC):
             **facts,
         }
         return self
+
+    @classmethod
+    def grid(cls, num_layers: int) -> list[dict[str, list[Any]]]:
+        """Settings that calibration tries: each {setting: values} in every combination of its values."""
+        return []
 
     def with_settings(self, **changes: Any) -> "Guard":
         """The same fit under other settings; ValueError for a setting that the fit itself depends on (`fit_settings`)."""
@@ -153,9 +157,17 @@ class Guard(ABC):
                     f"{getattr(subject, fact)}; fit it again on this model"
                 )
 
+    def take(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Take over what a fit has left, as read from a folder."""
+        self.tensors, self.facts = tensors, facts
+
+    def unfitted_settings(self) -> dict[str, Any]:
+        """The settings as JSON, as they were given."""
+        return json.loads(json.dumps(asdict(self.settings)))
+
     def saved_settings(self) -> dict[str, Any]:
         """The settings as JSON, with what the fit has decided filled in."""
-        return json.loads(json.dumps(asdict(self.settings)))
+        return self.unfitted_settings()
 
     def save(self, folder: str | Path) -> None:
         """Save as a folder: guard.safetensors (the numbers) and guard.json (name, settings, facts, versions)."""

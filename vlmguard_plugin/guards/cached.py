@@ -6,7 +6,6 @@ import hashlib
 import json
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 from filelock import FileLock
@@ -16,19 +15,20 @@ from vlmguard_plugin.cache import cache_directory
 from vlmguard_plugin.guards.base import Guard
 from vlmguard_plugin.guards.registry import load_guard
 from vlmguard_plugin.steering.fitted import DamagedGuard
-from vlmguard_plugin.subjects.base import Query
-from vlmguard_plugin.subjects.huggingface import HuggingFaceSubject
+from vlmguard_plugin.subjects.base import Subject
 
-_FIT = 1  # raise when a guard's fit changes, so that older fits are not taken for it
+_FIT = 2  # raise when a guard's fit changes, so that older fits are not taken for it
 
 
 def load_or_fit(
-    guard: Guard, subject: HuggingFaceSubject, anchors: Anchors, cache_dir: str | Path | None = None
+    guard: Guard, subject: Subject, anchors: Anchors, cache_dir: str | Path | None = None
 ) -> Guard:
     """The guard, fitted on this model: from the cache, or fitted now with a progress bar and kept there.
 
-    Of several processes that ask at once, one fits and the others wait. A damaged folder is fitted anew.
+    A guard that has nothing to fit is given back as it is. Of several processes that ask at once, one fits and the others wait. A damaged folder is fitted anew.
     """
+    if not guard.needs_fit:
+        return guard
     folder = cache_directory(cache_dir) / "guards" / f"{guard.name}-{subject.fingerprint}-{_key(guard, subject, anchors)}"
     folder.parent.mkdir(exist_ok=True)
     with FileLock(f"{folder}.lock"):
@@ -47,7 +47,7 @@ def load_or_fit(
     return guard
 
 
-def _key(guard: Guard, subject: HuggingFaceSubject, anchors: Anchors) -> str:
+def _key(guard: Guard, subject: Subject, anchors: Anchors) -> str:
     """Everything a fit depends on beside the weights: settings, anchors, the prompt's template."""
-    parts = [_FIT, asdict(guard.settings), anchors.sha256, subject.prompt(Query("request"))]
+    parts = [_FIT, guard.unfitted_settings(), anchors.sha256, subject.prompt_form]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.representation import RepresentationGuard, RepresentationSettings, record_anchor_shifts, record_shifts
+from vlmguard_plugin.guards.representation import RepresentationGuard, RepresentationSettings, band, record_anchor_shifts, record_shifts
 from vlmguard_plugin.steering.edit import Edits, Prompts
 from vlmguard_plugin.subjects.base import BlankImage, Query, Subject
 
@@ -60,7 +60,14 @@ class CMRM(RepresentationGuard):
     fit_settings = ("level", "estimator", "image")
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
-        return (num_layers // 2,)
+        return band(num_layers, 0.5)
+
+    @classmethod
+    def grid(cls, num_layers: int) -> list[dict[str, list[Any]]]:
+        return [
+            {"layers": [band(num_layers, 0.5), band(num_layers, 0.67)], "alpha": [0.4, 0.6, 1.0]},
+            {"layers": [band(num_layers, 0.67)], "alpha": [1.0], "positions": ["last"]},
+        ]
 
     def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if self.settings.level == "sample":

@@ -84,6 +84,12 @@ class RepresentationGuard(Guard):
         return {**super().saved_settings(), "layers": self.facts["edited_layers"]}
 
 
+def band(num_layers: int, depth: float, count: int = 1) -> tuple[int, ...]:
+    """`count` neighbouring layers around this share of the model's depth (0..1)."""
+    first = min(max(0, round(depth * num_layers) - count // 2), max(0, num_layers - count))
+    return tuple(range(first, min(num_layers, first + count)))
+
+
 def record_anchors(subject: Subject, anchors: Anchors, guard: str, progress: bool) -> tuple[Tensor, Tensor]:
     """Text-only states of the harmful and of the harmless anchors, [N, L, d] each."""
     label = f"fit {guard}: " if progress else None

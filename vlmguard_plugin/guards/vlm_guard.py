@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.representation import RepresentationGuard, RepresentationSettings, record_anchors
+from vlmguard_plugin.guards.representation import RepresentationGuard, RepresentationSettings, band, record_anchors
 from vlmguard_plugin.steering.edit import Edits, Prompts
 from vlmguard_plugin.subjects.base import Query, Subject
 
@@ -59,8 +59,15 @@ class VLMGuard(RepresentationGuard):
     fit_settings = ("rank", "gate")
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
-        middle = round(0.625 * num_layers)  # where the zero gate parts the anchors on the demo model: our convention
-        return tuple(range(max(0, middle - 1), min(num_layers, middle + 2)))
+        return band(num_layers, 0.625, 3)  # where the zero gate parts the anchors on the demo model: our convention
+
+    @classmethod
+    def grid(cls, num_layers: int) -> list[dict[str, list[Any]]]:
+        return [
+            {"gate": ["zero"], "layers": [band(num_layers, 0.625, 3)], "alpha": [0.25, 0.5, 1.0]},
+            {"gate": ["zero"], "layers": [band(num_layers, 0.625), band(num_layers, 0.67)], "alpha": [1.0, 2.0, 3.0]},
+            {"gate": ["midpoint"], "layers": [band(num_layers, 0.625, 3)], "alpha": [0.5, 1.0]},
+        ]
 
     def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
         rank, available = self.settings.rank, min(len(anchors.pairs), subject.hidden_size)

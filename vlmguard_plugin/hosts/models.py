@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vlmguard_plugin.guards.base import Guard
+    from vlmguard_plugin.subjects.base import Subject
+
+SEPARATOR = "+"  # between guards that are composed; see guards.composed
 
 
 @dataclass(frozen=True)
@@ -38,12 +44,44 @@ class Model:
             return {}
         from vlmguard_plugin.demo.settings import GUARD_SETTINGS
 
-        return GUARD_SETTINGS.get(guard, {})
+        names = guard.split(SEPARATOR)
+        found = {name: GUARD_SETTINGS.get(name, {}) for name in names}
+        return found if len(names) > 1 else found[guard]
 
     def describe(self) -> str:
         """One line for a list."""
         source = f"small real VLM built here, adapter {self.demo!r}" if self.demo else self.checkpoint
         return f"{source}; a local folder by ${self.variable}" if self.variable else source
+
+
+def fitted_guard(
+    model: Model, guard: str, subject: Subject, guard_dir: str | None, anchors: str | None, settings: dict[str, Any]
+) -> Guard:
+    """A guard ready for use on a model: from a folder, or built, and fitted now or taken from the cache.
+
+    guard_dir: a fitted guard's folder, which must hold this guard; by default $VLMGUARD_GUARD_DIR where it does.
+    anchors: csv of anchors to fit on; by default $VLMGUARD_ANCHORS, else the package's own.
+    settings: of the guard, beside those known for the model.
+    """
+    from vlmguard_plugin.anchors import load_anchors
+    from vlmguard_plugin.guards.cached import load_or_fit
+    from vlmguard_plugin.guards.registry import build_guard, load_guard
+
+    wanted = build_guard(guard, **merged(model.guard_settings(guard), settings))
+    if guard_dir or os.environ.get("VLMGUARD_GUARD_DIR"):
+        found = load_guard(guard_dir or os.environ["VLMGUARD_GUARD_DIR"])
+        if found.name == wanted.name:
+            found.check_fits(subject)
+            return found
+        if guard_dir:
+            raise ValueError(f"{guard_dir} holds the guard {found.name!r}, but {wanted.name!r} was asked for")
+    return load_or_fit(wanted, subject, load_anchors(anchors or os.environ.get("VLMGUARD_ANCHORS")))
+
+
+def merged(known: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Known settings with the given ones before them; of a composition, guard by guard."""
+    both = {**known, **given}
+    return {name: {**known[name], **given[name]} if isinstance(value, dict) and name in known and name in given else value for name, value in both.items()}
 
 
 MODELS = {

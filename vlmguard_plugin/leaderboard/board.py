@@ -131,11 +131,10 @@ def build_board(output_dir: str | Path, base: str | None = None) -> Board:
 
 def find_base(model: str, models: Sequence[str]) -> str | None:
     """The unguarded model of `X_<guard>`: the X there is whose rest is a registered guard's name; None without one."""
-    from ..guards.registry import host_suffix, list_guards
+    from ..guards.registry import split_guarded
 
-    suffixes = [f"_{host_suffix(guard)}" for guard in list_guards()]
-    candidates = [model.removesuffix(suffix) for suffix in suffixes if model.endswith(suffix)]
-    return next((one for one in candidates if one in models), None)
+    found = split_guarded(model, models.__contains__)
+    return found[0] if found else None
 
 
 def dataset_blocks(

@@ -26,4 +26,5 @@ def model_fingerprint(model: nn.Module) -> str:
         values = flat[steps.to(flat.device)].to("cpu", torch.bfloat16).view(torch.int16).numpy()
         entries.append(str(tuple(parameter.shape)).encode() + values.tobytes())
     digest = hashlib.sha256(b"".join(sorted(entries))).hexdigest()
-    return f"{model.config.model_type}-{digest[:16]}"
+    kind = getattr(getattr(model, "config", None), "model_type", None) or type(model).__name__
+    return f"{kind}-{digest[:16]}"

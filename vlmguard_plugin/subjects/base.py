@@ -59,20 +59,15 @@ class Query:
     def from_parts(cls, parts: Sequence[tuple[str, ImageLike]]) -> "Query":
         """A query from ("text", words) and ("image", image) parts in the order shown.
 
-        Texts that follow one another are joined by line breaks, and so is `text` as a whole.
+        `text` is the texts joined by line breaks.
         """
-        layout: list[str | None] = []
-        for kind, value in parts:
+        for kind, _ in parts:
             if kind not in ("text", "image"):
-                raise ValueError(f"a part of kind {kind!r} can't be put to a guarded model; there are text and image")
-            if kind == "text" and layout and layout[-1] is not None:
-                layout[-1] += f"\n{value}"
-            else:
-                layout.append(value if kind == "text" else None)
+                raise ValueError(f"a part of kind {kind!r} can't be put to a guarded model; it takes text and images")
+        layout = tuple(value if kind == "text" else None for kind, value in parts)
         images = tuple(value for kind, value in parts if kind == "image")
         text = "\n".join(part for part in layout if part is not None)
-        usual = (None,) * len(images) + ((text,) if text else ())
-        return cls(text, images, () if tuple(layout) == usual else tuple(layout))
+        return cls(text, images, () if layout == (None,) * len(images) + (text,) else layout)
 
     def parts(self) -> list[tuple[str, ImageLike]]:
         """("text", words) and ("image", image) parts in the order shown."""

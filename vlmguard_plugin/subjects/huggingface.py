@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from itertools import groupby
+from operator import itemgetter
 from typing import Callable, Iterator, Sequence
 
 import torch
@@ -127,7 +129,12 @@ class HuggingFaceSubject:
 
     def prompt(self, query: Query) -> str:
         """The query in the model's own chat template, generation prompt included."""
-        content = [{"type": "image"} if kind == "image" else {"type": "text", "text": part} for kind, part in query.parts()]
+        content = []
+        for kind, parts in groupby(query.parts(), key=itemgetter(0)):
+            if kind == "image":
+                content += [{"type": "image"} for _ in parts]
+            else:
+                content.append({"type": "text", "text": "\n".join(text for _, text in parts)})
         conversation = [{"role": "user", "content": content}]
         template = self.processor if getattr(self.processor, "chat_template", None) else self.processor.tokenizer
         return template.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
@@ -161,9 +168,7 @@ class HuggingFaceSubject:
 
     def _read(self, image: ImageLike) -> Image.Image:
         if isinstance(image, BlankImage):
-            processor = self.processor.image_processor
-            mean = getattr(processor, "image_mean", None) or (0.5, 0.5, 0.5)
-            return draw_blank(image.kind, image.size or _input_size(processor), mean)
+            return draw_blank(image, self.processor.image_processor)
         if isinstance(image, Image.Image):
             return image.convert("RGB")
         with open_image(image) as opened:
@@ -194,19 +199,3 @@ class HuggingFaceSubject:
             tokens = self.model.generate(**inputs, **generation)
         new = tokens[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in self.processor.tokenizer.batch_decode(new, skip_special_tokens=True)]
-
-
-def _input_size(image_processor) -> tuple[int, int]:
-    """(width, height) in pixels that an image processor resizes to; 336 x 336 where it keeps the image's own size."""
-    for attribute in ("crop_size", "size"):
-        size = getattr(image_processor, attribute, None)
-        if size is None:
-            continue
-        if isinstance(size, int):
-            return size, size
-        size = {name: size[name] for name in ("height", "width", "shortest_edge") if name in size and size[name]}
-        if "height" in size and "width" in size:
-            return size["width"], size["height"]
-        if "shortest_edge" in size and size["shortest_edge"] < 4096:  # Qwen-VL counts pixels of the area there
-            return size["shortest_edge"], size["shortest_edge"]
-    return 336, 336

@@ -10,11 +10,8 @@ from typing import Any, Iterator
 from vlmeval.smp import get_rank_and_world_size
 from vlmeval.vlm.base import BaseModel
 
-from vlmguard_plugin.anchors import load_anchors
-from vlmguard_plugin.guards.base import Guard
-from vlmguard_plugin.guards.cached import load_or_fit
-from vlmguard_plugin.guards.registry import build_guard, load_guard
-from vlmguard_plugin.hosts.models import MODELS, Model
+from vlmguard_plugin.guards.registry import build_guard
+from vlmguard_plugin.hosts.models import MODELS, Model, fitted_guard, merged
 from vlmguard_plugin.subjects.base import Query
 from vlmguard_plugin.subjects.huggingface import AnswersCutShort
 from vlmguard_plugin.subjects.loading import load_subject
@@ -49,23 +46,12 @@ class GuardedVLM(BaseModel):
         known = MODELS.get(model, Model(model))
         tokens = max_new_tokens or os.environ.get("VLMGUARD_MAX_NEW_TOKENS") or known.max_new_tokens
         self.generation = {"max_new_tokens": int(tokens)}
-        self.guard = build_guard(guard, **{**known.guard_settings(guard), **settings}) if guard else None
+        if guard:
+            build_guard(guard, **merged(known.guard_settings(guard), settings))  # a wrong setting, before the model is loaded
         self.subject = load_subject(known.folder_or_name())
-        if self.guard:
-            self.guard = self._fitted(guard_dir, anchors)
+        self.guard = fitted_guard(known, guard, self.subject, guard_dir, anchors, settings) if guard else None
         self._ahead: Iterator[Query] = iter(())
         self._answers: dict[Query, str] = {}
-
-    def _fitted(self, guard_dir: str | None, anchors: str | None) -> Guard:
-        """The guard from guard_dir; from $VLMGUARD_GUARD_DIR where that holds this guard; else fitted or from the cache."""
-        if guard_dir or os.environ.get("VLMGUARD_GUARD_DIR"):
-            found = load_guard(guard_dir or os.environ["VLMGUARD_GUARD_DIR"])
-            if found.name == self.guard.name:
-                found.check_fits(self.subject)
-                return found
-            if guard_dir:
-                raise ValueError(f"{guard_dir} holds the guard {found.name!r}, but {self.guard.name!r} was asked for")
-        return load_or_fit(self.guard, self.subject, load_anchors(anchors or os.environ.get("VLMGUARD_ANCHORS")))
 
     def set_dump_image(self, dump_image_func) -> None:
         """Called by the host once a dataset, with the dataset's bound method: the rows to come are known from it."""
@@ -110,9 +96,8 @@ class GuardedVLM(BaseModel):
 
 
 def as_query(message: list[dict]) -> Query:
-    """The host's message as a query: its texts joined by line breaks, its images in order."""
-    texts = [part["value"] for part in message if part["type"] == "text"]
-    return Query("\n".join(texts), tuple(part["value"] for part in message if part["type"] == "image"))
+    """The host's message as a query: its texts and images in order."""
+    return Query.from_parts([(part["type"], part["value"]) for part in message])
 
 
 def upcoming(dataset) -> Iterator[Query]:

@@ -1,29 +1,68 @@
-"""Put our models and datasets into VLMEvalKit's registries, in place."""
+"""Put our models and datasets into VLMEvalKit's registries."""
 
 from __future__ import annotations
 
 import os
 from functools import partial
+from importlib import import_module
 from types import ModuleType
+from typing import Any
 
-from vlmguard_plugin.guards.registry import host_suffix, list_guards
+from vlmguard_plugin.hosts.models import MODELS
 
 
 def register_models(config: ModuleType) -> None:
-    """Add every model, unguarded and with each guard, to `vlmeval.config.supported_VLM`."""
+    """Add our models to `vlmeval.config.supported_VLM`, and let it know any `<model>_<guard>`.
+
+    Nothing of ours is imported for that but names: a model's code is when the model is built.
+    """
     import vlmeval.vlm
 
-    from vlmguard_plugin.hosts.models import MODELS
-    from vlmguard_plugin.hosts.vlmeval.model import GuardedVLM
-
-    vlmeval.vlm.GuardedVLM = GuardedVLM  # so that `--config` files can name the class
+    vlmeval.vlm.GuardedVLM = guarded_vlm  # so that `--config` files can name them
+    vlmeval.vlm.GuardedHost = guarded_host
+    table = GuardedNames(config.supported_VLM)
     for model in MODELS:
-        config.supported_VLM.setdefault(model, partial(GuardedVLM, model=model))
-        for guard in list_guards():
-            name = f"{model}_{host_suffix(guard)}"
-            config.supported_VLM.setdefault(name, partial(GuardedVLM, model=model, guard=guard))
+        table.setdefault(model, partial(guarded_vlm, model=model))
+        for guard in ("vlm_guard", "cmrm", "cmrm_sample"):  # those that lists show; the others are known all the same
+            table.setdefault(f"{model}_{guard.replace('vlm_guard', 'vlmguard')}", partial(guarded_vlm, model=model, guard=guard))
+    config.supported_VLM = table
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         use_gloo_without_cuda()
+
+
+class GuardedNames(dict):
+    """The host's models by name, which knows every `<model>_<guard>` besides without listing it."""
+
+    def __missing__(self, name: str) -> Any:
+        found = self._guarded(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and self._guarded(name) is not None)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default
+
+    def _guarded(self, name: str) -> partial | None:
+        from vlmguard_plugin.guards.registry import split_guarded
+
+        found = split_guarded(name, super().__contains__)
+        if found is None:
+            return None
+        model, guard = found
+        return partial(guarded_vlm if model in MODELS else guarded_host, model=model, guard=guard)
+
+
+def guarded_vlm(**arguments: Any) -> Any:
+    """A GuardedVLM; its code is imported now."""
+    return import_module("vlmguard_plugin.hosts.vlmeval.model").GuardedVLM(**arguments)
+
+
+def guarded_host(**arguments: Any) -> Any:
+    """A GuardedHost; its code is imported now."""
+    return import_module("vlmguard_plugin.hosts.vlmeval.wrapped").GuardedHost(**arguments)
 
 
 def register_datasets(dataset: ModuleType) -> None:

@@ -1,0 +1,58 @@
+"""ECSO: let the model judge its own answer, and answer again from text alone where it is harmful."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Sequence
+
+from vlmguard_plugin.guards.base import Guard, GuardSettings
+from vlmguard_plugin.subjects.base import Query, Subject
+
+JUDGE_TOKENS = 8
+JUDGE = (
+    "Here is a request and an answer to it.\nRequest: {query}\nAnswer: {answer}\n"
+    "Is the answer harmful, illegal or unethical? Say yes or no."
+)
+CAPTION = "Describe what the image shows that matters for this request, without answering it.\nRequest: {query}"
+FROM_TEXT = "An image shows: {caption}\n{query}"
+YES = re.compile(r"\W*(yes|harmful|unsafe)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ECSOSettings(GuardSettings):
+    """Settings of ECSO. caption_tokens: longest caption, in tokens."""
+
+    caption_tokens: int = 64
+
+    def __post_init__(self) -> None:
+        self.check_whole("caption_tokens", 1)
+
+
+class ECSO(Guard):
+    """ECSO: answer; ask the model whether its answer is harmful; if so, caption the image and answer from text alone.
+
+    The model judges its answer with the image before it. Where it says yes, the image is replaced by the model's own
+    caption (which knows the request, as in ECSO), so that the language model's alignment is at work. A text-only
+    query is answered once. Costs one short generation per query with an image, and two more where the judgement is
+    yes. The wordings are this project's own. Nothing is fitted.
+    """
+
+    name = "ecso"
+    Settings = ECSOSettings
+    settings: ECSOSettings
+    needs_fit = False
+    looks_at_answers = True
+
+    def respond(self, subject: Subject, queries: Sequence[Query], **generation: Any) -> list[str]:
+        answers = subject.generate(queries, **generation)
+        shown = [index for index, query in enumerate(queries) if query.images]
+        questions = [queries[index].with_text(JUDGE.format(query=queries[index].text, answer=answers[index])) for index in shown]
+        verdicts = subject.generate(questions, max_new_tokens=JUDGE_TOKENS)
+        harmful = [index for index, verdict in zip(shown, verdicts) if YES.match(verdict)]
+        asked = [queries[index].with_text(CAPTION.format(query=queries[index].text)) for index in harmful]
+        captions = subject.generate(asked, max_new_tokens=self.settings.caption_tokens)
+        as_text = [Query(FROM_TEXT.format(caption=caption, query=queries[index].text)) for index, caption in zip(harmful, captions)]
+        for index, answer in zip(harmful, subject.generate(as_text, **generation)):
+            answers[index] = answer
+        return answers

@@ -1,0 +1,122 @@
+"""Refusal direction (arXiv 2406.11717), always or under a condition as in CAST (arXiv 2409.05907): the plain baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Sequence
+
+import torch
+from torch import Tensor
+
+from vlmguard_plugin.anchors import Anchors
+from vlmguard_plugin.guards.representation import RepresentationGuard, RepresentationSettings, band, record_anchors
+from vlmguard_plugin.steering.edit import Edits, Prompts
+from vlmguard_plugin.subjects.base import Query, Subject
+
+
+@dataclass(frozen=True)
+class RefusalDirectionSettings(RepresentationSettings):
+    """Settings of the refusal direction. The sources edit one layer; several compound.
+
+    condition: steer only queries whose state points along the direction (CAST-like); False steers every query.
+    condition_layer: the layer l_c that is looked at; None is the first edited one. It can't lie behind that one.
+    theta: the query is steered where cos(h[l_c], r[l_c]) > theta, in -1..1; None is halfway between the anchor
+        classes' mean cosines (our convention).
+    """
+
+    condition: bool = False
+    condition_layer: int | None = None
+    theta: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_flag("condition")
+        if self.condition_layer is not None:
+            self.check_whole("condition_layer", 0, ", or None for the first edited layer")
+        if self.theta is not None:
+            self.check_number("theta", -1)
+
+
+class RefusalDirection(RepresentationGuard):
+    """Refusal direction: `h' = h + alpha * r` after each edited decoder layer.
+
+    r: mean state of the harmful anchors minus that of the harmless ones, at the last prompt token, text only.
+    With `condition`, only for queries with cos(h[l_c], r[l_c]) > theta at their last prompt token; decided once, in
+    the prefill, per row of the batch, and kept for the whole answer. Queries with and without images are treated alike.
+
+    Fitted tensors, for all L layers: direction [L, d], theta [L] (halfway between the anchor classes' mean cosines).
+    """
+
+    name = "refusal_direction"
+    Settings = RefusalDirectionSettings
+
+    def default_layers(self, num_layers: int) -> tuple[int, ...]:
+        return band(num_layers, 0.6)
+
+    @classmethod
+    def grid(cls, num_layers: int) -> list[dict[str, list[Any]]]:
+        return [
+            {"layers": [band(num_layers, 0.5), band(num_layers, 0.625)], "alpha": [0.25, 0.5, 1.0]},
+            {"layers": [band(num_layers, 0.625)], "condition": [True], "alpha": [0.5, 1.0, 2.0]},
+        ]
+
+    def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        harmful, harmless = record_anchors(subject, anchors, self.name, progress)
+        direction = harmful.mean(dim=0) - harmless.mean(dim=0)
+        cosines = [torch.cosine_similarity(states, direction.unsqueeze(0), dim=-1) for states in (harmful, harmless)]
+        theta = (cosines[0].mean(dim=0) + cosines[1].mean(dim=0)) / 2
+        facts = {
+            "direction_norm": direction.norm(dim=-1).tolist(),
+            "theta": theta.tolist(),
+            "gate_rate_harmful_anchors": (cosines[0] > theta).float().mean(dim=0).tolist(),
+            "gate_rate_harmless_anchors": (cosines[1] > theta).float().mean(dim=0).tolist(),
+        }
+        return {"direction": direction, "theta": theta}, facts
+
+    def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
+        layers = self.layers(subject.num_layers)
+        direction = self.tensors["direction"]
+        condition = self._condition(layers[0]) if self.settings.condition else None
+        return Edits(
+            {layer: AddDirection(self.settings.alpha * direction[layer], condition) for layer in layers},
+            self.settings.positions,
+            watched=(condition.layer,) if condition else (),
+        )
+
+    def _condition(self, first_layer: int) -> "Condition":
+        layer = first_layer if self.settings.condition_layer is None else self.settings.condition_layer
+        if layer > first_layer:
+            raise ValueError(f"condition_layer is {layer}, behind the first edited layer {first_layer}; give an earlier one")
+        theta = self.settings.theta if self.settings.theta is not None else float(self.tensors["theta"][layer])
+        return Condition(layer, self.tensors["direction"][layer], theta)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Whether a query is steered: the cosine of its state at a layer with a direction [d] exceeds theta."""
+
+    layer: int
+    direction: Tensor
+    theta: float
+
+    def holds(self, states: Tensor) -> Tensor:
+        """states [rows, d] of the condition's layer -> bool [rows]."""
+        return torch.cosine_similarity(states, self.direction.to(states.device).unsqueeze(0), dim=-1) > self.theta
+
+
+@dataclass(frozen=True)
+class AddDirection:
+    """The edit of one layer. added: alpha * r, [d]. See RefusalDirection."""
+
+    added: Tensor
+    condition: Condition | None
+
+    def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
+        """What is added at each edited position of a row: [rows, d]."""
+        added = self.added.to(last.device).expand_as(last)
+        if self.condition is None:
+            return added
+        return added * self.condition.holds(prompts.states[self.condition.layer]).unsqueeze(1)
+
+    def apply(self, hidden: Tensor, decision: Tensor) -> Tensor:
+        return hidden + decision

@@ -1,0 +1,103 @@
+"""ShiftDC (arXiv 2502.13095): undo what an image's presence, not its content, does along the safety direction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Sequence
+
+import torch
+from torch import Tensor
+
+from vlmguard_plugin.anchors import Anchors
+from vlmguard_plugin.guards.representation import RepresentationGuard, RepresentationSettings, band, record_anchors
+from vlmguard_plugin.steering.edit import Edits, Prompts
+from vlmguard_plugin.subjects.base import Query, Subject
+
+CAPTION_PROMPT = "Describe the image."
+
+
+@dataclass(frozen=True)
+class ShiftDCSettings(RepresentationSettings):
+    """Settings of ShiftDC.
+
+    alpha: share of the shift that is taken back; 1 is the method as published.
+    positions: the last prompt token, as in the authors' code, by default.
+    caption_prompt: request with which the model captions the image. caption_tokens: longest caption, in tokens.
+    """
+
+    positions: str = "last"
+    caption_prompt: str = CAPTION_PROMPT
+    caption_tokens: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_whole("caption_tokens", 1)
+        if not isinstance(self.caption_prompt, str) or not self.caption_prompt.strip():
+            raise ValueError(f"caption_prompt is {self.caption_prompt!r}; give the request for a caption")
+
+
+class ShiftDC(RepresentationGuard):
+    """ShiftDC: `h' = h - alpha * (m . s / s . s) s` after each edited decoder layer, for queries with an image.
+
+    s: mean state of the harmless anchors minus that of the harmful ones at the last prompt token, text only.
+    m: h(q, img) - h(q, caption) of the query at hand, both of the unguarded model; the caption, by the model itself,
+    stands as text where the images stood. Costs a caption and two prefills per query. Layers L//2 .. L-1 by default.
+
+    Every layer takes back the shift that was measured at that layer without edits; what earlier layers took back is
+    carried along by the residual stream (as the formula reads, layer by layer).
+
+    Fitted tensors, for all L layers: safety_direction [L, d].
+    """
+
+    name = "shiftdc"
+    Settings = ShiftDCSettings
+
+    def default_layers(self, num_layers: int) -> tuple[int, ...]:
+        return tuple(range(num_layers // 2, num_layers))
+
+    @classmethod
+    def grid(cls, num_layers: int) -> list[dict[str, list[Any]]]:
+        return [
+            {"layers": [tuple(range(num_layers // 2, num_layers)), band(num_layers, 0.625)], "alpha": [0.5, 1.0]},
+            {"layers": [band(num_layers, 0.625)], "alpha": [1.0], "positions": ["all"]},
+        ]
+
+    def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        harmful, harmless = record_anchors(subject, anchors, self.name, progress)
+        direction = harmless.mean(dim=0) - harmful.mean(dim=0)
+        return {"safety_direction": direction}, {"direction_norm": direction.norm(dim=-1).tolist()}
+
+    def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
+        if queries is None:
+            raise ValueError("ShiftDC measures the shift of the query at hand; use guard.respond, or guard.on(subject, queries)")
+        direction = self.tensors["safety_direction"]
+        shifts = torch.zeros(len(queries), subject.num_layers, subject.hidden_size)
+        pictured = [index for index, query in enumerate(queries) if query.images]
+        if pictured:
+            shown = [queries[index] for index in pictured]
+            moved = subject.record(shown) - subject.record(self.captioned(subject, shown))
+            along = (moved * direction).sum(dim=-1) / (direction * direction).sum(dim=-1)  # [N, L]
+            shifts[pictured] = self.settings.alpha * along.unsqueeze(-1) * direction
+        return Edits(
+            {layer: TakeBack(shifts[:, layer]) for layer in self.layers(subject.num_layers)}, self.settings.positions
+        )
+
+    def captioned(self, subject: Subject, queries: Sequence[Query]) -> list[Query]:
+        """The queries with the model's own caption of their images in place of these."""
+        asked = [Query(self.settings.caption_prompt, query.images) for query in queries]
+        captions = subject.generate(asked, max_new_tokens=self.settings.caption_tokens)
+        return [Query(f"{caption}\n{query.text}") for caption, query in zip(captions, queries)]
+
+
+@dataclass(frozen=True)
+class TakeBack:
+    """The edit of one layer. shift: what each query is relieved of, [queries, d]. See ShiftDC."""
+
+    shift: Tensor
+
+    def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
+        """What is subtracted at each edited position of a row: [rows, d]."""
+        return prompts.repeat(self.shift.to(last.device))
+
+    def apply(self, hidden: Tensor, decision: Tensor) -> Tensor:
+        return hidden - decision

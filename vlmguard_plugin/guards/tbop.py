@@ -1,0 +1,104 @@
+"""TBOP-style projection (arXiv 2603.14825): take away the directions along which an image shifts states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Sequence
+
+import torch
+from torch import Tensor
+
+from vlmguard_plugin.anchors import Anchors
+from vlmguard_plugin.guards.representation import RepresentationGuard, RepresentationSettings, band, record_anchor_shifts
+from vlmguard_plugin.steering.edit import Edits, Prompts
+from vlmguard_plugin.subjects.base import BlankImage, Query, Subject
+
+
+@dataclass(frozen=True)
+class TBOPSettings(RepresentationSettings):
+    """Settings of the TBOP-style projection.
+
+    alpha: share of the component that is taken away; 1 is the projection as published.
+    rank: number k of shift directions, at least 1.
+    image: the meaningless image img': "blank" (the image processor's mean colour), "white", "black", "noise".
+    text_too: project text-only queries as well (the formula has no exception); False leaves them alone.
+    """
+
+    rank: int = 1
+    image: str = "blank"
+    text_too: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_whole("rank", 1)
+        self.check_flag("text_too")
+        BlankImage(self.image)
+
+
+class TBOP(RepresentationGuard):
+    """TBOP-style projection: `h' = h - alpha * h W^T W` after each edited decoder layer; one pass.
+
+    W (k x d): first k right singular vectors of the anchors' shifts h(q, img') - h(q) at the last prompt token, over
+    harmful and harmless anchors (our convention for the anchor set). Each position loses its own component.
+
+    Fitted tensors, for all L layers: directions [L, k, d], singular_values [L, min(2N, d)].
+    """
+
+    name = "tbop"
+    Settings = TBOPSettings
+    fit_settings = ("rank", "image")
+
+    def default_layers(self, num_layers: int) -> tuple[int, ...]:
+        return late(num_layers)
+
+    @classmethod
+    def grid(cls, num_layers: int) -> list[dict[str, list[Any]]]:
+        return [
+            {"layers": [band(num_layers, 0.625), late(num_layers)], "rank": [1, 4], "alpha": [0.5, 1.0]},
+        ]
+
+    def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        rank, available = self.settings.rank, min(2 * len(anchors.pairs), subject.hidden_size)
+        if rank > available:
+            raise ValueError(f"rank is {rank} but {len(anchors.pairs)} anchor pairs of width {subject.hidden_size} give at most {available}")
+        shifts, _ = record_anchor_shifts(subject, anchors, self.settings.image, self.name, progress)
+        _, singular_values, rows = torch.linalg.svd(shifts.transpose(0, 1).double(), full_matrices=False)
+        shares = singular_values**2 / (singular_values**2).sum(dim=1, keepdim=True)
+        facts = {
+            "singular_values": singular_values[:, : max(rank, 10)].tolist(),
+            "share_taken_away": shares[:, :rank].sum(dim=1).tolist(),
+        }
+        return {"directions": rows[:, :rank], "singular_values": singular_values}, facts
+
+    def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
+        settings = self.settings
+        return Edits(
+            {
+                layer: ProjectOut(self.tensors["directions"][layer], settings.alpha, settings.text_too)
+                for layer in self.layers(subject.num_layers)
+            },
+            settings.positions,
+        )
+
+
+def late(num_layers: int) -> tuple[int, ...]:
+    """The last quarter of the decoder layers."""
+    return tuple(range(3 * num_layers // 4, num_layers))
+
+
+@dataclass(frozen=True)
+class ProjectOut:
+    """The edit of one layer. directions: W [k, d], orthonormal rows. See TBOP."""
+
+    directions: Tensor
+    alpha: float
+    text_too: bool
+
+    def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
+        """Share of its component that each row loses: [rows, 1]."""
+        rows = torch.ones_like(prompts.has_image) if self.text_too else prompts.has_image
+        return self.alpha * rows.float().unsqueeze(1)
+
+    def apply(self, hidden: Tensor, decision: Tensor) -> Tensor:
+        directions = self.directions.to(hidden.device)
+        return hidden - decision * (hidden @ directions.T @ directions)
