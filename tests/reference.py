@@ -46,3 +46,65 @@ def cmrm_shift(with_image, text, estimator="mean"):
     centred = differences - differences.mean(axis=0)
     component = np.linalg.svd(centred, full_matrices=False)[2][0]
     return (differences @ component).mean() * component
+
+
+def refusal_direction(harmful, harmless):
+    """[N, d] each -> r [d], and half-way between the classes' mean cosines with it."""
+    direction = harmful.astype(np.float64).mean(axis=0) - harmless.astype(np.float64).mean(axis=0)
+    halves = [np.mean([cosine(state, direction) for state in states]) for states in (harmful, harmless)]
+    return direction, sum(halves) / 2
+
+
+def cosine(a, b):
+    return a @ b / np.sqrt((a @ a) * (b @ b))
+
+
+def tbop_directions(with_image, text, rank):
+    """[N, d] each -> W [rank, d] up to sign."""
+    return np.linalg.svd(with_image.astype(np.float64) - text.astype(np.float64), full_matrices=False)[2][:rank]
+
+
+def shiftdc_taken_back(with_image, with_caption, direction):
+    """[d] each: the part of the shift that lies along s."""
+    return (with_image - with_caption) @ direction / (direction @ direction) * direction
+
+
+def nullsteer_push(harmful, benign, rank, ridge=1e-2):
+    """harmful [N, d], benign [M, d] -> Delta P [d, d], by solving for Delta in full: min |Delta P H - R|^2 + g |Delta|^2."""
+    harmful, benign = harmful.astype(np.float64), benign.astype(np.float64)
+    kept = np.linalg.svd(benign, full_matrices=False)[2][:rank]
+    projector = np.eye(harmful.shape[1]) - kept.T @ kept
+    columns = projector @ harmful.T  # [d, N]
+    targets = np.repeat((harmful.mean(axis=0) - benign.mean(axis=0))[:, None], len(harmful), axis=1)
+    weight = ridge * (columns**2).sum(axis=0).mean()
+    delta = targets @ columns.T @ np.linalg.inv(columns @ columns.T + weight * np.eye(len(columns)))
+    return delta @ projector
+
+
+def expected_edit(guard, layer, hidden, last, shifts):
+    """What each guard makes of hidden states [T, d] of one query, last [d] its last prompt token.
+
+    shifts: {"blank": h(q, img') - h(q), "caption": h(q, img) - h(q, caption)} of this query at this layer, or None
+    for a query without image.
+    """
+    numbers = {name: tensor.numpy() for name, tensor in guard.tensors.items()}
+    settings = guard.settings
+    if guard.name == "vlm_guard":
+        threshold = numbers["midpoint"][layer] if settings.gate == "midpoint" else 0.0
+        return vlm_guard_edit(hidden, last, numbers["directions"][layer], settings.alpha, threshold, settings.project)
+    if guard.name == "refusal_direction":
+        direction = numbers["direction"][layer]
+        fires = not settings.condition or cosine(last, direction) > numbers["theta"][layer]
+        return hidden + settings.alpha * fires * direction
+    if guard.name == "tbop":
+        rows = numbers["directions"][layer]
+        return hidden - settings.alpha * hidden @ rows.T @ rows
+    if guard.name == "nullsteer":
+        return hidden + settings.alpha * (last @ numbers["probe"][layer]) * numbers["refusal_direction"][layer]
+    if shifts is None:
+        return hidden
+    if guard.name == "shiftdc":
+        direction = numbers["safety_direction"][layer]
+        return hidden - settings.alpha * (shifts["caption"] @ direction) / (direction @ direction) * direction
+    shift = shifts["blank"] if settings.level == "sample" else numbers["shift"][layer]
+    return hidden - settings.alpha * shift

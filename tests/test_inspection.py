@@ -1,4 +1,4 @@
-"""Inspection: classification and PCA against independent figures, figures that can be read, tables that say what was found."""
+"""Inspection: classification and PCA against independent figures, readable files, tables that say what was found."""
 
 import json
 import sys
@@ -7,6 +7,7 @@ from io import StringIO
 
 import numpy as np
 import pytest
+from conftest import tiny_llava
 from PIL import Image
 
 import vlmguard_plugin as vg
@@ -16,6 +17,7 @@ pytest.importorskip("statsmodels", reason="intervals need statsmodels")
 from rich.console import Console  # noqa: E402
 
 from vlmguard_plugin.inspection import (  # noqa: E402
+    FACT_TITLES,
     check_plot,
     describe_guard,
     measure_shift,
@@ -60,7 +62,14 @@ def drawing():
 def folders(subject, anchors, tmp_path_factory):
     """Fitted guards by name."""
     root = tmp_path_factory.mktemp("guards")
-    for name, settings in (("vlm_guard", {"layers": [1, 2], "rank": 2}), ("cmrm", {"layers": [2]}), ("cmrm_sample", {})):
+    fitted = {
+        "vlm_guard": {"layers": [1, 2], "rank": 2},
+        "cmrm": {"layers": [2]},
+        "cmrm_sample": {},
+        "self_reminder": {},
+        "vlm_guard+self_reminder+cmrm": {"vlm_guard": {"layers": [3]}, "cmrm": {"layers": [0]}},
+    }
+    for name, settings in fitted.items():
         vg.build_guard(name, **settings).fit(subject, anchors).save(root / name)
     return {folder.name: folder for folder in root.iterdir()}
 
@@ -152,18 +161,19 @@ def test_measured_shift_is_that_of_the_recorded_states(subject, anchors):
         "image": lambda text, number: vg.Query(text, (images[number],)),
     }
     states = {
-        condition: [subject.record([query(text, number) for number, text in enumerate(side)]).double() for side in sides]
+        condition: [subject.record([query(text, i) for i, text in enumerate(side)]).double() for side in sides]
         for condition, query in asked.items()
     }
     for one in found["layers"]:
         here = {condition: [side[:, one["layer"]].numpy() for side in both] for condition, both in states.items()}
         everything = np.concatenate([side for both in here.values() for side in both])
         centred = everything - everything.mean(axis=0)
-        drawn = np.array([point for c in CONDITIONS for side in ("harmful", "harmless") for point in one["coordinates"][c][side]])
+        groups = {c: [one["coordinates"][c][side] for side in ("harmful", "harmless")] for c in CONDITIONS}
+        drawn = np.concatenate([group for both in groups.values() for group in both])
         variances = np.linalg.eigvalsh(np.cov(centred, rowvar=False))[::-1]
         np.testing.assert_allclose(one["explained_variance_ratio"], variances[:2] / variances.sum(), rtol=1e-4)
         np.testing.assert_allclose(drawn.var(axis=0, ddof=1), variances[:2], rtol=1e-4)
-        means = {c: [np.mean(one["coordinates"][c][side], axis=0) for side in ("harmful", "harmless")] for c in CONDITIONS}
+        means = {condition: [np.mean(group, axis=0) for group in both] for condition, both in groups.items()}
         assert sum(means["image"])[0] >= sum(means["text"])[0] and means["text"][0][1] >= means["text"][1][1]
         for condition in CONDITIONS:
             rate = one["separability"][condition]
@@ -180,6 +190,24 @@ def test_measured_shift_is_that_of_the_recorded_states(subject, anchors):
             np.testing.assert_allclose(list(one["shift"][condition].values()), expected, rtol=1e-3)
 
 
+def test_each_pair_has_its_picture_and_a_blank_of_the_same_size(processor, anchors):
+    class Noting(vg.HuggingFaceSubject):
+        """Keeps what it was asked to record."""
+
+        def record(self, queries, **options):
+            self.__dict__.setdefault("asked", []).append(queries)
+            return super().record(queries, **options)
+
+    noting = Noting(tiny_llava(layers=2), processor)
+    sizes = [(20 + number, 30) for number in range(8)]
+    measure_shift(noting, anchors, lambda number: Image.new("RGB", sizes[number]))
+    text, blank, pictured = noting.asked
+    assert [query.text for query in text] == [query.text for query in pictured] == anchors.harmful + anchors.harmless
+    assert all(query.images == () for query in text)
+    assert [query.images[0].size for query in pictured] == 2 * sizes
+    assert [query.images for query in blank] == [(vg.BlankImage("mean", size),) for size in 2 * sizes]
+
+
 def test_fewer_pairs_and_what_there_is_not(subject, anchors):
     found = measure_shift(subject, anchors, layers=[0], pairs=3)
     assert found["anchors"]["pairs"] == 3 and found["layers"][0]["separability"]["text"]["n"] == 6
@@ -188,7 +216,7 @@ def test_fewer_pairs_and_what_there_is_not(subject, anchors):
     with pytest.raises(ValueError, match="layers is"):
         measure_shift(subject, anchors, layers=[])
     for pairs in (1, 9):
-        with pytest.raises(ValueError, match=f"{pairs} anchor pairs asked for, of 8"):
+        with pytest.raises(ValueError, match=f"{pairs} anchor pairs asked for; give 2 .* to 8"):
             measure_shift(subject, anchors, pairs=pairs)
 
 
@@ -230,7 +258,7 @@ def test_fitted_guard_is_described_printed_and_drawn(name, folders, subject, anc
 def test_what_is_drawn_of_each_guard(folders, drawing, tmp_path):
     (file,) = plot_guard(describe_guard(folders["vlm_guard"]), tmp_path / "one.svg")
     drawn = file.read_text()
-    for text in ("Singular values of harmful - harmless", "harmful anchors", "harmless anchors", "1st", "Gate threshold"):
+    for text in ("Singular values", "harmless anchors", "harmful anchors", "1st", "Gate threshold"):
         assert f"<!-- {text} -->" in drawn
     (file,) = plot_guard(describe_guard(folders["cmrm"]), tmp_path / "two.svg")
     assert "Length of the fitted shift" in file.read_text() and "Singular" not in file.read_text()
@@ -238,6 +266,37 @@ def test_what_is_drawn_of_each_guard(folders, drawing, tmp_path):
     assert "no numbers per layer" in printed(print_guard, sample)
     with pytest.raises(ValueError, match="'cmrm_sample' has nothing to draw"):
         plot_guard(sample, tmp_path / "none.png")
+
+
+def test_a_guard_that_edits_no_hidden_states(folders, tmp_path):
+    description = describe_guard(folders["self_reminder"])
+    assert description["edited_layers"] == [] and description["per_layer"] == {} and description["parts"] == []
+    said = printed(print_guard, description)
+    assert "self_reminder" in said and "edits layers" not in said
+
+
+def test_a_composition_is_its_parts(folders, drawing, tmp_path):
+    description = describe_guard(folders["vlm_guard+self_reminder+cmrm"])
+    assert json.loads(json.dumps(description)) == description
+    assert [part["guard"] for part in description["parts"]] == ["vlm_guard", "self_reminder", "cmrm"]
+    assert [part["edited_layers"] for part in description["parts"]] == [[3], [], [0]]
+    assert description["parts"][2]["per_layer"] == describe_guard(folders["cmrm"])["per_layer"]
+    rows = [line for line in printed(print_guard, description).splitlines() if line.startswith("│")]
+    assert [row for row, text in enumerate(rows) if "*" in text] == [3, 4]
+    (file,) = plot_guard(description, tmp_path / "composed.svg")
+    for title in ("vlm_guard: Singular values", "cmrm: Length of the fitted shift"):
+        assert f"<!-- {title} -->" in file.read_text()
+
+
+@pytest.mark.parametrize("name", ["tbop", "nullsteer", "refusal_direction", "shiftdc"])
+def test_every_fact_of_the_other_guards_is_drawn_under_a_title_of_its_own(name, subject, anchors, drawing, tmp_path):
+    vg.build_guard(name).fit(subject, anchors).save(tmp_path)
+    description = describe_guard(tmp_path)
+    sides = ("_harmful_anchors", "_harmless_anchors")
+    facts = {fact.removesuffix(sides[0]).removesuffix(sides[1]) for fact in description["per_layer"]}
+    assert facts and facts <= set(FACT_TITLES)
+    (file,) = plot_guard(description, tmp_path / "guard.svg")
+    assert all(f"<!-- {FACT_TITLES[fact][0]} -->" in file.read_text() for fact in facts)
 
 
 def test_facts_of_an_unknown_guard(folders, drawing, tmp_path):

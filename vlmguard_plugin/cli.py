@@ -54,10 +54,9 @@ def list_command(as_json: bool) -> None:
 
     guards = {}
     for name, guard in guard_classes().items():
-        settings = guard().settings
         guards[name] = {
             "summary": (guard.__doc__ or "").strip().splitlines()[0],
-            "settings": {field.name: getattr(settings, field.name) for field in fields(settings)},
+            "settings": {field.name: getattr(guard().settings, field.name) for field in fields(guard.Settings)},
         }
     datasets = {
         name: {"kind": benchmark.kind, "ready": (lmu_data() / f"{name}.tsv").is_file()}
@@ -93,14 +92,42 @@ def setting(context: click.Context, parameter: click.Parameter, values: tuple[st
     return settings
 
 
+def read_grid(context: click.Context, parameter: click.Parameter, value: str | None) -> list[dict[str, list[Any]]] | None:
+    """A JSON list of {setting: [values]}."""
+    if value is None:
+        return None
+    try:
+        grid = json.loads(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is no JSON ({error})") from error
+    if not isinstance(grid, list) or not all(isinstance(part, dict) and all(isinstance(one, list) for one in part.values()) for part in grid):
+        raise click.BadParameter(f'{value!r} is not a list of {{setting: [values]}}, as in [{{"alpha": [0.5, 1]}}]')
+    return grid
+
+
 @main.command()
 @click.argument("guard")
 @click.option("--model", required=True, help="save_pretrained folder, hub name, or a model of `vlmguard list`.")
 @click.option("--anchors", type=click.Path(path_type=Path), help="csv with the columns harmful and harmless; default: the package's own.")
 @click.option("--set", "settings", multiple=True, callback=setting, metavar="NAME=VALUE", help="A setting of the guard, e.g. layers=[10,11]; repeatable.")
+@click.option("--calibrate", "calibrated", is_flag=True, help="Choose the settings on held-out anchors beside pictures.")
+@click.option("--bound", type=click.FloatRange(0, 1), default=0.02, show_default=True, help="With --calibrate: over-refusal that may be added, as a share.")
+@click.option("--grid", callback=read_grid, metavar="JSON", help='With --calibrate: settings to try, as [{"alpha": [0.5, 1]}]; default: the guard\'s own.')
+@click.option("--pairs", type=click.IntRange(2), help="With --calibrate: held-out pairs that are answered; default: all.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write guard.safetensors and guard.json to.")
 @JSON
-def fit(guard: str, model: str, anchors: Path | None, settings: dict[str, Any], out: Path, as_json: bool) -> None:
+def fit(
+    guard: str,
+    model: str,
+    anchors: Path | None,
+    settings: dict[str, Any],
+    calibrated: bool,
+    bound: float,
+    grid: list[dict[str, list[Any]]] | None,
+    pairs: int | None,
+    out: Path,
+    as_json: bool,
+) -> None:
     """Fit GUARD on a model's hidden states and save it as a folder.
 
     \b
@@ -108,23 +135,44 @@ def fit(guard: str, model: str, anchors: Path | None, settings: dict[str, Any], 
     VLMGUARD_GUARD_DIR=my-guard python -m vlmeval.run --data FigStep --model llava_vlmguard
 
     Fitting runs one pass per anchor request (two for CMRM), on $VLMGUARD_DEVICE or the first GPU.
+
+    \b
+    vlmguard fit cmrm --model llava --calibrate --out my-guard
+
+    --calibrate fits on half of the anchors and answers the other half beside pictures under each setting. It keeps
+    every point it has measured in --out and goes on from them when it was stopped. It takes the setting that refuses
+    most harmful anchors within --bound; where none is within it, it says so and leaves the settings as they were.
     """
+    from vlmguard_plugin.calibration import calibrate
     from vlmguard_plugin.anchors import load_anchors
     from vlmguard_plugin.guards.registry import build_guard
-    from vlmguard_plugin.hosts.models import MODELS, Model
+    from vlmguard_plugin.hosts.models import MODELS, Model, merged
     from vlmguard_plugin.subjects.loading import load_subject
 
     known = MODELS.get(model, Model(model))
-    fitted = build_guard(guard, **{**known.guard_settings(guard), **settings})
+    fitted = build_guard(guard, **merged(known.guard_settings(guard), settings))
     requests = load_anchors(anchors)
     subject = load_subject(known.folder_or_name())
-    fitted.fit(subject, requests, progress=not as_json)
+    if calibrated:
+        points = out / "calibration.json"
+        fitted = calibrate(
+            fitted, subject, requests, grid=grid, fixed=tuple(settings), bound=bound, pairs=pairs, points_file=points, progress=not as_json
+        )
+    else:
+        fitted.fit(subject, requests, progress=not as_json)
     fitted.save(out)
     if as_json:
         click.echo((out / "guard.json").read_text())
-    else:
-        layers = ", ".join(str(layer) for layer in fitted.facts["edited_layers"])
-        click.echo(f"Fitted {guard} on {subject.fingerprint}, {len(requests.pairs)} pairs; edits layers {layers}: {out}")
+        return
+    layers = ", ".join(str(layer) for layer in fitted.facts.get("edited_layers", ()))
+    edits = f"; edits layers {layers}" if layers else ""
+    click.echo(f"Fitted {guard} on {subject.fingerprint}, {fitted.facts['anchors']['pairs']} pairs{edits}: {out}")
+    if calibrated:
+        found = fitted.facts["calibration"]
+        if found["chosen"] is None:
+            click.echo(f"No setting of {len(found['points'])} is within the bound of {bound:.1%} over-refusal; settings are left as they were.")
+        else:
+            click.echo(f"Of {len(found['points'])} settings, the best within the bound of {bound:.1%} over-refusal: {json.dumps(found['chosen'])}")
 
 
 @main.group()

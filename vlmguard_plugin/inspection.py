@@ -31,59 +31,56 @@ if TYPE_CHECKING:
 
 CONDITIONS = {"text": "text only", "blank": "text + blank image", "image": "text + image"}
 SIDES = ("harmful", "harmless")
+MEASURES = ("harmful_refused", "harmless_refused", "degenerate")  # of a calibration's points, 0 to 1
 MOST_PANELS = 12  # of the shift figure
 WIDTH = 120  # of printed tables, in characters
 
-BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE, GREY = (  # Okabe and Ito, told apart by colour-blind people
-    "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#999999",
+BLACK, ORANGE, GREEN, BLUE, VERMILION, PURPLE, GREY = (  # Okabe and Ito, told apart by colour-blind people
+    "#000000", "#E69F00", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#999999",
 )  # fmt: skip
 CONDITION_MARKS = {"text": (BLUE, "o"), "blank": (ORANGE, "s"), "image": (GREEN, "^")}
 LINE_MARKS = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (BLACK, "v"))
 PANEL_SIZE = (4.4, 3.5)  # inches
 FAINT = "59"  # opacity of about a third
+ORDINALS = ("1st", "2nd", "3rd", "4th", "5th")
 RESOLUTION = 150  # dots per inch of a PNG
 
-GATE_RATE = "gate_rate_"
+ANCHOR_SIDES = {"_harmless_anchors": "harmless anchors", "_harmful_anchors": "harmful anchors"}  # drawn in one panel
 FACT_TITLES = {
-    "singular_values": ("Singular values of harmful - harmless", "singular value (hidden-state units)"),
+    "singular_values": ("Singular values", "singular value (hidden-state units)"),
+    "gate_rate": ("How often the gate fires", "share of the anchors"),
     "threshold": ("Gate threshold", "projection on $V_1$ (hidden-state units)"),
+    "theta": ("Gate threshold", "cosine with the direction"),
     "separation": ("Pairs ordered by the first direction", "share of anchor pairs"),
     "shift_norm": ("Length of the fitted shift", "Euclidean length (hidden-state units)"),
     "shift_over_state": ("Shift against the text-only state", "ratio of lengths"),
     "shift_alignment": ("Agreement of the anchors' shifts", "mean cosine with the mean shift"),
+    "direction_norm": ("Length of the fitted direction", "Euclidean length (hidden-state units)"),
+    "share_taken_away": ("Shifts inside the directions taken away", "share of the squared length"),
+    "benign_residual": ("Harmless states in the null space", "ratio of lengths"),
+    "push": ("Push on the anchors", "mean (1: the refusal direction)"),
 }
-SHARES = ("separation",)  # facts between 0 and 1
+SHARES = ("gate_rate", "separation", "share_taken_away")  # facts between 0 and 1
 
 
 def describe_guard(folder: str | Path) -> dict[str, Any]:
     """What a fitted guard's folder says, as JSON.
 
     Keys: guard, settings, model (fingerprint, num_layers L, hidden_size d), anchors (pairs, sha256), edited_layers
-    (0-based), per_layer ({fact: L numbers or L lists of numbers}), calibration (None where the guard has none).
+    (0-based; empty for a guard that edits no hidden states), per_layer ({fact: L numbers or L lists of numbers}),
+    calibration (None where the guard has none), parts (descriptions of the guards that a composition is made of).
 
     Raises FileNotFoundError where a file is missing, DamagedGuard where one can't be used.
     """
     fitted = FittedFolder.load(folder)
     path = Path(folder) / FACTS_FILE
-    missing = [key for key in ("anchors", "edited_layers", "per_layer") if key not in fitted.facts]
-    if missing:
-        raise DamagedGuard(f"{path} lacks {', '.join(missing)}; the guard has to be fitted again")
-    layers = fitted.facts["model"]["num_layers"]
-    for name, values in fitted.facts["per_layer"].items():
-        if len(values) != layers:
-            raise DamagedGuard(
-                f"{path}: {name} has {len(values)} values for {layers} layers; the guard has to be fitted again"
-            )
-    calibration = fitted.facts.get("calibration")
-    missing = [key for key in ("bound", "pairs", "unguarded", "points", "chosen") if calibration and key not in calibration]
-    if missing:
-        raise DamagedGuard(f"{path}: its calibration lacks {', '.join(missing)}; the guard has to be calibrated again")
-    return {
-        "guard": fitted.guard,
-        "settings": fitted.settings,
-        **{key: fitted.facts[key] for key in ("model", "anchors", "edited_layers", "per_layer")},
-        "calibration": calibration,
-    }
+    if "anchors" not in fitted.facts:
+        raise DamagedGuard(f"{path} lacks anchors; the guard has to be fitted again")
+    parts = []
+    for name, facts in fitted.facts.get("parts", {}).items():
+        facts = {**facts, **{key: fitted.facts[key] for key in ("model", "anchors")}}
+        parts.append(_description(path, name, fitted.settings[name], facts))
+    return {**_description(path, fitted.guard, fitted.settings, fitted.facts), "parts": parts}
 
 
 def print_guard(description: dict[str, Any], console: Console | None = None) -> None:
@@ -92,22 +89,27 @@ def print_guard(description: dict[str, Any], console: Console | None = None) -> 
 
     console = console or _console()
     model, anchors = description["model"], description["anchors"]
-    edited = ", ".join(str(layer) for layer in description["edited_layers"])
-    for label, text in (
-        ("guard", description["guard"]),
-        ("settings", _settings_text(description["settings"])),
-        ("model", f"{model['fingerprint']}, {model['num_layers']} layers of width {model['hidden_size']}"),
-        ("anchors", f"{anchors['pairs']} pairs, sha256 {anchors['sha256'][:12]}"),
-        ("edits layers", edited),
-    ):
-        console.print(Text(f"{label:<13} {text}"))
-    if description["per_layer"]:
-        console.print(_layer_table(description))
-    else:
-        console.print(Text("This guard keeps no numbers per layer."), style="dim")
-    if description["calibration"]:
-        console.print(_calibration_table(description["calibration"]))
-        console.print(Text(_calibration_outcome(description["calibration"])), style="bold")
+    lines = {
+        "guard": description["guard"],
+        "model": f"{model['fingerprint']}, {model['num_layers']} layers of width {model['hidden_size']}",
+        "anchors": f"{anchors['pairs']} pairs, sha256 {anchors['sha256'][:12]}",
+    }
+    console.print(Text(_labelled(lines)))
+    for part in description["parts"] or [description]:
+        lines = {"settings": _settings_text(part["settings"]) or "none"}
+        if description["parts"]:
+            console.print()
+            lines = {"part": part["guard"], **lines}
+        if part["edited_layers"]:
+            lines["edits layers"] = ", ".join(str(layer) for layer in part["edited_layers"])
+        console.print(Text(_labelled(lines)))
+        if part["per_layer"]:
+            console.print(_layer_table(part))
+        else:
+            console.print(Text("This guard keeps no numbers per layer."), style="dim")
+        if part["calibration"]:
+            console.print(_calibration_table(part["calibration"]))
+            console.print(Text(_calibration_outcome(part["calibration"])), style="bold")
 
 
 def plot_guard(description: dict[str, Any], path: str | Path) -> list[Path]:
@@ -118,20 +120,20 @@ def plot_guard(description: dict[str, Any], path: str | Path) -> list[Path]:
     Raises ValueError for another suffix and for a guard with nothing to draw, ImportError without matplotlib.
     """
     files = check_plot(path, description["guard"])
-    drawings = _guard_drawings(description)
+    drawings = [drawing for part in description["parts"] for drawing in _guard_drawings(part, f"{part['guard']}: ")]
+    drawings = drawings or _guard_drawings(description)
     if not drawings:
         raise ValueError(
             f"guard {description['guard']!r} has nothing to draw: it holds no numbers per layer and no calibration; "
-            "leave the plot out, or give a guard that is fitted on anchors"
+            "leave the plot out, or calibrate the guard"
         )
     columns = len(drawings) if len(drawings) <= 3 else 2 if len(drawings) == 4 else 3
     figure, panels = _figure(len(drawings), columns)
     for draw, panel in zip(drawings, panels):
         draw(panel)
-    figure.suptitle(
-        f"{description['guard']} on {description['model']['fingerprint']}, {description['anchors']['pairs']} anchor pairs"
-    )
-    if description["per_layer"]:
+    model, anchors = description["model"], description["anchors"]
+    figure.suptitle(f"{description['guard']} on {model['fingerprint']}, {anchors['pairs']} anchor pairs")
+    if any(part["per_layer"] for part in (description, *description["parts"])):
         figure.legend(handles=[_edited_band()], loc="outside lower center", fontsize="small", frameon=False)
     return _save(figure, files)
 
@@ -201,19 +203,23 @@ def measure_shift(
 
 def print_shift(found: dict[str, Any], console: Console | None = None) -> None:
     """Print what measure_shift found: separability, then the shift, one row a layer each."""
-    from rich.table import Table
     from rich.text import Text
 
     console = console or _console()
-    rates = Table(title="Harmful told from harmless, % of left-out requests [95% Wilson interval]", title_justify="left")
+    rates = _table("Harmful told from harmless, % of left-out requests [95% Wilson interval]")
     for header in ("layer", *CONDITIONS.values(), "blank, by text's means", "image, by text's means"):
         rates.add_column(header, justify="right")
-    shifts = Table(title="Shift of the mean state from text only", title_justify="left")
-    for header in ("layer", "blank: length", "of state", "in plane", "image: length", "of state", "in plane", "variance PC1+2"):
+    shifts = _table("Shift of the mean state from text only")
+    lengths = [
+        header for condition in ("blank", "image") for header in (f"{condition}: length", "of state", "in plane")
+    ]
+    for header in ("layer", *lengths, "variance PC1+2"):
         shifts.add_column(header, justify="right")
     for one in found["layers"]:
-        every_rate = [*one["separability"].values(), *one["from_text"].values()]
-        rates.add_row(str(one["layer"]), *(_rate_text(rate["accuracy"], rate["low"], rate["high"]) for rate in every_rate))
+        measured = [*one["separability"].values(), *one["from_text"].values()]
+        rates.add_row(
+            str(one["layer"]), *(_rate_text(rate["accuracy"], rate["low"], rate["high"]) for rate in measured)
+        )
         cells = []
         for shift in one["shift"].values():
             cells += [f"{shift['length']:.4g}", _percent(shift["over_state"]), _percent(shift["in_plane"])]
@@ -221,9 +227,10 @@ def print_shift(found: dict[str, Any], console: Console | None = None) -> None:
     console.print(rates)
     console.print(shifts)
     note = (
-        f"{found['anchors']['pairs']} anchor pairs on {found['model']['fingerprint']}; state after each decoder layer at the "
-        "last prompt token. Each pair is classified by the nearer class mean of all other pairs. Of state: length over "
-        "the mean length of text-only states, in %. In plane: share of the length that the figure's plane shows, in %."
+        f"{found['anchors']['pairs']} anchor pairs on {found['model']['fingerprint']}; state after each decoder layer "
+        "at the last prompt token. Each pair is classified by the nearer class mean of all other pairs. Of state: "
+        "length over the mean length of text-only states, in %. In plane: share of the length that the figure's plane "
+        "shows, in %. Variance PC1+2: share that the plane shows, in %."
     )
     console.print(Text(note), style="dim")
 
@@ -262,12 +269,43 @@ def pair_left_out(fitted_on: Sequence[np.ndarray], applied_to: Sequence[np.ndarr
 
 
 def principal_plane(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First two principal components of states [n, d], n and d at least 2: orthonormal rows [2, d], variance ratios [2]."""
+    """First two principal components of states [n, d] as orthonormal rows [2, d], and their shares of the variance [2].
+
+    n and d are at least 2. By torch, since numpy's SVD was seen to take several times as long on busy cores.
+    """
     centred = torch.from_numpy(states - states.mean(axis=0))
-    _, singular_values, rows = torch.linalg.svd(centred, full_matrices=False)  # numpy's is many times slower on busy cores
+    _, singular_values, rows = torch.linalg.svd(centred, full_matrices=False)
     variances = singular_values.numpy() ** 2
     total = variances.sum()
     return rows[:2].numpy(), variances[:2] / total if total else np.zeros(2)
+
+
+def _description(path: Path, guard: str, settings: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    """What describe_guard tells of one guard, less its parts. path: of the guard.json that is described."""
+    per_layer, layers = facts.get("per_layer", {}), facts["model"]["num_layers"]
+    for name, values in per_layer.items():
+        if not isinstance(values, list) or len(values) != layers:
+            found = len(values) if isinstance(values, list) else "no list of"
+            raise DamagedGuard(
+                f"{path}: {name} has {found} values for {layers} layers; the guard has to be fitted again"
+            )
+    calibration = facts.get("calibration")
+    missing = [key for key in ("bound", "pairs", "unguarded", "points", "chosen") if key not in (calibration or ())]
+    if calibration is not None and missing:
+        raise DamagedGuard(f"{path}: its calibration lacks {', '.join(missing)}; the guard has to be calibrated again")
+    return {
+        "guard": guard,
+        "settings": settings,
+        "model": facts["model"],
+        "anchors": facts["anchors"],
+        "edited_layers": facts.get("edited_layers", []),
+        "per_layer": per_layer,
+        "calibration": calibration,
+    }
+
+
+def _labelled(lines: dict[str, str]) -> str:
+    return "\n".join(f"{label:<13} {text}" for label, text in lines.items())
 
 
 def _console() -> Console:
@@ -276,20 +314,27 @@ def _console() -> Console:
     return Console(width=WIDTH)
 
 
+def _table(title: str) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    return Table(title=Text(title), title_justify="left")
+
+
 def _settings_text(settings: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in settings.items())
 
 
 def _layer_table(description: dict[str, Any]) -> Table:
-    from rich.table import Table
+    from rich.text import Text
 
     per_layer = description["per_layer"]
-    table = Table(title="Facts per layer (*: edited)", title_justify="left")
+    table = _table("Facts per layer (*: edited)")
     for header in ("layer", *per_layer):
         table.add_column(header.replace("_", " "), justify="right")
     for layer in range(description["model"]["num_layers"]):
         edited = layer in description["edited_layers"]
-        cells = [_fact_text(values[layer]) for values in per_layer.values()]
+        cells = [Text(_fact_text(values[layer])) for values in per_layer.values()]
         table.add_row(f"{'* ' if edited else ''}{layer}", *cells, style="bold" if edited else None)
     return table
 
@@ -304,24 +349,21 @@ def _fact_text(value: Any) -> str:
 
 
 def _calibration_table(calibration: dict[str, Any]) -> Table:
-    from rich.table import Table
+    from rich.text import Text
 
     beside = f", with {', '.join(map(str, calibration['images']))}" if calibration.get("images") else ""
-    table = Table(
-        title=f"Calibration on {calibration['pairs']} pairs{beside}: % of answers [95% Wilson interval]",
-        title_justify="left",
-    )
+    table = _table(f"Calibration on {calibration['pairs']} pairs{beside}: % of answers [95% Wilson interval]")
     table.add_column("settings", overflow="fold")
-    for header in ("harmful refused", "harmless refused", "degenerate"):
-        table.add_column(header, justify="right", no_wrap=True)
+    for measure in MEASURES:
+        table.add_column(measure.replace("_", " "), justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for point in (calibration["unguarded"], *calibration["points"]):
         guarded = point is not calibration["unguarded"]
-        rates = [_rate_text(point[name], *_interval_of(point, name)) for name in ("harmful_refused", "harmless_refused", "degenerate")]
+        rates = [_rate_text(point[measure], *_interval_of(point, measure)) for measure in MEASURES]
         chosen = guarded and _is_chosen(point, calibration)
         remark = ", ".join(_remarks(point, calibration)) if guarded else ""
-        name = _settings_text(point["settings"]) if guarded else "unguarded"
-        table.add_row(name, *rates, remark, style="bold" if chosen else None)
+        name = (_settings_text(point["settings"]) or "as given") if guarded else "unguarded"
+        table.add_row(Text(name), *rates, remark, style="bold" if chosen else None)
     return table
 
 
@@ -346,7 +388,7 @@ def _calibration_outcome(calibration: dict[str, Any]) -> str:
     )
     if calibration["chosen"] is None:
         return f"No point met the bound ({bound})."
-    return f"Chosen: {_settings_text(calibration['chosen'])} (bound: {bound})."
+    return f"Chosen: {_settings_text(calibration['chosen']) or 'as given'} (bound: {bound})."
 
 
 def _most_harmless_refused(calibration: dict[str, Any]) -> float:
@@ -388,7 +430,7 @@ def _percent(share: float) -> str:
 
 @dataclass(frozen=True)
 class LayerPanel:
-    """A panel with layers along x. lines: label to L numbers (no legend where there is one line without a label)."""
+    """A panel with layers along x. lines: label to L numbers; a line with an empty label is not in the legend."""
 
     title: str
     unit: str
@@ -397,37 +439,43 @@ class LayerPanel:
     is_log: bool = False
 
 
-def _guard_drawings(description: dict[str, Any]) -> list[Callable[[Axes], None]]:
-    """A function for each panel there is, which draws it."""
+def _guard_drawings(description: dict[str, Any], prefix: str = "") -> list[Callable[[Axes], None]]:
+    """A function for each panel there is, which draws it. prefix: what titles begin with."""
 
     def drawing(panel: LayerPanel) -> Callable[[Axes], None]:
-        return lambda axes: _draw_layers(axes, panel, description["edited_layers"])
+        return lambda axes: _draw_layers(axes, panel, description["edited_layers"], prefix)
 
     drawings = [drawing(panel) for panel in _layer_panels(description["per_layer"])]
     if description["calibration"]:
-        drawings.append(lambda axes: _draw_calibration(axes, description["calibration"]))
+        drawings.append(lambda axes: _draw_calibration(axes, description["calibration"], prefix))
     return drawings
 
 
 def _layer_panels(per_layer: dict[str, list]) -> list[LayerPanel]:
-    """Singular values, gate rates in one panel, and every other fact that is made of numbers."""
-    facts = {name: _as_columns(values) for name, values in per_layer.items()}
-    facts = {name: columns for name, columns in facts.items() if columns is not None}
+    """A panel for each fact that is made of numbers; what is told of both sides of the anchors shares one."""
+    facts: dict[str, dict[str, np.ndarray]] = {}
+    for name, values in per_layer.items():
+        columns = _as_columns(values)
+        side = next((side for side in ANCHOR_SIDES if name.endswith(side)), "")
+        if columns is not None:
+            facts.setdefault(name.removesuffix(side), {})[side] = columns
     panels = []
-    if "singular_values" in facts:
-        columns = facts.pop("singular_values")
-        lines = {_ordinal(rank): columns[:, rank] for rank in range(min(columns.shape[1], len(LINE_MARKS)))}
-        panels.append(LayerPanel(*FACT_TITLES["singular_values"], lines, is_log=bool((columns[:, 0] > 0).all())))
-    rates = {name: facts.pop(name)[:, 0] for name in list(facts) if name.startswith(GATE_RATE)}
-    if rates:
-        lines = {name.removeprefix(GATE_RATE).replace("_", " "): rates[name] for name in reversed(rates)}
-        panels.append(LayerPanel("How often the gate fires", "share of the anchors", lines, is_share=True))
-    for name, columns in facts.items():
-        title, unit = FACT_TITLES.get(name, (name.replace("_", " ").capitalize(), name.replace("_", " ")))
-        shown = range(min(columns.shape[1], len(LINE_MARKS)))
-        lines = {_ordinal(index) if columns.shape[1] > 1 else "": columns[:, index] for index in shown}
-        panels.append(LayerPanel(title, unit, lines, is_share=name in SHARES))
+    for name, by_side in facts.items():
+        words = name.replace("_", " ")
+        title, unit = FACT_TITLES.get(name, (words.capitalize(), words))
+        lines = {}
+        for side in ("", *ANCHOR_SIDES):
+            lines.update(_lines(by_side[side], ANCHOR_SIDES.get(side, "")) if side in by_side else {})
+        is_log = name == "singular_values" and all((line > 0).any() for line in lines.values())
+        panels.append(LayerPanel(title, unit, lines, is_share=name in SHARES, is_log=is_log))
     return panels
+
+
+def _lines(columns: np.ndarray, label: str) -> dict[str, np.ndarray]:
+    """Lines of a panel by label, from numbers [L, k]: the first five, numbered where there are several."""
+    if columns.shape[1] == 1:
+        return {label: columns[:, 0]}
+    return {f"{ordinal} {label}".strip(): line for ordinal, line in zip(ORDINALS, columns.T)}
 
 
 def _as_columns(values: list) -> np.ndarray | None:
@@ -439,19 +487,14 @@ def _as_columns(values: list) -> np.ndarray | None:
     return np.array([row + [None] * (widest - len(row)) for row in rows], dtype=float)
 
 
-def _ordinal(index: int) -> str:
-    """Of the first ten, from 0: "1st", "2nd", "3rd", "4th"."""
-    return f"{index + 1}{ {0: 'st', 1: 'nd', 2: 'rd'}.get(index, 'th') }"
-
-
-def _draw_layers(axes: Axes, panel: LayerPanel, edited_layers: Sequence[int]) -> None:
+def _draw_layers(axes: Axes, panel: LayerPanel, edited_layers: Sequence[int], prefix: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     for layer in edited_layers:
         axes.axvspan(layer - 0.5, layer + 0.5, color=GREY, alpha=0.3, linewidth=0)
     for (label, values), (colour, marker) in zip(panel.lines.items(), LINE_MARKS * len(panel.lines)):
         axes.plot(values, color=colour, marker=marker, markersize=3.5, linewidth=1.2, label=label or None)
-    axes.set_title(panel.title, fontsize="medium")
+    axes.set_title(prefix + panel.title, fontsize="medium")
     axes.set(xlabel="decoder layer (0-based)", ylabel=panel.unit)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(-0.7, len(next(iter(panel.lines.values()))) - 0.3)
@@ -469,7 +512,7 @@ def _edited_band():
     return Patch(color=GREY, alpha=0.3, linewidth=0, label="layers that the guard edits")
 
 
-def _draw_calibration(axes: Axes, calibration: dict[str, Any]) -> None:
+def _draw_calibration(axes: Axes, calibration: dict[str, Any], prefix: str) -> None:
     for number, curve in enumerate(_curves_of_alpha(calibration["points"])):
         label = None if number else "rising alpha"
         x, y = ([100 * point[name] for point in curve] for name in ("harmless_refused", "harmful_refused"))
@@ -484,7 +527,7 @@ def _draw_calibration(axes: Axes, calibration: dict[str, Any]) -> None:
     _draw_points(axes, chosen, "chosen", VERMILION, "*", size=13)
     bound = 100 * _most_harmless_refused(calibration)
     axes.axvline(bound, color=GREEN, linestyle="--", linewidth=1.2, label=f"bound, {bound:.1f}%")
-    title = f"Calibration on {calibration['pairs']} pairs, 95% intervals"
+    title = f"{prefix}Calibration on {calibration['pairs']} pairs, 95% intervals"
     axes.set_title(f"{title}: none met the bound" if calibration["chosen"] is None else title, fontsize="medium")
     axes.set(
         xlabel="harmless requests refused (%)",
@@ -599,7 +642,9 @@ def _checked_layers(layers: Sequence[int] | None, num_layers: int) -> list[int]:
         return list(range(num_layers))
     wrong = [layer for layer in layers if type(layer) is not int or not 0 <= layer < num_layers]
     if wrong or not layers:
-        raise ValueError(f"layers is {list(layers)!r}; give 0-based decoder layers from 0 to {num_layers - 1}, or None for all")
+        raise ValueError(
+            f"layers is {list(layers)!r}; give 0-based decoder layers from 0 to {num_layers - 1}, or None for all"
+        )
     return sorted(set(layers))
 
 
@@ -607,7 +652,9 @@ def _some_pairs(anchors: Anchors, pairs: int | None) -> Anchors:
     available = len(anchors.pairs)
     wanted = available if pairs is None else pairs
     if not 2 <= wanted <= available:
-        raise ValueError(f"{wanted} anchor pairs asked for, of {available}; at least 2 are needed, since each is left out once")
+        raise ValueError(
+            f"{wanted} anchor pairs asked for; give 2 (each is left out once) to {available}, which there are"
+        )
     return anchors if wanted == available else anchors.split(wanted)[0]
 
 
@@ -624,7 +671,8 @@ def _states_by_condition(
 ) -> dict[str, np.ndarray]:
     """States of each condition, [2 (harmful, harmless), N, layers, d], float32."""
     pictures = [image(number) for number in range(len(anchors.pairs))]
-    with_image = [Query(text, (one,)) for side in (anchors.harmful, anchors.harmless) for text, one in zip(side, pictures)]
+    sides = anchors.harmful, anchors.harmless
+    with_image = [Query(text, (shown,)) for side in sides for text, shown in zip(side, pictures)]
     queries = {
         "text": [query.without_images() for query in with_image],
         "blank": [query.with_blank_images() for query in with_image],
@@ -655,9 +703,7 @@ def _layer_shift(states: dict[str, np.ndarray]) -> dict[str, Any]:
         "explained_variance_ratio": ratios.tolist(),
         "separability": {condition: _accuracy(both, both) for condition, both in states.items()},
         "from_text": {condition: _accuracy(states["text"], states[condition]) for condition in ("blank", "image")},
-        "shift": {
-            condition: _shift(states["text"], states[condition], components) for condition in ("blank", "image")
-        },
+        "shift": {condition: _shift(states["text"], states[condition], components) for condition in ("blank", "image")},
     }
 
 

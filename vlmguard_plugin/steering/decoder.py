@@ -48,8 +48,8 @@ def with_hidden_state(output: Tensor | tuple, hidden: Tensor) -> Tensor | tuple:
 def find_decoder(model: nn.Module, run_text_prompt: Callable[[], Any], layers_path: str | None = None) -> Decoder:
     """Find the decoder layers of a VLM's language model.
 
-    A candidate is a ModuleList with as many blocks as the text config has hidden layers (any ModuleList, where
-    the model has no config that says so). It is proved by one text-only prompt: in the first pass each block must
+    A candidate is a ModuleList or Sequential with as many blocks as the text config has hidden layers (any
+    ModuleList, where the model has no config that says so). It is proved by one text-only prompt: in the first pass each block must
     speak exactly once, in order, with a hidden state [1, tokens, hidden_size]. Vision and audio towers stay
     silent on text, or have another width.
 
@@ -58,7 +58,8 @@ def find_decoder(model: nn.Module, run_text_prompt: Callable[[], Any], layers_pa
     Raises DecoderNotFound with the candidates and this option.
     """
     count, width = text_shape(model)
-    lists = {path: module for path, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module)}
+    kinds = (nn.ModuleList, nn.Sequential) if count else nn.ModuleList
+    lists = {path: module for path, module in model.named_modules() if isinstance(module, kinds) and len(module)}
     if layers_path is not None:
         if layers_path not in lists:
             raise DecoderNotFound(f"layers_path {layers_path!r} is no ModuleList of the model; it has {sorted(lists)}")
@@ -111,7 +112,7 @@ def _one_pass(heard: list[tuple[int, tuple[int, ...], int]], blocks: int, width:
 
 
 def _listen(
-    model: nn.Module, candidates: dict[str, nn.ModuleList], run: Callable[[], Any]
+    model: nn.Module, candidates: dict[str, nn.ModuleList | nn.Sequential], run: Callable[[], Any]
 ) -> tuple[dict[str, list[tuple[int, tuple[int, ...], int]]], set[nn.Module]]:
     """Hear one pass: per list, which block spoke with what shape and width; and every module that was called."""
     heard: dict[str, list[tuple[int, tuple[int, ...], int]]] = {path: [] for path in candidates}

@@ -1,0 +1,100 @@
+"""One matrix: every guard that edits hidden states, on every architecture."""
+
+import numpy as np
+import pytest
+import torch
+from architectures import ARCHITECTURES, tiny_vlm
+from reference import expected_edit
+from test_steering import hook_counts
+
+import vlmguard_plugin as vg
+
+GUARDS = {
+    "vlm_guard": {"rank": 2, "gate": "midpoint", "project": True, "alpha": 0.7},
+    "cmrm": {"alpha": 0.8},
+    "cmrm_sample": {"alpha": 0.6},
+    "shiftdc": {"positions": "all", "caption_tokens": 3},
+    "refusal_direction": {"condition": True, "alpha": 0.5},
+    "tbop": {"rank": 2, "alpha": 0.9},
+    "nullsteer": {"alpha": 1.0},
+}
+LAYER = 2
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def subject(request):
+    return vg.HuggingFaceSubject(*tiny_vlm(request.param), batch_size=3)
+
+
+@pytest.fixture(scope="module")
+def in_bfloat16(subject):
+    name = subject.model.config.model_type
+    return vg.HuggingFaceSubject(*tiny_vlm(name, dtype=torch.bfloat16), batch_size=3)
+
+
+@pytest.fixture(scope="module")
+def fitted(subject, anchors):
+    return {name: vg.build_guard(name, layers=[LAYER], **settings).fit(subject, anchors) for name, settings in GUARDS.items()}
+
+
+@pytest.fixture
+def asked(pictures):
+    return [
+        vg.Query("What is this?", (pictures[0],)),
+        vg.Query("Just a text"),
+        vg.Query("And a much longer question about that there", (pictures[2],)),
+        vg.Query.from_parts([("text", "First"), ("image", pictures[1]), ("text", "then this?")]),
+    ]
+
+
+def shifts_of(subject, guard, query):
+    """This query's shifts, recorded without a guard: [L, d] each."""
+    if not query.images:
+        return None
+    (shown,) = subject.record([query])
+    blank, text = subject.record([query.with_blank_images()])[0], subject.record([query.without_images()])[0]
+    shifts = {"blank": (blank - text).numpy()}
+    if guard.name == "shiftdc":
+        shifts["caption"] = (shown - subject.record(guard.captioned(subject, [query]))[0]).numpy()
+    return shifts
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_states_are_edited_as_defined(subject, fitted, asked, name):
+    guard, hooks = fitted[name], hook_counts(subject)
+    plain = subject.record(asked)
+    changed = 0.0
+    for number, query in enumerate(asked):
+        with guard.on(subject, [query]):
+            (edited,) = subject.record([query])
+        shifts = shifts_of(subject, guard, query)
+        at_layer = shifts and {kind: shift[LAYER] for kind, shift in shifts.items()}
+        last = plain[number, LAYER].numpy()
+        expected = expected_edit(guard, LAYER, last[None], last, at_layer)[0]
+        np.testing.assert_allclose(edited[LAYER].numpy(), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(edited[:LAYER], plain[number, :LAYER], atol=1e-5, rtol=0)
+        changed = max(changed, float((edited[LAYER] - plain[number, LAYER]).abs().max()))
+    assert changed > 1e-3
+    assert hook_counts(subject) == hooks
+    torch.testing.assert_close(subject.record(asked), plain, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_a_batch_and_a_cache_change_no_answer(subject, fitted, asked, name):
+    together = fitted[name].respond(subject, asked, max_new_tokens=5)
+    assert together == [fitted[name].respond(subject, [query], max_new_tokens=5)[0] for query in asked]
+    assert together == fitted[name].respond(subject, asked, max_new_tokens=5, use_cache=False)
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_in_bfloat16(in_bfloat16, fitted, asked, name):
+    guard = fitted[name]
+    guard.check_fits(in_bfloat16)
+    plain = in_bfloat16.record(asked[:1])[0]
+    with guard.on(in_bfloat16, asked[:1]):
+        (edited,) = in_bfloat16.record(asked[:1])
+    shifts = shifts_of(in_bfloat16, guard, asked[0])
+    last = plain[LAYER].numpy()
+    expected = expected_edit(guard, LAYER, last[None], last, {kind: shift[LAYER] for kind, shift in shifts.items()})[0]
+    np.testing.assert_allclose(edited[LAYER].numpy(), expected, atol=0.05 * np.abs(expected).max())
+    assert all(guard.respond(in_bfloat16, asked, max_new_tokens=3))
