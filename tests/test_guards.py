@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_llava, tiny_processor
-from reference import cmrm_shift, layer_states, vlm_guard_directions, vlm_guard_edit
+from reference import (
+    cmrm_shift,
+    cosine,
+    layer_states,
+    nullsteer_push,
+    refusal_direction,
+    tbop_directions,
+    vlm_guard_directions,
+    vlm_guard_edit,
+)
 from test_steering import full_states, hook_counts
 
 import vlmguard_plugin as vg
@@ -17,6 +26,11 @@ EVERY_GUARD = [
     ("cmrm", {"layers": [1, 2]}),
     ("cmrm", {"estimator": "pca", "image": "noise", "layers": [2]}),
     ("cmrm_sample", {"layers": [1]}),
+    ("shiftdc", {"layers": [1, 2], "caption_tokens": 3}),
+    ("refusal_direction", {"layers": [1]}),
+    ("refusal_direction", {"layers": [2], "condition": True, "condition_layer": 1}),
+    ("tbop", {"rank": 2, "layers": [2]}),
+    ("nullsteer", {"layers": [1]}),
 ]
 
 
@@ -125,6 +139,62 @@ def test_sample_level_pulls_a_blank_image_all_the_way_back(subject, anchors):
     torch.testing.assert_close(edited[:, 3], subject.record([query.without_images()])[:, 3], atol=1e-4, rtol=0)
 
 
+def test_refusal_direction_and_shiftdc_are_fitted_as_defined(subject, anchors):
+    guard = vg.build_guard("refusal_direction").fit(subject, anchors)
+    safety = vg.build_guard("shiftdc").fit(subject, anchors).tensors["safety_direction"]
+    torch.testing.assert_close(safety, -guard.tensors["direction"])
+    harmful, harmless = unit_tests_states(subject, anchors.harmful), unit_tests_states(subject, anchors.harmless)
+    for layer in range(subject.num_layers - 1):
+        direction, theta = refusal_direction(harmful[:, layer], harmless[:, layer])
+        np.testing.assert_allclose(guard.tensors["direction"][layer].numpy(), direction, atol=2e-4)
+        np.testing.assert_allclose(float(guard.tensors["theta"][layer]), theta, atol=1e-3)
+
+
+def test_condition_looks_at_its_own_layer(subject, anchors):
+    """The gate of an edit at layer 3 is decided by the state at layer 1."""
+    guard = vg.build_guard("refusal_direction", layers=[3], condition=True, condition_layer=1, positions="last").fit(subject, anchors)
+    queries = [vg.Query(text) for text in anchors.harmful + anchors.harmless]
+    plain = subject.record(queries)
+    with guard.on(subject):
+        edited = subject.record(queries)
+    direction, theta = guard.tensors["direction"][1].numpy(), float(guard.tensors["theta"][1])
+    fires = [cosine(state.numpy(), direction) > theta for state in plain[:, 1]]
+    assert len(set(fires)) == 2
+    assert [bool(moved > 1e-4) for moved in (edited - plain)[:, 3].abs().amax(dim=1)] == fires
+    with pytest.raises(ValueError, match="behind the first edited layer 0"):
+        vg.build_guard("refusal_direction", layers=[0], condition=True, condition_layer=1).fit(subject, anchors).steps(subject, None)
+
+
+@pytest.mark.parametrize("image", ["blank", "noise"])
+def test_tbop_is_fitted_as_defined(subject, anchors, image):
+    guard = vg.build_guard("tbop", rank=3, image=image).fit(subject, anchors)
+    queries = [vg.Query(text) for text in anchors.harmful + anchors.harmless]
+    text, blank = layer_states(subject, queries), layer_states(subject, [query.with_blank_images(image) for query in queries])
+    for layer in range(subject.num_layers - 1):
+        rows, expected = guard.tensors["directions"][layer].numpy(), tbop_directions(blank[:, layer], text[:, layer], 3)
+        np.testing.assert_allclose(rows.T @ rows, expected.T @ expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("rank", [None, 5])
+def test_nullsteer_is_the_least_squares_map_off_the_benign_states(subject, anchors, rank):
+    guard = vg.build_guard("nullsteer", rank=rank).fit(subject, anchors)
+    states = {}
+    for side in ("harmful", "harmless"):
+        queries = [vg.Query(text) for text in getattr(anchors, side)]
+        states[side] = np.concatenate([subject.record(queries).numpy(), subject.record([query.with_blank_images() for query in queries]).numpy()])
+    for layer in range(subject.num_layers):
+        push = nullsteer_push(states["harmful"][:, layer], states["harmless"][:, layer], rank or 16)
+        fitted = np.outer(guard.tensors["refusal_direction"][layer].numpy(), guard.tensors["probe"][layer].numpy())
+        np.testing.assert_allclose(fitted, push, atol=2e-3 * np.abs(push).max())
+    if rank is None:  # 16 benign states of width 32 span 16 directions: none of them is changed
+        benign = [vg.Query(text) for text in anchors.harmless]
+        with guard.on(subject):
+            moved = subject.record(benign)
+        torch.testing.assert_close(moved, subject.record(benign), atol=2e-3, rtol=0)
+    with pytest.raises(ValueError, match="rank is 99"):
+        vg.build_guard("nullsteer", rank=99).fit(subject, anchors)
+
+
 @pytest.mark.parametrize("name, settings", EVERY_GUARD)
 class TestEveryGuard:
     def fitted(self, name, settings, subject, anchors):
@@ -208,7 +278,7 @@ def test_sample_level_needs_the_query(subject, anchors):
 @pytest.mark.parametrize(
     "name, settings, message",
     [
-        ("no_such_guard", {}, "there are cmrm, cmrm_sample, vlm_guard"),
+        ("no_such_guard", {}, "there are adashield, cmrm, cmrm_sample"),
         ("vlm_guard", {"strength": 2}, "no setting 'strength'"),
         ("vlm_guard", {"rank": 0}, "rank is 0"),
         ("vlm_guard", {"gate": "half"}, "gate is 'half'"),
