@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Iterator, Mapping, Protocol
+from typing import Callable, Iterator, Mapping, Protocol
 from weakref import WeakKeyDictionary
 
 import torch
@@ -77,7 +77,7 @@ def editing(
     edits: Edits,
     *,
     image_token_id: int | None = None,
-    has_image: bool | None = None,
+    has_image: Callable[[], bool] | None = None,
     one_generation: bool = False,
 ) -> Iterator[None]:
     """While open, every generation (or plain forward pass) of `model` has `edits` in place.
@@ -86,8 +86,8 @@ def editing(
     `generate`, a pass with an empty cache starts a new one. Contexts nest, the outer one editing first.
     A second thread is refused. Hooks come off on the way out, also after an error.
 
-    image_token_id: token that stands for an image in the prompt. has_image: whether the prompts hold an image,
-    where the caller knows. one_generation: all passes belong to one generation, also outside `generate` (a model
+    image_token_id: token that stands for an image in the prompt. has_image: whether the prompt under way
+    holds an image, where the caller knows. one_generation: all passes belong to one generation, also outside `generate` (a model
     that decodes in a loop of its own).
     """
     session = _Session(model, edits, image_token_id, has_image, one_generation)
@@ -121,7 +121,7 @@ class _Session:
     """The state of one open context: the generation under way, and what was decided at its prefill."""
 
     def __init__(
-        self, model: nn.Module, edits: Edits, image_token_id: int | None, has_image: bool | None, one_generation: bool
+        self, model: nn.Module, edits: Edits, image_token_id: int | None, has_image: Callable[[], bool] | None, one_generation: bool
     ) -> None:
         self.positions = edits.positions
         self.image_token_id = image_token_id
@@ -171,7 +171,7 @@ class _Session:
             self.prompt = heard.mask()
             self.has_image = heard.has_image(self.image_token_id)
             if self.known_image is not None:
-                self.has_image = torch.full_like(self.has_image, self.known_image)
+                self.has_image = torch.full_like(self.has_image, self.known_image())
             self.prefilled, self.prefilling = True, True
             self.seen = heard.tokens
         else:

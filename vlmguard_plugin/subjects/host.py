@@ -42,6 +42,7 @@ class HostSubject:
         self.vlm = vlm
         self.dataset: str | None = None
         self._layers_path = layers_path
+        self._pictured = False  # whether the query under way has an image
         self._extras: dict[str, dict[str, Any]] = {}
         self._drawn = tempfile.TemporaryDirectory(prefix="vlmguard-")
 
@@ -145,18 +146,19 @@ class HostSubject:
                 if max_new_tokens is not None:
                     stack.enter_context(self._at_most(max_new_tokens))
                 for one in [mine] if isinstance(mine, Edits) else mine:
-                    stack.enter_context(self.editing(one, has_image=bool(query.images)))
+                    stack.enter_context(self.editing(one))
                 answers.append(self._ask(query))
         return answers
 
     @contextmanager
-    def editing(self, edits: Edits, has_image: bool | None = None) -> Iterator[None]:
+    def editing(self, edits: Edits) -> Iterator[None]:
         """While open, the model runs with `edits` in place; all of it is taken for one generation."""
         model, decoder = self._found
-        with editing(model, decoder, edits, has_image=has_image, one_generation=True):
+        with editing(model, decoder, edits, has_image=lambda: self._pictured, one_generation=True):
             yield
 
     def _ask(self, query: Query) -> str:
+        self._pictured = bool(query.images)
         with torch.no_grad():
             return self.vlm.generate(message=self.message(query), dataset=self.dataset)
 

@@ -1,0 +1,133 @@
+"""Guards on a host's own model objects, whose prompts, images and decoding stay theirs."""
+
+import numpy as np
+import pytest
+import torch
+from architectures import tiny_vlm
+from host_models import RemoteStyleVLM, TransformersVLM
+from reference import expected_edit
+
+import vlmguard_plugin as vg
+from vlmguard_plugin.steering.decoder import DecoderNotFound
+from vlmguard_plugin.subjects.host import HostSubject
+
+GUARDS = {
+    "vlm_guard": {"gate": "midpoint", "project": True, "alpha": 3.0},
+    "cmrm": {"alpha": 2.0},
+    "cmrm_sample": {"alpha": 2.0},
+    "shiftdc": {"positions": "all", "caption_tokens": 3, "alpha": 30.0},
+    "refusal_direction": {"alpha": 3.0},
+    "tbop": {"rank": 2},
+    "nullsteer": {"alpha": 3.0},
+}
+KINDS = {
+    "transformers": TransformersVLM,
+    "remote": RemoteStyleVLM,
+    "remote without cache": lambda: RemoteStyleVLM(cached=False),
+}
+LAYER = 1
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def subject(request):
+    return HostSubject(KINDS[request.param]())
+
+
+@pytest.fixture
+def asked(pictures):
+    return [vg.Query("What is this?", (pictures[0],)), vg.Query("Just a text"), vg.Query("And that?", (pictures[2],))]
+
+
+def hooks(subject):
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in subject._found[0].modules())
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_states_are_edited_as_defined(subject, anchors, asked, name):
+    guard = vg.build_guard(name, layers=[LAYER], **GUARDS[name]).fit(subject, anchors)
+    plain = subject.record(asked)
+    unguarded = subject.generate(asked)
+    before = hooks(subject)  # transformers keeps some of its own from the first pass on
+    for number, query in enumerate(asked):
+        with guard.on(subject, [query]):
+            (edited,) = subject.record([query])
+        shifts = None
+        if query.images:
+            blank, text = subject.record([query.with_blank_images(), query.without_images()])
+            shifts = {"blank": (blank - text)[LAYER].numpy()}
+            if name == "shiftdc":
+                shifts["caption"] = (plain[number] - subject.record(guard.captioned(subject, [query]))[0])[LAYER].numpy()
+        last = plain[number, LAYER].numpy()
+        np.testing.assert_allclose(edited[LAYER].numpy(), expected_edit(guard, LAYER, last[None], last, shifts)[0], atol=1e-4)
+    answers = guard.respond(subject, asked)
+    assert answers != unguarded
+    if name in ("cmrm", "cmrm_sample", "shiftdc"):
+        assert answers[1] == unguarded[1]
+    assert hooks(subject) == before and subject.generate(asked) == unguarded
+
+
+def test_the_cache_changes_no_guarded_answer(anchors, asked):
+    """A model that decodes in a loop of its own, with and without a cache, is edited alike."""
+    answers = {}
+    for positions in ("last", "prompt", "generated", "all"):
+        for cached in (True, False):
+            subject = HostSubject(RemoteStyleVLM(cached=cached))
+            guard = vg.build_guard("refusal_direction", layers=[LAYER], alpha=3.0, positions=positions).fit(subject, anchors)
+            answers[positions, cached] = guard.respond(subject, asked)
+        assert answers[positions, True] == answers[positions, False]
+    assert len({tuple(given) for given in answers.values()}) >= 3
+
+
+def test_it_answers_as_the_library_does(anchors, asked):
+    """The same transformers model by way of a host's class and directly."""
+    host, direct = HostSubject(TransformersVLM()), vg.HuggingFaceSubject(*tiny_vlm("llava"), batch_size=1)
+    assert host.fingerprint == direct.fingerprint
+    torch.testing.assert_close(host.record(asked), direct.record(asked), atol=1e-5, rtol=0)
+    guard = vg.build_guard("vlm_guard", layers=[1, 2], alpha=2.0).fit(direct, anchors)
+    assert guard.respond(host, asked) == guard.respond(direct, asked, max_new_tokens=5)
+
+
+def test_the_hosts_message_is_put_as_it_came(pictures):
+    subject = HostSubject(TransformersVLM())
+    message = [
+        {"type": "text", "value": "First"},
+        {"type": "text", "value": "then"},
+        {"type": "image", "value": pictures[0], "min_pixels": 784},
+        {"type": "text", "value": "last"},
+    ]
+    query = subject.query(message)
+    assert subject.message(query) == message and query.text == "First\nthen\nlast"
+    with pytest.raises(ValueError, match="kind 'video'"):
+        subject.query([{"type": "video", "value": "film.mp4"}])
+
+
+def test_ecso_and_prompts_work_without_a_decoder(pictures):
+    class Api:
+        def generate(self, message, dataset=None):
+            return "No."
+
+    subject = HostSubject(Api())
+    asked = [vg.Query("What is this?", (pictures[0],))]
+    assert vg.build_guard("self_reminder").respond(subject, asked) == ["No."]
+    assert vg.build_guard("ecso").respond(subject, asked) == ["No."]
+    with pytest.raises(DecoderNotFound, match="Api holds no torch model"):
+        subject.num_layers
+
+
+def test_a_decoder_that_can_not_be_told_is_asked_for(anchors, asked):
+    """Without a config the vision tower, which here runs on text too, looks like a decoder as well."""
+    vlm = RemoteStyleVLM(tells_shape=False)
+    with pytest.raises(DecoderNotFound, match="2 lists of modules.*layers_path"):
+        HostSubject(vlm).num_layers
+    subject = HostSubject(vlm, layers_path="transformer.h")
+    assert (subject.num_layers, subject.hidden_size) == (3, 24)
+
+
+def test_a_model_that_takes_no_text_alone_says_so(anchors):
+    class NeedsImage(TransformersVLM):
+        def generate(self, message, dataset=None):
+            (image,) = [part for part in message if part["type"] == "image"]
+            return super().generate(message, dataset)
+
+    with pytest.raises(DecoderNotFound, match="NeedsImage could not be run on a prompt without an image"):
+        HostSubject(NeedsImage()).num_layers
