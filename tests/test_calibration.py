@@ -1,0 +1,94 @@
+"""Calibration: the choice, the points that are kept, and the command."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from conftest import tiny_llava, tiny_processor
+
+import vlmguard_plugin as vg
+from vlmguard_plugin.calibration import calibrate, choose, combinations
+from vlmguard_plugin.cli import main
+
+
+def point(harmful, harmless, degenerate=0.0, **settings):
+    return {"settings": settings or None, "harmful_refused": harmful, "harmless_refused": harmless, "degenerate": degenerate}
+
+
+def test_the_best_point_within_the_bound_is_chosen():
+    unguarded = point(0.2, 0.01)
+    points = [point(0.9, 0.2, alpha=3), point(0.5, 0.03, alpha=1), point(0.5, 0.01, alpha=2), point(0.8, 0.0, 0.1, alpha=4)]
+    assert choose(points, unguarded, 0.02)["settings"] == {"alpha": 2}
+    assert choose(points, unguarded, 0.5)["settings"] == {"alpha": 3}
+    assert choose(points[:1], unguarded, 0.02) is None
+
+
+def test_combinations_are_settings_each_once():
+    grid = [{"alpha": [1, 2], "layers": [(1, 2)]}, {"alpha": [2], "layers": [[1, 2]]}]
+    assert list(combinations(grid, ())) == [{"alpha": 1, "layers": [1, 2]}, {"alpha": 2, "layers": [1, 2]}]
+    assert list(combinations(grid, ("alpha",))) == [{"layers": [1, 2]}]
+
+
+@pytest.mark.parametrize("name", [name for name in vg.list_guards() if name != "visual_prompt"])
+def test_every_guard_can_be_calibrated(subject, anchors, name, tmp_path):
+    guard = vg.build_guard(name)
+    grid = [{**{key: values[:1] for key, values in part.items()}} for part in guard.grid(subject.num_layers)][:1]
+    found = calibrate(guard, subject, anchors, grid=grid or None, pairs=2, points_file=tmp_path / "points.json")
+    facts = found.facts["calibration"]
+    assert facts["pairs"] == 2 and facts["unguarded"]["n"] == 2 and len(facts["points"]) == 1
+    assert found.facts["anchors"]["pairs"] == len(anchors.pairs) // 2
+    found.save(tmp_path / "guard")
+    assert vg.load_guard(tmp_path / "guard", subject).facts["calibration"] == json.loads(json.dumps(facts))
+
+
+def test_points_are_kept_and_gone_on_from(subject, anchors, tmp_path, monkeypatch):
+    """A calibration that is stopped has lost nothing: what was measured is not measured again."""
+    import vlmguard_plugin.calibration as module
+
+    measured = []
+    real = module.measure
+
+    def measure(ask, held_out):
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        measured.append(ask)
+        return real(ask, held_out)
+
+    monkeypatch.setattr(module, "measure", measure)
+    run = lambda: calibrate(  # noqa: E731
+        vg.build_guard("tbop"), subject, anchors, grid=[{"alpha": [0.5, 1.0, 2.0]}], pairs=2, points_file=tmp_path / "points.json"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert [one["settings"] for one in json.loads((tmp_path / "points.json").read_text())["points"]] == [None, {"alpha": 0.5}]
+    measured.pop()
+    measured[:] = []
+    facts = run().facts["calibration"]
+    assert len(measured) == 2 and [one["settings"] for one in facts["points"]] == [{"alpha": 0.5}, {"alpha": 1.0}, {"alpha": 2.0}]
+
+
+def test_a_guard_that_meets_no_bound_says_so_and_keeps_its_settings(tmp_path, anchors):
+    """No setting is within a bound that even no change of refusals misses: degenerate answers."""
+    tiny_llava().save_pretrained(tmp_path / "model")
+    tiny_processor().save_pretrained(tmp_path / "model")
+    csv = tmp_path / "anchors.csv"
+    csv.write_text("harmful,harmless\n" + "".join(f"{pair.harmful},{pair.harmless}\n" for pair in anchors.pairs))
+    # a degenerate point beside an unguarded one that is not: put there as measured, since tiny models babble anyway
+    arguments = ["fit", "tbop", "--model", str(tmp_path / "model"), "--anchors", str(csv), "--calibrate", "--pairs", "2"]
+    arguments += ["--grid", '[{"alpha": [0.5]}]', "--out", str(tmp_path / "guard")]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    points = json.loads((tmp_path / "guard" / "calibration.json").read_text())
+    points["points"][0]["degenerate"], points["points"][1]["degenerate"] = 0.0, 0.5
+    (tmp_path / "guard" / "calibration.json").write_text(json.dumps(points))
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0 and "No setting of 1 is within the bound of 2.0% over-refusal" in done.output
+    facts = json.loads((tmp_path / "guard" / "guard.json").read_text())
+    assert facts["calibration"]["chosen"] is None and facts["settings"]["alpha"] == 1.0
+    bad = CliRunner().invoke(main, [*arguments[:-3], "{}", "--out", str(tmp_path / "guard")])
+    assert bad.exit_code != 0 and "is not a list of" in bad.output
+
+
+def test_compositions_are_refused(subject, anchors):
+    with pytest.raises(ValueError, match="can't be calibrated as one"):
+        calibrate(vg.build_guard("tbop+cmrm"), subject, anchors)
