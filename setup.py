@@ -24,12 +24,14 @@ BASE = [
 ]
 LEADERBOARD = ["pandas>=2.1", "openpyxl>=3.1", "statsmodels>=0.14"]
 VLMEVAL = ["ms-vlmeval>=0.0.20", "torchvision", *LEADERBOARD]
+PLOT = ["matplotlib>=3.8", "statsmodels>=0.14"]
 EXTRAS = {
+    "plot": PLOT,
     "vlmeval": VLMEVAL,
     "lmms-eval": ["lmms-eval>=0.7.3", *LEADERBOARD],
     "lm-eval": ["lm-eval>=0.4.13", *LEADERBOARD],
     "demo": ["gguf>=0.17", *VLMEVAL],
-    "dev": ["gguf>=0.17", "pytest>=8", "scikit-learn>=1.4", "scipy>=1.11", "build>=1.2", *VLMEVAL],
+    "dev": ["gguf>=0.17", "pytest>=8", "scikit-learn>=1.4", "scipy>=1.11", "build>=1.2", *PLOT, *VLMEVAL],
 }
 
 
