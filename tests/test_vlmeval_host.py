@@ -247,6 +247,6 @@ def test_installed_and_uninstalled(form, tmp_path):
     python(*pip, "install", "--quiet", "--no-deps", "--no-build-isolation", *what)
     assert "[True, True, True]" in python("-c", REGISTERED, program=program, cwd=tmp_path).stdout
     listed = python(tmp_path / "venv" / "bin" / "vlmguard", "list", "--json", program=program, cwd=tmp_path).stdout
-    assert set(json.loads(listed)["guards"]) == {"vlm_guard", "cmrm", "cmrm_sample"}
+    assert set(json.loads(listed)["guards"]) >= {"vlm_guard", "cmrm", "cmrm_sample", "ecso", "self_reminder"}
     python(*pip, "uninstall", "--yes", "vlmguard_plugin")
     assert {path.name for path in site.iterdir()} - before <= {"__pycache__"}
