@@ -300,7 +300,7 @@ def test_bad_settings_are_named(name, settings, message):
 def test_what_does_not_suit_the_model_is_refused_before_any_work(subject, anchors):
     with pytest.raises(ValueError, match="beyond the model's 4 decoder layers"):
         vg.build_guard("cmrm", layers=[4]).fit(subject, anchors)
-    with pytest.raises(ValueError, match="rank is 9 but 8 anchor pairs"):
+    with pytest.raises(ValueError, match="rank is 9 but 8 anchor differences"):
         vg.build_guard("vlm_guard", rank=9).fit(subject, anchors)
 
 

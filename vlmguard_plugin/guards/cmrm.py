@@ -9,8 +9,15 @@ import torch
 from torch import Tensor
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.representation import RepresentationGuard, RepresentationSettings, band, record_anchor_shifts, record_shifts
-from vlmguard_plugin.steering.edit import Edits, Prompts
+from vlmguard_plugin.guards.representation import (
+    AddVectors,
+    RepresentationGuard,
+    RepresentationSettings,
+    band,
+    record_anchor_shifts,
+    record_shifts,
+)
+from vlmguard_plugin.steering.edit import Edits
 from vlmguard_plugin.subjects.base import BlankImage, Query, Subject
 
 LEVELS = ("dataset", "sample")
@@ -97,7 +104,8 @@ class CMRM(RepresentationGuard):
             if pictured:
                 shifts[pictured], _ = record_shifts(subject, [queries[index] for index in pictured], self.settings.image, None)
         return Edits(
-            {layer: PullBackToText(self.settings.alpha * shifts[:, layer]) for layer in layers}, self.settings.positions
+            {layer: AddVectors(-self.settings.alpha * shifts[:, layer], pictured_only=True) for layer in layers},
+            self.settings.positions,
         )
 
 
@@ -113,20 +121,6 @@ class CMRMSample(CMRM):
 
     name = "cmrm_sample"
     Settings = CMRMSampleSettings
-
-
-@dataclass(frozen=True)
-class PullBackToText:
-    """The edit of one layer. shift: alpha * D, [1, d] for all queries alike or [queries, d]. See CMRM."""
-
-    shift: Tensor
-
-    def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
-        """What is subtracted at each edited position of a row: [rows, d], zero for rows without an image."""
-        return prompts.repeat(self.shift.to(last.device)) * prompts.has_image.unsqueeze(1)
-
-    def apply(self, hidden: Tensor, decision: Tensor) -> Tensor:
-        return hidden - decision
 
 
 def principal_shift(differences: Tensor) -> Tensor:

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.representation import RepresentationGuard, RepresentationSettings, band, record_anchor_shifts
+from vlmguard_plugin.guards.representation import (
+    AddDecision,
+    RepresentationGuard,
+    RepresentationSettings,
+    band,
+    record_anchor_shifts,
+)
 from vlmguard_plugin.steering.edit import Edits, Prompts
 from vlmguard_plugin.subjects.base import BlankImage, Query, Subject
 
@@ -110,7 +116,7 @@ def null_space_probe(harmful: Tensor, benign: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class PushToRefusal:
+class PushToRefusal(AddDecision):
     """The edit of one layer. direction: alpha * r, [d]. probe: u, [d]. See NullSteer."""
 
     direction: Tensor
@@ -119,6 +125,3 @@ class PushToRefusal:
     def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
         """What is added at each edited position of a row: [rows, d]."""
         return (last @ self.probe.to(last.device)).unsqueeze(1) * self.direction.to(last.device)
-
-    def apply(self, hidden: Tensor, decision: Tensor) -> Tensor:
-        return hidden + decision

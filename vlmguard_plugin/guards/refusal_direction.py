@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.representation import RepresentationGuard, RepresentationSettings, band, record_anchors
+from vlmguard_plugin.guards.representation import (
+    AddDecision,
+    AddVectors,
+    RepresentationGuard,
+    RepresentationSettings,
+    band,
+    record_anchors,
+)
 from vlmguard_plugin.steering.edit import Edits, Prompts
 from vlmguard_plugin.subjects.base import Query, Subject
 
@@ -75,12 +82,12 @@ class RefusalDirection(RepresentationGuard):
 
     def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
         layers = self.layers(subject.num_layers)
-        direction = self.tensors["direction"]
-        condition = self._condition(layers[0]) if self.settings.condition else None
+        added = self.settings.alpha * self.tensors["direction"]
+        if not self.settings.condition:
+            return Edits({layer: AddVectors(added[layer].unsqueeze(0)) for layer in layers}, self.settings.positions)
+        condition = self._condition(layers[0])
         return Edits(
-            {layer: AddDirection(self.settings.alpha * direction[layer], condition) for layer in layers},
-            self.settings.positions,
-            watched=(condition.layer,) if condition else (),
+            {layer: AddWhere(added[layer], condition) for layer in layers}, self.settings.positions, watched=(condition.layer,)
         )
 
     def _condition(self, first_layer: int) -> "Condition":
@@ -105,18 +112,12 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class AddDirection:
-    """The edit of one layer. added: alpha * r, [d]. See RefusalDirection."""
+class AddWhere(AddDecision):
+    """The conditional edit of one layer. added: alpha * r, [d]. See RefusalDirection."""
 
     added: Tensor
-    condition: Condition | None
+    condition: Condition
 
     def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
         """What is added at each edited position of a row: [rows, d]."""
-        added = self.added.to(last.device).expand_as(last)
-        if self.condition is None:
-            return added
-        return added * self.condition.holds(prompts.states[self.condition.layer]).unsqueeze(1)
-
-    def apply(self, hidden: Tensor, decision: Tensor) -> Tensor:
-        return hidden + decision
+        return self.added.to(last.device) * self.condition.holds(prompts.states[self.condition.layer]).unsqueeze(1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.base import Guard, GuardSettings
-from vlmguard_plugin.steering.edit import POSITIONS, Edits
+from vlmguard_plugin.steering.edit import POSITIONS, Edits, Prompts
 from vlmguard_plugin.subjects.base import Query, Subject
 
 
@@ -88,6 +88,31 @@ def band(num_layers: int, depth: float, count: int = 1) -> tuple[int, ...]:
     """`count` neighbouring layers around this share of the model's depth (0..1)."""
     first = min(max(0, round(depth * num_layers) - count // 2), max(0, num_layers - count))
     return tuple(range(first, min(num_layers, first + count)))
+
+
+def check_rank(rank: int, states: int, width: int) -> None:
+    """ValueError where this many directions can't come out of `states` hidden states of this width."""
+    if rank > min(states, width):
+        raise ValueError(f"rank is {rank} but {states} anchor differences of width {width} give at most {min(states, width)}")
+
+
+class AddDecision:
+    """An edit of one layer that adds what it decides, [rows, d], to each edited position of the row."""
+
+    def apply(self, hidden: Tensor, decision: Tensor) -> Tensor:
+        return hidden + decision
+
+
+@dataclass(frozen=True)
+class AddVectors(AddDecision):
+    """Adds a vector: [1, d] for all queries alike, or [queries, d]. pictured_only: to rows with an image alone."""
+
+    vectors: Tensor
+    pictured_only: bool = False
+
+    def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
+        added = prompts.repeat(self.vectors.to(last.device))
+        return added * prompts.has_image.unsqueeze(1) if self.pictured_only else added
 
 
 def record_anchors(subject: Subject, anchors: Anchors, guard: str, progress: bool) -> tuple[Tensor, Tensor]:

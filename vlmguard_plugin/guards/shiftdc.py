@@ -9,8 +9,14 @@ import torch
 from torch import Tensor
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.representation import RepresentationGuard, RepresentationSettings, band, record_anchors
-from vlmguard_plugin.steering.edit import Edits, Prompts
+from vlmguard_plugin.guards.representation import (
+    AddVectors,
+    RepresentationGuard,
+    RepresentationSettings,
+    band,
+    record_anchors,
+)
+from vlmguard_plugin.steering.edit import Edits
 from vlmguard_plugin.subjects.base import Query, Subject
 
 CAPTION_PROMPT = "Describe the image."
@@ -79,7 +85,7 @@ class ShiftDC(RepresentationGuard):
             along = (moved * direction).sum(dim=-1) / (direction * direction).sum(dim=-1)  # [N, L]
             shifts[pictured] = self.settings.alpha * along.unsqueeze(-1) * direction
         return Edits(
-            {layer: TakeBack(shifts[:, layer]) for layer in self.layers(subject.num_layers)}, self.settings.positions
+            {layer: AddVectors(-shifts[:, layer]) for layer in self.layers(subject.num_layers)}, self.settings.positions
         )
 
     def captioned(self, subject: Subject, queries: Sequence[Query]) -> list[Query]:
@@ -87,17 +93,3 @@ class ShiftDC(RepresentationGuard):
         asked = [Query(self.settings.caption_prompt, query.images) for query in queries]
         captions = subject.generate(asked, max_new_tokens=self.settings.caption_tokens)
         return [Query(f"{caption}\n{query.text}") for caption, query in zip(captions, queries)]
-
-
-@dataclass(frozen=True)
-class TakeBack:
-    """The edit of one layer. shift: what each query is relieved of, [queries, d]. See ShiftDC."""
-
-    shift: Tensor
-
-    def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
-        """What is subtracted at each edited position of a row: [rows, d]."""
-        return prompts.repeat(self.shift.to(last.device))
-
-    def apply(self, hidden: Tensor, decision: Tensor) -> Tensor:
-        return hidden - decision

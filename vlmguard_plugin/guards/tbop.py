@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.representation import RepresentationGuard, RepresentationSettings, band, record_anchor_shifts
+from vlmguard_plugin.guards.representation import (
+    RepresentationGuard,
+    RepresentationSettings,
+    band,
+    check_rank,
+    record_anchor_shifts,
+)
 from vlmguard_plugin.steering.edit import Edits, Prompts
 from vlmguard_plugin.subjects.base import BlankImage, Query, Subject
 
@@ -58,9 +64,8 @@ class TBOP(RepresentationGuard):
         ]
 
     def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        rank, available = self.settings.rank, min(2 * len(anchors.pairs), subject.hidden_size)
-        if rank > available:
-            raise ValueError(f"rank is {rank} but {len(anchors.pairs)} anchor pairs of width {subject.hidden_size} give at most {available}")
+        rank = self.settings.rank
+        check_rank(rank, 2 * len(anchors.pairs), subject.hidden_size)
         shifts, _ = record_anchor_shifts(subject, anchors, self.settings.image, self.name, progress)
         _, singular_values, rows = torch.linalg.svd(shifts.transpose(0, 1).double(), full_matrices=False)
         shares = singular_values**2 / (singular_values**2).sum(dim=1, keepdim=True)

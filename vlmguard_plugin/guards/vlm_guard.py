@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.representation import RepresentationGuard, RepresentationSettings, band, record_anchors
+from vlmguard_plugin.guards.representation import (
+    AddDecision,
+    RepresentationGuard,
+    RepresentationSettings,
+    band,
+    check_rank,
+    record_anchors,
+)
 from vlmguard_plugin.steering.edit import Edits, Prompts
 from vlmguard_plugin.subjects.base import Query, Subject
 
@@ -70,9 +77,8 @@ class VLMGuard(RepresentationGuard):
         ]
 
     def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        rank, available = self.settings.rank, min(len(anchors.pairs), subject.hidden_size)
-        if rank > available:
-            raise ValueError(f"rank is {rank} but {len(anchors.pairs)} anchor pairs of width {subject.hidden_size} give at most {available}")
+        rank = self.settings.rank
+        check_rank(rank, len(anchors.pairs), subject.hidden_size)
         harmful, harmless = record_anchors(subject, anchors, self.name, progress)
         differences = (harmful - harmless).transpose(0, 1).double()  # [L, N, d]
         _, singular_values, rows = torch.linalg.svd(differences, full_matrices=False)
@@ -118,7 +124,7 @@ class VLMGuard(RepresentationGuard):
 
 
 @dataclass(frozen=True)
-class AlignToText:
+class AlignToText(AddDecision):
     """The edit of one layer. directions: V [m, d], orthonormal rows. threshold: tau. See VLMGuard."""
 
     directions: Tensor
@@ -136,4 +142,4 @@ class AlignToText:
         if self.project:
             directions = self.directions.to(hidden.device)
             hidden = hidden - hidden @ directions.T @ directions
-        return hidden + decision
+        return super().apply(hidden, decision)
