@@ -28,7 +28,7 @@ EVERY_GUARD = [
     ("cmrm_sample", {"layers": [1]}),
     ("shiftdc", {"layers": [1, 2], "caption_tokens": 3}),
     ("refusal_direction", {"layers": [1]}),
-    ("refusal_direction", {"layers": [2], "condition": True, "condition_layer": 1}),
+    ("refusal_direction", {"layers": [2], "condition": True, "condition_layer": 1, "theta": -0.99}),
     ("tbop", {"rank": 2, "layers": [2]}),
     ("nullsteer", {"layers": [1]}),
 ]
