@@ -34,7 +34,7 @@ def test_list(run):
     assert "vlm_guard" in text and "FigStep" in text
 
 
-@pytest.mark.parametrize("command", [[], ["list"], ["fit"], ["data"], ["data", "prepare"], ["leaderboard"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["list"], ["fit"], ["data"], ["data", "prepare"], ["inspect"], ["leaderboard"], ["demo"]])
 def test_help_teaches(run, command):
     done = run(*command, "--help")
     assert done.exit_code == 0 and len(done.output) > 200
@@ -51,9 +51,27 @@ def test_fit(run, checkpoint, anchors, tmp_path):
     assert guard.facts["anchors"]["sha256"] == anchors.sha256
 
 
+def test_inspect(run, checkpoint, anchors, tmp_path):
+    csv = tmp_path / "anchors.csv"
+    csv.write_text("harmful,harmless\n" + "".join(f"{pair.harmful},{pair.harmless}\n" for pair in anchors.pairs))
+    both = ["--model", checkpoint, "--anchors", csv, "--out", tmp_path / "g"]
+    done = run("fit", "tbop+self_reminder", *both, "--set", 'tbop={"rank": 2, "layers": [1]}')
+    assert done.exit_code == 0 and "tbop+self_reminder" in done.output, done.output
+    done = run("inspect", tmp_path / "g", "--plot", tmp_path / "guard.svg")
+    assert done.exit_code == 0 and "share taken away" in done.output and (tmp_path / "guard.svg").stat().st_size > 1000
+    assert json.loads(run("inspect", tmp_path / "g", "--json").output)["parts"][0]["settings"]["rank"] == 2
+    done = run("inspect", "--shift", checkpoint, "--anchors", csv, "--pairs", 4, "--layers", "1,2", "--plot", tmp_path / "shift")
+    assert done.exit_code == 0 and "Harmful told from harmless" in done.output, done.output
+    assert (tmp_path / "shift.png").is_file() and (tmp_path / "shift.svg").is_file()
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
+        (["inspect"], "give either a guard's folder or --shift MODEL"),
+        (["inspect", "none"], "none holds no guard.json"),
+        (["inspect", "--shift", "x", "--plot", "x.gif"], "ends in '.gif'"),
+        (["inspect", "--shift", "./none", "--layers", "a"], "is not a list of layers"),
         (["fit", "nothing", "--model", "x", "--out", "g"], "there is no guard 'nothing'"),
         (["fit", "cmrm", "--model", "x", "--out", "g", "--set", "alpha"], "'alpha' is not NAME=VALUE"),
         (["fit", "cmrm", "--model", "x", "--out", "g", "--set", "alpha=high"], "alpha is 'high'"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from host_models import RemoteStyleVLM
+from PIL import Image
 from test_vlmeval_host import place, predictions, python  # noqa: F401
 
 pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
@@ -102,12 +103,14 @@ def test_a_config_file_sets_a_guard_on_a_host_model(run_with):
         "model": {
             "strong": {"class": "GuardedHost", "model": "Remote-3B", "guard": "refusal_direction", "alpha": 3.0, "layers": [1]},
             "both": {"class": "GuardedHost", "model": "Tiny-Qwen3-VL", "guard": "tbop+self_reminder", "tbop": {"rank": 2}, "model_arguments": {"max_new_tokens": 3}},
+            "bordered": {"class": "GuardedVLM", "model": "llava", "guard": "visual_prompt", "image": str(place / "border.png")},
         },
         "data": {"Requests_mine_blank": {"class": "SafetyRequests", "dataset": "Requests_mine_blank"}},
     }
+    Image.new("RGB", (40, 40), "red").save(place / "border.png")
     (place / "guarded.json").write_text(json.dumps(config))
     python(place / "any.py", "--config", place / "guarded.json", "--work-dir", place / "set", environment=environment, cwd=place)
-    for model in ("strong", "both"):
+    for model in ("strong", "both", "bordered"):
         assert len(predictions(place / "set", model, "Requests_mine_blank")) == 10
 
 
