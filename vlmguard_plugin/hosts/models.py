@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from vlmguard_plugin.guards.base import Guard
     from vlmguard_plugin.subjects.base import Subject
 
-SEPARATOR = "+"  # between guards that are composed; see guards.composed
-
 
 @dataclass(frozen=True)
 class Model:
@@ -43,6 +41,7 @@ class Model:
         if not self.demo:
             return {}
         from vlmguard_plugin.demo.settings import GUARD_SETTINGS
+        from vlmguard_plugin.guards.composed import SEPARATOR
 
         names = guard.split(SEPARATOR)
         found = {name: GUARD_SETTINGS.get(name, {}) for name in names}
@@ -80,8 +79,8 @@ def fitted_guard(
 
 def merged(known: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """Known settings with the given ones before them; of a composition, guard by guard."""
-    both = {**known, **given}
-    return {name: {**known[name], **given[name]} if isinstance(value, dict) and name in known and name in given else value for name, value in both.items()}
+    together = {name: {**value, **given[name]} for name, value in known.items() if isinstance(value, dict) and isinstance(given.get(name), dict)}
+    return {**known, **given, **together}
 
 
 MODELS = {
