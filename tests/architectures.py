@@ -2,7 +2,7 @@
 
 import torch
 import transformers
-from conftest import TEMPLATE, tiny_llava, tiny_processor
+from conftest import TEMPLATE, randomised, tiny_llava, tiny_processor
 from transformers import AutoModelForImageTextToText, PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4}
@@ -202,13 +202,7 @@ def tiny_vlm(name: str, dtype=torch.float32, seed=0) -> tuple[PreTrainedModel, P
     vocabulary = processor.tokenizer.get_vocab()
     config.get_text_config().vocab_size = len(vocabulary)
     torch.manual_seed(seed)
-    model = AutoModelForImageTextToText.from_config(config).eval()
-    with torch.no_grad():  # random weights of a size at which layers, images and words make a difference
-        for parameter in model.parameters():
-            if parameter.dim() >= 2:
-                parameter.normal_(std=0.15)
-    model.generation_config.eos_token_id = None
-    model.generation_config.pad_token_id = 0
+    model = randomised(AutoModelForImageTextToText.from_config(config))
     unreadable = [index for token, index in vocabulary.items() if len(token) > 1 or not token.isascii()]
     model.generation_config.suppress_tokens = sorted(unreadable)
     return model.to(dtype), processor

@@ -85,14 +85,18 @@ def tiny_llava(layers=4, width=32, heads=4, seed=0, dtype=torch.float32, family=
         vision_feature_select_strategy="default",
         vision_feature_layer=-2,
     )
-    model = LlavaForConditionalGeneration(config).eval()
-    with torch.no_grad():  # random weights of a size at which layers, images and words make a difference
+    return randomised(LlavaForConditionalGeneration(config)).to(dtype)
+
+
+def randomised(model):
+    """The model with random weights of a size at which layers, images and words make a difference; it never stops early."""
+    with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() >= 2:
                 parameter.normal_(std=0.15)
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0
-    return model.to(dtype)
+    return model.eval()
 
 
 @pytest.fixture(scope="session")

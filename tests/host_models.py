@@ -11,15 +11,10 @@ from torch import nn
 LETTERS = string.printable
 
 
-class TransformersVLM:
-    """A host's class around a transformers model: it builds the prompt, reads the images and decodes by itself."""
+class HostModel:
+    """What the host's base class gives."""
 
-    allowed_types = ["text", "image", "video"]
-
-    def __init__(self, architecture="llava", max_new_tokens=5, dtype=torch.float32):
-        self.model, self.processor = tiny_vlm(architecture, dtype)
-        self.kwargs = {"max_new_tokens": max_new_tokens}
-        self.dump_image_func = None
+    dump_image_func = None
 
     def use_custom_prompt(self, dataset):
         return False
@@ -29,6 +24,14 @@ class TransformersVLM:
 
     def preproc_content(self, message):
         return [{"type": "text", "value": message}] if isinstance(message, str) else message
+
+
+class TransformersVLM(HostModel):
+    """A host's class around a transformers model: it builds the prompt, reads the images and decodes by itself."""
+
+    def __init__(self, architecture="llava", max_new_tokens=5, dtype=torch.float32):
+        self.model, self.processor = tiny_vlm(architecture, dtype)
+        self.kwargs = {"max_new_tokens": max_new_tokens}
 
     def generate(self, message, dataset=None):
         content = [{"type": "image"} if part["type"] == "image" else {"type": "text", "text": part["value"]} for part in message]
@@ -109,21 +112,11 @@ class RemoteStyleModel(nn.Module):
         return answer
 
 
-class RemoteStyleVLM:
+class RemoteStyleVLM(HostModel):
     """A host's class around RemoteStyleModel, which swallows what goes wrong, as some do."""
 
     def __init__(self, **options):
         self.runner = SimpleNamespace(net=RemoteStyleModel(**options))
-        self.dump_image_func = None
-
-    def use_custom_prompt(self, dataset):
-        return False
-
-    def set_dump_image(self, dump_image_func):
-        self.dump_image_func = dump_image_func
-
-    def preproc_content(self, message):
-        return [{"type": "text", "value": message}] if isinstance(message, str) else message
 
     def generate(self, message, dataset=None):
         images = [Image.open(part["value"]).convert("RGB") for part in message if part["type"] == "image"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Callable, Iterator, Mapping, Protocol
+from typing import Callable, Iterator, Mapping, Protocol, Sequence
 from weakref import WeakKeyDictionary
 
 import torch
@@ -99,22 +99,30 @@ def editing(
     owners.append(session.thread)
     handles = []
     generators = [module for module in dict.fromkeys((model, *decoder.callers)) if hasattr(module, "generate")]
-    own = {module: vars(module).get("generate") for module in generators}
     try:
         for index in sorted({*edits.by_layer, *edits.watched}):
             handles.append(decoder.layers[index].register_forward_hook(session.layer_hook(index, edits.by_layer.get(index))))
-        for module in generators:
-            module.generate = session.generation(module.generate)
-        with hearing_passes(decoder, session.begin_pass):
+        with replaced_generate(generators, session.generation), hearing_passes(decoder, session.begin_pass):
             yield
     finally:
         for handle in handles:
             handle.remove()
+        owners.pop()
+
+
+@contextmanager
+def replaced_generate(modules: Sequence[nn.Module], wrap: Callable[[Callable], Callable]) -> Iterator[None]:
+    """While open, each module's `generate` is what `wrap` makes of it."""
+    own = {module: vars(module).get("generate") for module in modules}
+    try:
+        for module in modules:
+            module.generate = wrap(module.generate)
+        yield
+    finally:
         for module, generate in own.items():
             vars(module).pop("generate", None)
             if generate is not None:
                 module.generate = generate
-        owners.pop()
 
 
 class _Session:

@@ -7,7 +7,7 @@ import tempfile
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any, ContextManager, Iterator, Sequence
 
 import torch
 from PIL import Image
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from vlmguard_plugin.steering.decoder import Decoder, DecoderNotFound, OnePassHeard, find_decoder
-from vlmguard_plugin.steering.edit import Edits, editing
+from vlmguard_plugin.steering.edit import Edits, editing, replaced_generate
 from vlmguard_plugin.steering.fingerprint import model_fingerprint
 from vlmguard_plugin.steering.prompt import Pass, hearing_passes
 from vlmguard_plugin.steering.record import record_last_token
@@ -162,24 +162,13 @@ class HostSubject:
         with torch.no_grad():
             return self.vlm.generate(message=self.message(query), dataset=self.dataset)
 
-    @contextmanager
-    def _at_most(self, tokens: int) -> Iterator[None]:
-        """While open, no `generate` of the torch model decodes more than this many tokens."""
-        models = [model for model in torch_models(self.vlm) if callable(getattr(model, "generate", None))]
-        own = {model: vars(model).get("generate") for model in models}
+    def _at_most(self, tokens: int) -> ContextManager[None]:
+        """A context in which no `generate` of the torch models decodes more than this many tokens."""
 
         def short(generate):
             return lambda *args, **kwargs: generate(*args, **{**kwargs, "max_new_tokens": min(kwargs.get("max_new_tokens") or tokens, tokens)})
 
-        try:
-            for model in models:
-                model.generate = short(model.generate)
-            yield
-        finally:
-            for model, generate in own.items():
-                vars(model).pop("generate", None)
-                if generate is not None:
-                    model.generate = generate
+        return replaced_generate([model for model in torch_models(self.vlm) if callable(getattr(model, "generate", None))], short)
 
     def _file(self, image: ImageLike) -> str:
         """The path of an image; one that is not a file is written to one, as long as this subject lives."""
