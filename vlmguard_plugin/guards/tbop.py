@@ -60,7 +60,7 @@ class TBOP(RepresentationGuard):
     @classmethod
     def grid(cls, num_layers: int) -> list[dict[str, list[Any]]]:
         return [
-            {"layers": [band(num_layers, 0.625), late(num_layers)], "rank": [1, 4], "alpha": [0.5, 1.0]},
+            {"layers": [band(num_layers, 0.625), late(num_layers)], "rank": [1, 4], "alpha": [1.0]},
         ]
 
     def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
