@@ -8,4 +8,6 @@ GUARD_SETTINGS: dict[str, dict[str, Any]] = {
     "vlm_guard": {"layers": (14, 15, 16), "rank": 1, "alpha": 0.5, "positions": "all", "gate": "zero"},
     "cmrm": {"layers": (16,), "alpha": 0.4, "positions": "all"},
     "cmrm_sample": {"layers": (16,), "alpha": 0.4, "positions": "all"},
+    "refusal_direction": {"layers": (15,), "condition": True, "alpha": 2.0},
+    "nullsteer": {"layers": (15,), "alpha": 0.5},
 }

@@ -26,12 +26,13 @@ RIDGE = 1e-2  # weight of Delta's size in its least squares, of the mean square 
 class NullSteerSettings(RepresentationSettings):
     """Settings of NullSteer; of the paper only the outline is known to us, so all of them are our convention.
 
-    alpha: the paper's lambda.
+    alpha: the paper's lambda; 0.5 by calibration on the demo model.
     rank: benign directions whose complement is the null space; None is all that the benign anchors span, but at
         most half the width.
     image: the meaningless image of the anchors' second showing: "blank", "white", "black", "noise".
     """
 
+    alpha: float = 0.5
     rank: int | None = None
     image: str = "blank"
 
@@ -62,7 +63,7 @@ class NullSteer(RepresentationGuard):
     fit_settings = ("rank", "image")
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
-        return band(num_layers, 0.6)
+        return band(num_layers, 0.625)
 
     @classmethod
     def grid(cls, num_layers: int) -> list[dict[str, list[Any]]]:

@@ -25,12 +25,14 @@ from vlmguard_plugin.subjects.base import Query, Subject
 class RefusalDirectionSettings(RepresentationSettings):
     """Settings of the refusal direction. The sources edit one layer; several compound.
 
+    alpha: strength; 0.25 by calibration on the demo model (1 adds the whole difference of the anchors' means).
     condition: steer only queries whose state points along the direction (CAST-like); False steers every query.
     condition_layer: the layer l_c that is looked at; None is the first edited one. It can't lie behind that one.
     theta: the query is steered where cos(h[l_c], r[l_c]) > theta, in -1..1; None is halfway between the anchor
         classes' mean cosines (our convention).
     """
 
+    alpha: float = 0.25
     condition: bool = False
     condition_layer: int | None = None
     theta: float | None = None
@@ -58,7 +60,7 @@ class RefusalDirection(RepresentationGuard):
     Settings = RefusalDirectionSettings
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
-        return band(num_layers, 0.6)
+        return band(num_layers, 0.5)
 
     @classmethod
     def grid(cls, num_layers: int) -> list[dict[str, list[Any]]]:
