@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from conftest import tiny_llava, tiny_processor
 
 import vlmguard_plugin as vg
-from vlmguard_plugin.calibration import calibrate, choose, combinations
+from vlmguard_plugin.calibration import calibrate, choose, combinations, in_words
 from vlmguard_plugin.cli import main
 
 
@@ -21,6 +21,13 @@ def test_the_best_point_within_the_bound_is_chosen():
     assert choose(points, unguarded, 0.02)["settings"] == {"alpha": 2}
     assert choose(points, unguarded, 0.5)["settings"] == {"alpha": 3}
     assert choose(points[:1], unguarded, 0.02) is None
+
+
+def test_a_guard_that_helps_not_is_called_so():
+    found = {"bound": 0.02, "unguarded": point(0.2, 0.0), "points": [point(0.1, 0.0, alpha=1)], "chosen": {"alpha": 1}}
+    assert "does not help within the bound" in in_words(found)
+    found["points"] = [point(0.5, 0.01, alpha=1)]
+    assert "refuses 50.0% of harmful anchors (unguarded 20.0%) and 1.0% of harmless ones" in in_words(found)
 
 
 def test_combinations_are_settings_each_once():
@@ -82,7 +89,7 @@ def test_a_guard_that_meets_no_bound_says_so_and_keeps_its_settings(tmp_path, an
     points["points"][0]["degenerate"], points["points"][1]["degenerate"] = 0.0, 0.5
     (tmp_path / "guard" / "calibration.json").write_text(json.dumps(points))
     done = CliRunner().invoke(main, arguments)
-    assert done.exit_code == 0 and "No setting of 1 is within the bound of 2.0% over-refusal" in done.output
+    assert done.exit_code == 0 and "1 settings tried, bound 2.0% more over-refusal than unguarded: none is within the bound" in done.output
     facts = json.loads((tmp_path / "guard" / "guard.json").read_text())
     assert facts["calibration"]["chosen"] is None and facts["settings"]["alpha"] == 1.0
     bad = CliRunner().invoke(main, [*arguments[:-3], "{}", "--out", str(tmp_path / "guard")])

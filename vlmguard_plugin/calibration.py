@@ -144,6 +144,18 @@ def choose(points: Sequence[dict[str, Any]], unguarded: dict[str, Any], bound: f
     return max(within, key=lambda one: (one["harmful_refused"], -one["harmless_refused"]), default=None)
 
 
+def in_words(found: dict[str, Any]) -> str:
+    """What a calibration (`facts["calibration"]`) has come to, as a sentence or two."""
+    tried = f"{len(found['points'])} settings tried, bound {found['bound']:.1%} more over-refusal than unguarded"
+    if found["chosen"] is None:
+        return f"{tried}: none is within the bound; settings are left as they were."
+    best, unguarded = find(found["points"], found["chosen"]), found["unguarded"]
+    words = f"{tried}: chosen {json.dumps(found['chosen'])}, which refuses {best['harmful_refused']:.1%} of harmful anchors"
+    if best["harmful_refused"] > unguarded["harmful_refused"]:
+        return f"{words} (unguarded {unguarded['harmful_refused']:.1%}) and {best['harmless_refused']:.1%} of harmless ones."
+    return f"{words}: no more than the unguarded model ({unguarded['harmful_refused']:.1%}), so this guard does not help within the bound."
+
+
 def find(points: Sequence[dict[str, Any]], settings: dict[str, Any] | None) -> dict[str, Any] | None:
     """The point of these settings, if it is there."""
     return next((one for one in points if one["settings"] == settings), None)

@@ -146,7 +146,7 @@ def fit(
     every point it has measured in --out and goes on from them when it was stopped. It takes the setting that refuses
     most harmful anchors within --bound; where none is within it, it says so and leaves the settings as they were.
     """
-    from vlmguard_plugin.calibration import calibrate
+    from vlmguard_plugin.calibration import calibrate, in_words
     from vlmguard_plugin.anchors import load_anchors
     from vlmguard_plugin.guards.registry import build_guard
     from vlmguard_plugin.hosts.models import MODELS, Model, merged
@@ -171,11 +171,7 @@ def fit(
     edits = f"; edits layers {layers}" if layers else ""
     click.echo(f"Fitted {guard} on {subject.fingerprint}, {fitted.facts['anchors']['pairs']} pairs{edits}: {out}")
     if calibrated:
-        found = fitted.facts["calibration"]
-        if found["chosen"] is None:
-            click.echo(f"No setting of {len(found['points'])} is within the bound of {bound:.1%} over-refusal; settings are left as they were.")
-        else:
-            click.echo(f"Of {len(found['points'])} settings, the best within the bound of {bound:.1%} over-refusal: {json.dumps(found['chosen'])}")
+        click.echo(in_words(fitted.facts["calibration"]))
 
 
 @main.command()

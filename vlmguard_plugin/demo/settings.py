@@ -9,5 +9,6 @@ GUARD_SETTINGS: dict[str, dict[str, Any]] = {
     "cmrm": {"layers": (16,), "alpha": 0.4, "positions": "all"},
     "cmrm_sample": {"layers": (16,), "alpha": 0.4, "positions": "all"},
     "refusal_direction": {"layers": (15,), "condition": True, "alpha": 2.0},
+    "shiftdc": {"caption_tokens": 24},
     "nullsteer": {"layers": (15,), "alpha": 0.5},
 }
