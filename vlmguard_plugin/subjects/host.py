@@ -129,7 +129,7 @@ class HostSubject:
     def generate(
         self,
         queries: Sequence[Query],
-        edits: SomeEdits | EditsForBatch = (),
+        edits: SomeEdits | EditsForBatch | None = None,
         *,
         progress: str | None = None,
         max_new_tokens: int | None = None,
@@ -145,7 +145,7 @@ class HostSubject:
             with ExitStack() as stack:
                 if max_new_tokens is not None:
                     stack.enter_context(self._at_most(max_new_tokens))
-                for one in [mine] if isinstance(mine, Edits) else mine:
+                for one in [mine] if isinstance(mine, Edits) else mine or ():
                     stack.enter_context(self.editing(one))
                 answers.append(self._ask(query))
         return answers

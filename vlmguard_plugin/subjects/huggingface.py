@@ -74,14 +74,15 @@ class HuggingFaceSubject:
     def generate(
         self,
         queries: Sequence[Query],
-        edits: SomeEdits | EditsForBatch = (),
+        edits: SomeEdits | EditsForBatch | None = None,
         *,
         progress: str | None = None,
         **generation,
     ) -> list[str]:
         """One answer per query, in order, greedy unless told otherwise.
 
-        edits: edits for all queries alike, the first acting first, or a function from a batch's queries to its edits.
+        edits: edits for all queries alike, the first acting first, or a function from a batch's queries to its edits;
+            None for none.
         generation: arguments of the model's `generate` (max_new_tokens, num_beams, ...).
         Raises AnswersCutShort, with the answers so far, when a batch fails (an unreadable image, out of memory).
         """
@@ -191,10 +192,10 @@ class HuggingFaceSubject:
         with torch.no_grad():
             self.model.generate(**self.encode(queries), do_sample=False, max_new_tokens=1)
 
-    def _answer(self, queries: Sequence[Query], edits: SomeEdits, generation: dict) -> list[str]:
+    def _answer(self, queries: Sequence[Query], edits: SomeEdits | None, generation: dict) -> list[str]:
         inputs = self.encode(queries)
         with ExitStack() as stack, torch.no_grad():
-            for one in [edits] if isinstance(edits, Edits) else edits:
+            for one in [edits] if isinstance(edits, Edits) else edits or ():
                 stack.enter_context(self.editing(one))
             tokens = self.model.generate(**inputs, **generation)
         new = tokens[:, inputs["input_ids"].shape[1] :]

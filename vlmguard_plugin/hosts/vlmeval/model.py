@@ -70,7 +70,7 @@ class GuardedVLM(BaseModel):
         """Answer a batch; where it fails, each query by itself, so that a bad one costs its own answer alone."""
         try:
             self._answers.update(zip(batch, self._respond(batch)))
-        except AnswersCutShort as error:
+        except (AnswersCutShort, ValueError, OSError) as error:  # the latter where a guard reads the query's images itself
             if len(batch) == 1:
                 self._answers[batch[0]] = self._failed(batch[0], error)
             else:
@@ -89,7 +89,7 @@ class GuardedVLM(BaseModel):
         return [query]
 
     @staticmethod
-    def _failed(query: Query, error: AnswersCutShort) -> str:
+    def _failed(query: Query, error: Exception) -> str:
         reason = " ".join(str(error.__cause__ or error).split())
         print(f"vlmguard: no answer to {query.text[:60]!r}: {reason}", file=sys.stderr)
         return f"{FAILED} {reason}"
