@@ -9,10 +9,14 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "HuggingFaceSubject": "vlmguard_plugin.subjects.huggingface",
+    "HostSubject": "vlmguard_plugin.subjects.host",
     "AnswersCutShort": "vlmguard_plugin.subjects.huggingface",
     "Query": "vlmguard_plugin.subjects.base",
     "BlankImage": "vlmguard_plugin.subjects.base",
     "Guard": "vlmguard_plugin.guards.base",
+    "RepresentationGuard": "vlmguard_plugin.guards.representation",
+    "RepresentationSettings": "vlmguard_plugin.guards.representation",
+    "PromptGuard": "vlmguard_plugin.guards.prompt",
     "GuardNotFitted": "vlmguard_plugin.guards.base",
     "WrongModel": "vlmguard_plugin.guards.base",
     "build_guard": "vlmguard_plugin.guards.registry",
@@ -20,6 +24,7 @@ _PUBLIC = {
     "load_guard": "vlmguard_plugin.guards.registry",
     "DamagedGuard": "vlmguard_plugin.steering.fitted",
     "load_anchors": "vlmguard_plugin.anchors",
+    "calibrate": "vlmguard_plugin.calibration",
 }
 __all__ = [*_PUBLIC, "__version__"]
 
