@@ -70,7 +70,7 @@ def find_decoder(model: nn.Module, run_text_prompt: Callable[[], Any], layers_pa
     proved = [
         path
         for path, blocks in candidates.items()
-        if heard[path] and _one_pass(heard[path], len(blocks), width or heard[path][0][2])
+        if heard[path] and _one_pass(heard[path], len(blocks), width or heard[path][0][1][-1])
     ]
     if len(proved) != 1:
         shape = f"{count or 'any number of'} decoder layers of width {width or 'unknown'}"
@@ -83,7 +83,7 @@ def find_decoder(model: nn.Module, run_text_prompt: Callable[[], Any], layers_pa
     names = path.split(".")[:-1]
     around = [model.get_submodule(".".join(names[:depth])) for depth in range(len(names) + 1)]
     callers = tuple(module for module in around if module in called)
-    return Decoder(path, tuple(candidates[path]), heard[path][0][2], callers)
+    return Decoder(path, tuple(candidates[path]), heard[path][0][1][-1], callers)
 
 
 def text_shape(model: nn.Module) -> tuple[int | None, int | None]:
@@ -104,18 +104,18 @@ def _first_number(config: Any, names: tuple[str, ...]) -> int | None:
     return next((read(name) for name in names if isinstance(read(name), int)), None)
 
 
-def _one_pass(heard: list[tuple[int, tuple[int, ...], int]], blocks: int, width: int) -> bool:
+def _one_pass(heard: list[tuple[int, tuple[int, ...]]], blocks: int, width: int) -> bool:
     """Whether each block spoke once, in order, for one row, with this width."""
-    return [index for index, _, _ in heard] == list(range(blocks)) and all(
-        len(shape) == 3 and shape[0] == 1 and last == width for _, shape, last in heard
+    return [index for index, _ in heard] == list(range(blocks)) and all(
+        len(shape) == 3 and shape[0] == 1 and shape[-1] == width for _, shape in heard
     )
 
 
 def _listen(
     model: nn.Module, candidates: dict[str, nn.ModuleList | nn.Sequential], run: Callable[[], Any]
-) -> tuple[dict[str, list[tuple[int, tuple[int, ...], int]]], set[nn.Module]]:
-    """Hear one pass: per list, which block spoke with what shape and width; and every module that was called."""
-    heard: dict[str, list[tuple[int, tuple[int, ...], int]]] = {path: [] for path in candidates}
+) -> tuple[dict[str, list[tuple[int, tuple[int, ...]]]], set[nn.Module]]:
+    """Hear one pass: per list, which block spoke with what shape; and every module that was called."""
+    heard: dict[str, list[tuple[int, tuple[int, ...]]]] = {path: [] for path in candidates}
     called: set[nn.Module] = set()
     handles = []
 
@@ -123,10 +123,10 @@ def _listen(
         def hook(module, args, output):
             hidden = hidden_state(output)
             if isinstance(hidden, Tensor):
-                blocks = [spoken for spoken, _, _ in heard[path]]
+                blocks = [spoken for spoken, _ in heard[path]]
                 if index == 0 and blocks == list(range(len(candidates[path]))):
                     raise OnePassHeard  # a list that was heard whole begins again: the second pass
-                heard[path].append((index, tuple(hidden.shape), hidden.shape[-1]))
+                heard[path].append((index, tuple(hidden.shape)))
 
         return hook
 
