@@ -86,6 +86,22 @@ def test_a_batch_and_a_cache_change_no_answer(subject, fitted, asked, name):
     assert together == fitted[name].respond(subject, asked, max_new_tokens=5, use_cache=False)
 
 
+@pytest.mark.parametrize("name", ["self_reminder", "goal_priority", "adashield", "ecso", "visual_prompt", "tbop+self_reminder"])
+def test_guards_of_prompts_and_answers(subject, anchors, asked, pictures, name):
+    settings = {"visual_prompt": {"image": pictures[1]}, "ecso": {"caption_tokens": 3}}.get(name, {})
+    guard = vg.build_guard(name, **settings).fit(subject, anchors)
+    hooks, unguarded = hook_counts(subject), subject.generate(asked, max_new_tokens=5)
+    together = guard.respond(subject, asked, max_new_tokens=5)
+    assert together == [guard.respond(subject, [query], max_new_tokens=5)[0] for query in asked]
+    assert together == guard.respond(subject, asked, max_new_tokens=5, use_cache=False)
+    if name == "ecso":  # a random model never says "yes, it is harmful"
+        assert together == unguarded
+    else:
+        rewritten = subject.record([guard.rewrite(asked[0])])
+        assert (rewritten - subject.record(asked[:1])).abs().max() > 1e-2
+    assert hook_counts(subject) == hooks and subject.generate(asked, max_new_tokens=5) == unguarded
+
+
 @pytest.mark.parametrize("name", GUARDS)
 def test_in_bfloat16(in_bfloat16, fitted, asked, name):
     guard = fitted[name]
