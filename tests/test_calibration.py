@@ -68,19 +68,18 @@ def test_points_are_kept_and_gone_on_from(subject, anchors, tmp_path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         run()
     assert [one["settings"] for one in json.loads((tmp_path / "points.json").read_text())["points"]] == [None, {"alpha": 0.5}]
-    measured.pop()
-    measured[:] = []
+    measured.clear()
     facts = run().facts["calibration"]
     assert len(measured) == 2 and [one["settings"] for one in facts["points"]] == [{"alpha": 0.5}, {"alpha": 1.0}, {"alpha": 2.0}]
 
 
 def test_a_guard_that_meets_no_bound_says_so_and_keeps_its_settings(tmp_path, anchors):
-    """No setting is within a bound that even no change of refusals misses: degenerate answers."""
+    """The only setting tried has degenerate answers, which the unguarded model has not."""
     tiny_llava().save_pretrained(tmp_path / "model")
     tiny_processor().save_pretrained(tmp_path / "model")
     csv = tmp_path / "anchors.csv"
     csv.write_text("harmful,harmless\n" + "".join(f"{pair.harmful},{pair.harmless}\n" for pair in anchors.pairs))
-    # a degenerate point beside an unguarded one that is not: put there as measured, since tiny models babble anyway
+    # tiny models babble with and without a guard, so the points are put there as measured before
     arguments = ["fit", "tbop", "--model", str(tmp_path / "model"), "--anchors", str(csv), "--calibrate", "--pairs", "2"]
     arguments += ["--grid", '[{"alpha": [0.5]}]', "--out", str(tmp_path / "guard")]
     done = CliRunner().invoke(main, arguments)
@@ -89,7 +88,7 @@ def test_a_guard_that_meets_no_bound_says_so_and_keeps_its_settings(tmp_path, an
     points["points"][0]["degenerate"], points["points"][1]["degenerate"] = 0.0, 0.5
     (tmp_path / "guard" / "calibration.json").write_text(json.dumps(points))
     done = CliRunner().invoke(main, arguments)
-    assert done.exit_code == 0 and "1 settings tried, bound 2.0% more over-refusal than unguarded: none is within the bound" in done.output
+    assert done.exit_code == 0 and "settings tried: 1; bound 2.0% more over-refusal than unguarded: none is within the bound" in done.output
     facts = json.loads((tmp_path / "guard" / "guard.json").read_text())
     assert facts["calibration"]["chosen"] is None and facts["settings"]["alpha"] == 1.0
     bad = CliRunner().invoke(main, [*arguments[:-3], "{}", "--out", str(tmp_path / "guard")])

@@ -146,7 +146,7 @@ def choose(points: Sequence[dict[str, Any]], unguarded: dict[str, Any], bound: f
 
 def in_words(found: dict[str, Any]) -> str:
     """What a calibration (`facts["calibration"]`) has come to, as a sentence or two."""
-    tried = f"{len(found['points'])} settings tried, bound {found['bound']:.1%} more over-refusal than unguarded"
+    tried = f"settings tried: {len(found['points'])}; bound {found['bound']:.1%} more over-refusal than unguarded"
     if found["chosen"] is None:
         return f"{tried}: none is within the bound; settings are left as they were."
     best, unguarded = find(found["points"], found["chosen"]), found["unguarded"]
