@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from abc import ABC
@@ -168,6 +169,14 @@ class Guard(ABC):
     def saved_settings(self) -> dict[str, Any]:
         """The settings as JSON, with what the fit has decided filled in."""
         return self.unfitted_settings()
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies what the guard does: "<name>-<12 hex digits>" of its settings and fitted numbers."""
+        digest = hashlib.sha256(json.dumps([self.name, self.saved_settings()], sort_keys=True).encode())
+        for name, tensor in sorted(self.tensors.items()):
+            digest.update(name.encode() + tensor.numpy().tobytes())
+        return f"{self.name}-{digest.hexdigest()[:12]}"
 
     def save(self, folder: str | Path) -> None:
         """Save as a folder: guard.safetensors (the numbers) and guard.json (name, settings, facts, versions)."""

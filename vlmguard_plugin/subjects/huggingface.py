@@ -39,6 +39,7 @@ class HuggingFaceSubject:
     batch_size: queries per pass. layers_path: name of the decoder's ModuleList, where it can't be found.
 
     num_layers (L), hidden_size (d) and fingerprint describe the language model and the weights.
+    generated_tokens: how many have been generated so far, by all answers together.
     """
 
     def __init__(self, model, processor, *, batch_size: int = 8, layers_path: str | None = None) -> None:
@@ -52,6 +53,7 @@ class HuggingFaceSubject:
         self.model = model.eval()
         self.processor = processor
         self.batch_size = batch_size
+        self.generated_tokens = 0
         text_only = Query("Hello")
         self.decoder = find_decoder(model, lambda: self._prefill([text_only]), layers_path)
         self.num_layers = len(self.decoder.layers)
@@ -199,4 +201,5 @@ class HuggingFaceSubject:
                 stack.enter_context(self.editing(one))
             tokens = self.model.generate(**inputs, **generation)
         new = tokens[:, inputs["input_ids"].shape[1] :]
+        self.generated_tokens += int((new != self.processor.tokenizer.pad_token_id).sum())
         return [text.strip() for text in self.processor.tokenizer.batch_decode(new, skip_special_tokens=True)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from itertools import islice
 from typing import Any, Iterator
@@ -10,11 +9,8 @@ from typing import Any, Iterator
 from vlmeval.smp import get_rank_and_world_size
 from vlmeval.vlm.base import BaseModel
 
-from vlmguard_plugin.guards.registry import build_guard
-from vlmguard_plugin.hosts.models import MODELS, Model, fitted_guard, merged
+from vlmguard_plugin.hosts.guarded import GuardedModel, NoAnswer
 from vlmguard_plugin.subjects.base import Query
-from vlmguard_plugin.subjects.huggingface import AnswersCutShort
-from vlmguard_plugin.subjects.loading import load_subject
 
 FAILED = "Failed to obtain answer via API."  # the host's own mark: such rows are asked again on the next run
 
@@ -43,15 +39,11 @@ class GuardedVLM(BaseModel):
         **settings: Any,
     ) -> None:
         super().__init__()
-        known = MODELS.get(model, Model(model))
-        tokens = max_new_tokens or os.environ.get("VLMGUARD_MAX_NEW_TOKENS") or known.max_new_tokens
-        self.generation = {"max_new_tokens": int(tokens)}
-        if guard:
-            build_guard(guard, **merged(known.guard_settings(guard), settings))  # a wrong setting, before the model is loaded
-        self.subject = load_subject(known.folder_or_name())
-        self.guard = fitted_guard(known, guard, self.subject, guard_dir, anchors, settings) if guard else None
+        self.guarded = GuardedModel(
+            model, guard, guard_dir=guard_dir, anchors=anchors, max_new_tokens=max_new_tokens, settings=settings
+        )
         self._ahead: Iterator[Query] = iter(())
-        self._answers: dict[Query, str] = {}
+        self._answers: dict[Query, str | NoAnswer] = {}
 
     def set_dump_image(self, dump_image_func) -> None:
         """Called by the host once a dataset, with the dataset's bound method: the rows to come are known from it."""
@@ -63,36 +55,22 @@ class GuardedVLM(BaseModel):
     def generate_inner(self, message: list[dict], dataset: str | None = None) -> str:
         query = as_query(message)
         if query not in self._answers:
-            self._answer(self._batch_from(query))
-        return self._answers[query]
-
-    def _answer(self, batch: list[Query]) -> None:
-        """Answer a batch; where it fails, each query by itself, so that a bad one costs its own answer alone."""
-        try:
-            self._answers.update(zip(batch, self._respond(batch)))
-        except (AnswersCutShort, ValueError, OSError) as error:  # the latter where a guard reads the query's images itself
-            if len(batch) == 1:
-                self._answers[batch[0]] = self._failed(batch[0], error)
-            else:
-                for query in batch:
-                    self._answer([query])
-
-    def _respond(self, queries: list[Query]) -> list[str]:
-        if self.guard is None:
-            return self.subject.generate(queries, **self.generation)
-        return self.guard.respond(self.subject, queries, **self.generation)
+            batch = self._batch_from(query)
+            self._answers.update(zip(batch, self.guarded.respond_each(batch, dataset or "")))
+        answer = self._answers[query]
+        return failed(query, answer) if isinstance(answer, NoAnswer) else answer
 
     def _batch_from(self, query: Query) -> list[Query]:
         """This query and those that follow it in the dataset, up to a batch; the query alone where it isn't there."""
         if any(ahead == query for ahead in self._ahead):
-            return [query, *islice(self._ahead, self.subject.batch_size - 1)]
+            return [query, *islice(self._ahead, self.guarded.subject.batch_size - 1)]
         return [query]
 
-    @staticmethod
-    def _failed(query: Query, error: Exception) -> str:
-        reason = " ".join(str(error.__cause__ or error).split())
-        print(f"vlmguard: no answer to {query.text[:60]!r}: {reason}", file=sys.stderr)
-        return f"{FAILED} {reason}"
+
+def failed(query: Query, answer: NoAnswer) -> str:
+    """What the host keeps in an answer's place, after one line on stderr."""
+    print(f"vlmguard: no answer to {query.text[:60]!r}: {answer.reason}", file=sys.stderr)
+    return f"{FAILED} {answer.reason}"
 
 
 def as_query(message: list[dict]) -> Query:

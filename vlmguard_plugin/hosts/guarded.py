@@ -1,0 +1,145 @@
+"""A checkpoint with or without a guard, and what it has spent: the part that is the same on every host."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Iterator, Mapping, Sequence
+
+from vlmguard_plugin import __version__
+from vlmguard_plugin.guards.base import Guard
+from vlmguard_plugin.guards.registry import build_guard
+from vlmguard_plugin.hosts.models import MODELS, Model, fitted_guard, merged
+from vlmguard_plugin.leaderboard.facts import RunFacts
+from vlmguard_plugin.subjects.base import Query
+from vlmguard_plugin.subjects.huggingface import AnswersCutShort
+from vlmguard_plugin.subjects.loading import load_subject
+
+
+@dataclass
+class Spent:
+    """seconds: on answering. answers: given. tokens: generated for them; None where nobody counted."""
+
+    seconds: float = 0.0
+    answers: int = 0
+    tokens: int | None = None
+
+
+class Meter:
+    """What was spent on answers, by data set. An answer that is asked for within another is not counted twice."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, Spent] = {}
+        self._within = False
+
+    @contextmanager
+    def answering(self, dataset: str, answers: int, subject: Any = None) -> Iterator[None]:
+        """While open, time and the tokens that `subject` generates go to `dataset`."""
+        if self._within:
+            yield
+            return
+        mine = self.spent.setdefault(dataset, Spent())
+        before, started, self._within = getattr(subject, "generated_tokens", None), time.perf_counter(), True
+        try:
+            yield
+            mine.answers += answers
+        finally:
+            self._within = False
+            mine.seconds += time.perf_counter() - started
+            if before is not None:
+                mine.tokens = (mine.tokens or 0) + subject.generated_tokens - before
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """In an answer's place: why there is none."""
+
+    reason: str
+
+
+class GuardedModel:
+    """A model of MODELS or any checkpoint, loaded, with a guard that is fitted or taken from the cache.
+
+    model: name in MODELS, a save_pretrained folder or a hub name. guard: registered name, None for none.
+    guard_dir: a fitted guard's folder ($VLMGUARD_GUARD_DIR). anchors: csv to fit on ($VLMGUARD_ANCHORS).
+    max_new_tokens: length of an answer ($VLMGUARD_MAX_NEW_TOKENS), else the model's own in MODELS.
+    device, dtype, batch_size: see load_subject. settings: the guard's.
+    A wrong guard or setting is a ValueError before the model is loaded.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        guard: str | None = None,
+        *,
+        guard_dir: str | None = None,
+        anchors: str | None = None,
+        max_new_tokens: int | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        batch_size: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        known = MODELS.get(model, Model(model))
+        settings = dict(settings or {})
+        if guard:
+            build_guard(guard, **merged(known.guard_settings(guard), settings))
+        elif settings:
+            raise ValueError(f"{', '.join(settings)}: settings of a guard, but no guard is named; add guard=NAME")
+        tokens = max_new_tokens or os.environ.get("VLMGUARD_MAX_NEW_TOKENS") or known.max_new_tokens
+        self.max_new_tokens = int(tokens)
+        self.checkpoint = known.checkpoint
+        self.subject = load_subject(known.folder_or_name(), device=device, dtype=dtype, batch_size=batch_size)
+        self.guard: Guard | None = fitted_guard(known, guard, self.subject, guard_dir, anchors, settings) if guard else None
+        self.meter = Meter()
+
+    def respond(self, queries: Sequence[Query], dataset: str = "", **generation: Any) -> list[str]:
+        """One answer per query; raises where one fails. dataset: whose cost it is. generation: of the model's `generate`."""
+        generation = {"max_new_tokens": self.max_new_tokens, **generation}
+        with self.meter.answering(dataset, len(queries), self.subject):
+            if self.guard is None:
+                return self.subject.generate(queries, **generation)
+            return self.guard.respond(self.subject, queries, **generation)
+
+    def respond_each(self, queries: Sequence[Query], dataset: str = "", **generation: Any) -> list[str | NoAnswer]:
+        """The same, but a query that fails costs its own answer alone: NoAnswer stands in its place."""
+        try:
+            return list(self.respond(queries, dataset, **generation))
+        except (AnswersCutShort, ValueError, OSError) as error:  # the latter where a guard reads the query's images itself
+            if len(queries) > 1:
+                return [answer for query in queries for answer in self.respond_each([query], dataset, **generation)]
+            return [NoAnswer(" ".join(str(error.__cause__ or error).split()))]
+
+    def facts(self, host: str, host_version: str, model: str, **generation: Any) -> RunFacts:
+        """What the leaderboard is told of a run. model: its name on the host. generation: beside max_new_tokens."""
+        subject = self.subject
+        return RunFacts(
+            host=host,
+            host_version=host_version,
+            model=model,
+            checkpoint=os.path.basename(self.checkpoint.rstrip("/")) if os.path.isdir(self.checkpoint) else self.checkpoint,
+            fingerprint=subject.fingerprint,
+            **guard_facts(self.guard),
+            generation={"max_new_tokens": self.max_new_tokens, "do_sample": False, **generation},
+            device=str(subject.model.device.type),
+            dtype=str(subject.model.dtype).removeprefix("torch."),
+            batch_size=subject.batch_size,
+            versions=versions(),
+        )
+
+
+def guard_facts(guard: Guard | None) -> dict[str, Any]:
+    """A guard's part of RunFacts."""
+    if guard is None:
+        return {"guard": None, "settings": {}, "guard_fingerprint": None}
+    return {"guard": guard.name, "settings": guard.saved_settings(), "guard_fingerprint": guard.fingerprint}
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that answers depend on."""
+    import torch
+    import transformers
+
+    return {"vlmguard_plugin": __version__, "torch": torch.__version__, "transformers": transformers.__version__}

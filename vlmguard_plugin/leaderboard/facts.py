@@ -1,0 +1,135 @@
+"""What a run was: host, model, guard with its settings and fingerprint, versions, and what each data set cost.
+
+The hosts' own files don't say, so our side of each host writes it down: beside VLMEvalKit's predictions as
+MODEL_DATASET.vlmguard.json, and under "config" / "vlmguard" in the results of lmms-eval and lm-evaluation-harness.
+Needs nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Mapping
+
+from filelock import FileLock
+
+FORMAT = 1
+SUFFIX = ".vlmguard.json"
+STATUSES = ("running", "complete", "failed")
+
+
+@dataclass(frozen=True)
+class Session:
+    """One go at a data set; a run that was stopped and went on has several.
+
+    started: ISO 8601, UTC. seconds: spent on answering, without loading and fitting; of several processes, the
+    longest. answers: given in this session. tokens: generated for them, captions and second looks of a guard
+    included; None where nobody counted. processes: of the run. status: STATUSES. error: why it failed.
+    """
+
+    started: str
+    seconds: float | None
+    answers: int | None
+    tokens: int | None = None
+    processes: int = 1
+    status: str = "complete"
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """One model on one data set through one host.
+
+    host: "vlmevalkit", "lmms_eval" or "lm_eval". model: its name there. checkpoint: hub name, or a local folder's name.
+    fingerprint: of the weights. guard: registered name, None for none. settings: the guard's, as fitted.
+    guard_fingerprint: of the guard's name, settings and fitted numbers. generation: arguments of the model's
+    `generate`. seed: of sampled decoding, else None. versions: by package.
+    """
+
+    host: str
+    host_version: str = ""
+    model: str = ""
+    checkpoint: str = ""
+    fingerprint: str = ""
+    guard: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    guard_fingerprint: str | None = None
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    device: str = ""
+    dtype: str = ""
+    batch_size: int | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    sessions: tuple[Session, ...] = ()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must agree for answers to belong to one run: not where, how fast or how often it ran."""
+        names = ("host", "model", "checkpoint", "fingerprint", "guard", "settings", "guard_fingerprint", "generation", "seed")
+        return {name: getattr(self, name) for name in names}
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values; `from_dict` reads them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "RunFacts":
+        """ValueError where the values are no facts of a run. Names that a later version has added are passed over."""
+        try:
+            known = {one.name for one in fields(cls)}
+            mine = {name: value for name, value in values.items() if name in known}
+            session = {one.name for one in fields(Session)}
+            sessions = tuple(Session(**{k: v for k, v in one.items() if k in session}) for one in mine.pop("sessions", ()))
+            facts = cls(**mine, sessions=sessions)
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"no facts of a run ({error})") from error
+        if not isinstance(facts.host, str) or not isinstance(facts.settings, dict):
+            raise ValueError(f"no facts of a run (host is {facts.host!r}, settings is {facts.settings!r})")
+        return facts
+
+
+def facts_file(predictions: Path) -> Path:
+    """Where the facts of a prediction file of VLMEvalKit lie."""
+    return predictions.with_name(predictions.stem + SUFFIX)
+
+
+def read_facts(path: Path) -> tuple[RunFacts, ...]:
+    """The runs whose answers a prediction file holds, the oldest first; empty where there is no file of facts.
+
+    More than one: it went on under other settings, so its answers are mixed. ValueError for a damaged file.
+    """
+    if not path.is_file():
+        return ()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']!r}; this version reads {FORMAT}")
+        return tuple(RunFacts.from_dict(one) for one in content["runs"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} can't be read as facts of a run ({type(error).__name__}: {error})") from error
+
+
+def record(path: Path, facts: RunFacts, session: Session, kept_answers: bool) -> None:
+    """Write down a session; one with the same `started` is replaced.
+
+    kept_answers: whether answers of earlier sessions stand beside this one's; else those are forgotten.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        try:
+            runs = list(read_facts(path)) if kept_answers else []
+        except ValueError:
+            runs = []
+        if runs and runs[-1].identity == json.loads(json.dumps(facts.identity)):
+            earlier = [one for one in runs[-1].sessions if one.started != session.started]
+            runs[-1] = replace(facts, sessions=(*earlier, session))
+        else:
+            runs.append(replace(facts, sessions=(session,)))
+        text = json.dumps({"format": FORMAT, "runs": [one.to_dict() for one in runs]}, indent=1)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".vlmguard-", delete=False, encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, path)
