@@ -75,7 +75,10 @@ setup(
     },
     install_requires=BASE,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["vlmguard = vlmguard_plugin.cli:main"]},
+    entry_points={
+        "console_scripts": ["vlmguard = vlmguard_plugin.cli:main"],
+        "lmms_eval.models": ["vlmguard = vlmguard_plugin.hosts.lmms_eval.registration:manifests"],
+    },
     cmdclass={"build_py": BuildPy, "editable_wheel": EditableWheel},
     zip_safe=False,
 )

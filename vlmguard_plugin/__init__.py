@@ -12,6 +12,7 @@ _PUBLIC = {
     "HostSubject": "vlmguard_plugin.subjects.host",
     "AnswersCutShort": "vlmguard_plugin.subjects.huggingface",
     "Query": "vlmguard_plugin.subjects.base",
+    "Turn": "vlmguard_plugin.subjects.base",
     "BlankImage": "vlmguard_plugin.subjects.base",
     "Guard": "vlmguard_plugin.guards.base",
     "RepresentationGuard": "vlmguard_plugin.guards.representation",

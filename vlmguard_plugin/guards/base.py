@@ -17,6 +17,7 @@ from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.steering.edit import Edits
 from vlmguard_plugin.steering.fitted import FittedFolder
 from vlmguard_plugin.subjects.base import Query, Subject
+from vlmguard_plugin.subjects.huggingface import Likelihood
 
 
 class GuardNotFitted(RuntimeError):
@@ -124,6 +125,28 @@ class Guard(ABC):
         self.check_fits(subject)
         return GuardedSubject(subject, (self,)).generate(queries, **generation)
 
+    def log_likelihoods(self, subject: Subject, queries: Sequence[Query], answers: Sequence[str]) -> list[Likelihood]:
+        """How likely the guarded model is to give each answer to its query; see HuggingFaceSubject.log_likelihoods.
+
+        ValueError for a guard that looks at answers: what it gives depends on a whole answer, not on one token after another.
+        """
+        return self._scoring(subject).log_likelihoods(queries, answers)
+
+    def token_log_likelihoods(
+        self, subject: Subject, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
+    ) -> list[Likelihood]:
+        """The same for tokens. There is no request in them: what the guard does to prompts is left undone."""
+        return self._scoring(subject).token_log_likelihoods(prompts, answers)
+
+    def _scoring(self, subject: Subject) -> "GuardedSubject":
+        self.check_fits(subject)
+        if self.looks_at_answers:
+            raise ValueError(
+                f"guard {self.name!r} looks at whole answers, so how likely an answer is under it is not defined; "
+                "let the model write answers (generate_until), or leave the guard out"
+            )
+        return GuardedSubject(subject, (self,))
+
     @contextmanager
     def on(self, subject: Subject, queries: Sequence[Query] | None = None) -> Iterator[None]:
         """While open, the subject's model is guarded, also when its own `generate` or forward is called.
@@ -196,8 +219,20 @@ class GuardedSubject:
 
     def generate(self, queries: Sequence[Query], **generation: Any) -> list[str]:
         """One answer per query, in order, from the guarded model."""
+        return self.subject.generate(self._rewritten(queries), self._steps, **generation)
+
+    def log_likelihoods(self, queries: Sequence[Query], answers: Sequence[str]) -> list[Likelihood]:
+        """How likely the guarded model is to give each answer."""
+        return self.subject.log_likelihoods(self._rewritten(queries), answers, self._steps)
+
+    def token_log_likelihoods(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[Likelihood]:
+        """The same for tokens, which no guard rewrites."""
+        return self.subject.token_log_likelihoods(prompts, answers, self._steps)
+
+    def _rewritten(self, queries: Sequence[Query]) -> list[Query]:
         for guard in self.guards:
             queries = [guard.rewrite(query) for query in queries]
-        return self.subject.generate(
-            queries, lambda batch: [step for guard in self.guards for step in guard.steps(self.subject, batch)], **generation
-        )
+        return list(queries)
+
+    def _steps(self, batch: Sequence[Query]) -> list[Edits]:
+        return [step for guard in self.guards for step in guard.steps(self.subject, batch)]

@@ -100,7 +100,7 @@ class CMRM(RepresentationGuard):
             )
         else:
             shifts = torch.zeros(len(queries), subject.num_layers, subject.hidden_size)
-            pictured = [index for index, query in enumerate(queries) if query.images]
+            pictured = [index for index, query in enumerate(queries) if query.all_images]
             if pictured:
                 shifts[pictured], _ = record_shifts(subject, [queries[index] for index in pictured], self.settings.image, None)
         return Edits(

@@ -46,13 +46,16 @@ class ECSO(Guard):
 
     def respond(self, subject: Subject, queries: Sequence[Query], **generation: Any) -> list[str]:
         answers = subject.generate(queries, **generation)
-        shown = [index for index, query in enumerate(queries) if query.images]
+        shown = [index for index, query in enumerate(queries) if query.all_images]
         questions = [queries[index].with_text(JUDGE.format(query=queries[index].text, answer=answers[index])) for index in shown]
         verdicts = subject.generate(questions, max_new_tokens=JUDGE_TOKENS)
         harmful = [index for index, verdict in zip(shown, verdicts) if YES.match(verdict)]
         asked = [queries[index].with_text(CAPTION.format(query=queries[index].text)) for index in harmful]
         captions = subject.generate(asked, max_new_tokens=self.settings.caption_tokens)
-        as_text = [Query(FROM_TEXT.format(caption=caption, query=queries[index].text)) for index, caption in zip(harmful, captions)]
+        as_text = [
+            queries[index].without_images().with_text(FROM_TEXT.format(caption=caption, query=queries[index].text))
+            for index, caption in zip(harmful, captions)
+        ]
         for index, answer in zip(harmful, subject.generate(as_text, **generation)):
             answers[index] = answer
         return answers

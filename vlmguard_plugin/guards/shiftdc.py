@@ -78,7 +78,7 @@ class ShiftDC(RepresentationGuard):
             raise ValueError("ShiftDC measures the shift of the query at hand; use guard.respond, or guard.on(subject, queries)")
         direction = self.tensors["safety_direction"]
         shifts = torch.zeros(len(queries), subject.num_layers, subject.hidden_size)
-        pictured = [index for index, query in enumerate(queries) if query.images]
+        pictured = [index for index, query in enumerate(queries) if query.all_images]
         if pictured:
             shown = [queries[index] for index in pictured]
             moved = subject.record(shown) - subject.record(self.captioned(subject, shown))
@@ -89,7 +89,7 @@ class ShiftDC(RepresentationGuard):
         )
 
     def captioned(self, subject: Subject, queries: Sequence[Query]) -> list[Query]:
-        """The queries with the model's own caption of their images in place of these."""
-        asked = [Query(self.settings.caption_prompt, query.images) for query in queries]
+        """The queries with the model's own caption of all their images, earlier turns' included, before the request."""
+        asked = [Query(self.settings.caption_prompt, query.all_images) for query in queries]
         captions = subject.generate(asked, max_new_tokens=self.settings.caption_tokens)
-        return [Query(f"{caption}\n{query.text}") for caption, query in zip(captions, queries)]
+        return [query.without_images().with_text(f"{caption}\n{query.text}") for caption, query in zip(captions, queries)]

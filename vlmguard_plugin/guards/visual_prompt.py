@@ -59,13 +59,13 @@ class VisualPrompt(Guard):
     needs_fit = False
 
     def rewrite(self, query: Query) -> Query:
-        if not query.images:
+        if not query.all_images:
             return query
         if self.settings.image is None:
             raise ValueError("visual_prompt has no image; give the prompt's file with image=...")
         with open_image(self.settings.image) as opened:
             prompt = opened.convert("RGBA")
-        return query.with_images(self.prompted(image, prompt) for image in query.images)
+        return query.with_each_image(lambda image: self.prompted(image, prompt))
 
     def prompted(self, image: ImageLike, prompt: Image.Image) -> ImageLike:
         """An input image with the prompt; a BlankImage has no pixels yet and is left as it is."""

@@ -11,6 +11,7 @@ import sys
 AFTER_IMPORT = {
     "vlmeval.dataset": "vlmguard_plugin.hosts.vlmeval.registration:register_datasets",
     "vlmeval.config": "vlmguard_plugin.hosts.vlmeval.registration:register_models",
+    "lmms_eval.models": "vlmguard_plugin.hosts.lmms_eval.registration:register_models",
 }
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Iterator, Mapping, Sequence
 
 from vlmguard_plugin import __version__
+from vlmguard_plugin.anchors import load_anchors
 from vlmguard_plugin.guards.base import Guard
 from vlmguard_plugin.guards.registry import build_guard
-from vlmguard_plugin.hosts.models import MODELS, Model, fitted_guard, merged
+from vlmguard_plugin.hosts.models import MODELS, Model, fitted_guard, guard_in_folder, merged
 from vlmguard_plugin.leaderboard.facts import RunFacts
 from vlmguard_plugin.subjects.base import Query
 from vlmguard_plugin.subjects.huggingface import AnswersCutShort
@@ -66,7 +67,7 @@ class GuardedModel:
     guard_dir: a fitted guard's folder ($VLMGUARD_GUARD_DIR). anchors: csv to fit on ($VLMGUARD_ANCHORS).
     max_new_tokens: length of an answer ($VLMGUARD_MAX_NEW_TOKENS), else the model's own in MODELS.
     device, dtype, batch_size: see load_subject. settings: the guard's.
-    A wrong guard or setting is a ValueError before the model is loaded.
+    A wrong guard, setting, folder or csv is an error before the model is loaded.
     """
 
     def __init__(
@@ -84,10 +85,13 @@ class GuardedModel:
     ) -> None:
         known = MODELS.get(model, Model(model))
         settings = dict(settings or {})
+        for_guard = [*settings, *(["guard_dir"] if guard_dir else []), *(["anchors"] if anchors else [])]
         if guard:
-            build_guard(guard, **merged(known.guard_settings(guard), settings))
-        elif settings:
-            raise ValueError(f"{', '.join(settings)}: settings of a guard, but no guard is named; add guard=NAME")
+            wanted = build_guard(guard, **merged(known.guard_settings(guard), settings))
+            guard_in_folder(wanted.name, guard_dir, settings)
+            load_anchors(anchors or os.environ.get("VLMGUARD_ANCHORS"))
+        elif for_guard:
+            raise ValueError(f"{', '.join(for_guard)}: belongs to a guard, but none is named; add guard=NAME")
         tokens = max_new_tokens or os.environ.get("VLMGUARD_MAX_NEW_TOKENS") or known.max_new_tokens
         self.max_new_tokens = int(tokens)
         self.checkpoint = known.checkpoint

@@ -60,21 +60,31 @@ def fitted_guard(
 
     guard_dir: a fitted guard's folder, which must hold this guard; by default $VLMGUARD_GUARD_DIR where it does.
     anchors: csv of anchors to fit on; by default $VLMGUARD_ANCHORS, else the package's own.
-    settings: of the guard, beside those known for the model.
+    settings: of the guard, beside those known for the model or found in `guard_dir`.
     """
     from vlmguard_plugin.anchors import load_anchors
     from vlmguard_plugin.guards.cached import load_or_fit
-    from vlmguard_plugin.guards.registry import build_guard, load_guard
+    from vlmguard_plugin.guards.registry import build_guard
 
     wanted = build_guard(guard, **merged(model.guard_settings(guard), settings))
-    if guard_dir or os.environ.get("VLMGUARD_GUARD_DIR"):
-        found = load_guard(guard_dir or os.environ["VLMGUARD_GUARD_DIR"])
-        if found.name == wanted.name:
-            found.check_fits(subject)
-            return found
-        if guard_dir:
-            raise ValueError(f"{guard_dir} holds the guard {found.name!r}, but {wanted.name!r} was asked for")
+    found = guard_in_folder(wanted.name, guard_dir, settings)
+    if found:
+        found.check_fits(subject)
+        return found
     return load_or_fit(wanted, subject, load_anchors(anchors or os.environ.get("VLMGUARD_ANCHORS")))
+
+
+def guard_in_folder(name: str, guard_dir: str | None, settings: dict[str, Any]) -> Guard | None:
+    """The guard of this name from `guard_dir`, or from $VLMGUARD_GUARD_DIR where that holds it, under these settings."""
+    from vlmguard_plugin.guards.registry import load_guard
+
+    folder = guard_dir or os.environ.get("VLMGUARD_GUARD_DIR")
+    found = load_guard(folder) if folder else None
+    if found and found.name != name:
+        if guard_dir:
+            raise ValueError(f"{guard_dir} holds the guard {found.name!r}, but {name!r} was asked for")
+        return None
+    return found.with_settings(**settings) if found and settings else found
 
 
 def merged(known: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -50,6 +50,10 @@ class Judgements:
         found = {entry["judge"] for path in sorted(self.folder.glob("*.jsonl")) for entry in entries(path)}
         return sorted(found)
 
+    def versions(self, judge: str) -> list[str]:
+        """The versions of a judge that have judgements here."""
+        return sorted({entry["version"] for entry in entries(self.file(judge))})
+
     def read(self, judge: str, version: str | None = None) -> dict[str, Judgement]:
         """By case digest, what a judge said. version: None takes each case's latest."""
         return {

@@ -1,36 +1,26 @@
-"""Read the prediction files of VLMEvalKit and judge them: labels come out, answers stay behind.
+"""Collect what hosts have written, from any number of output folders, and judge it: labels beside the answers.
 
-Files are WORK_DIR/MODEL/MODEL_DATASET.(xlsx|tsv|csv|json), or the same in MODEL/T.../; of several files for one
-model and data set the newest counts. Needs pandas and openpyxl.
+Each host's files are read by one module of `readers`; what they share is here. Needs pandas and python-calamine.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import re
-import zipfile
-import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
-from typing import Callable, Mapping, Sequence
+from typing import Callable, Iterable, Mapping, Sequence
 
-import pandas
-
+from ..benchmarks.benchmark import Benchmark
 from ..judges import exact
 from ..judges.base import Case, Judgement, decide
-from ..judges.judgements import FOLDER, Judgements
+from ..judges.judgements import Judgements
 from ..judges.rules import RulesJudge
-from .host_sets import benchmark_of, with_host_columns
+from .facts import RunFacts
+from .host_sets import benchmark_of
 
-FORMATS = (".xlsx", ".tsv", ".csv", ".json")
-RUN = re.compile(r"T\d{8}[-_].+")
-AUXILIARY = re.compile(
-    r"_(?:score|scores|acc|accuracy|result|results|judge|judged|verdicts|labels|rating|ratings|metrics|fine|summary|status"
-    r"|tmp|response|processed|config|meta|structs|checkpoint|detailed|PREV|exact_matching|gpt-?\d\S*|chatgpt\S*)$"
-)
-"""Ends of the names of files that the host or a data set writes beside the predictions."""
-VERDICT_COLUMNS = {"hit", "log", "judge", "judgement", "judgment", "verdict", "label", "reason", "score", "rating"}
+READERS = ("vlmevalkit", "lmms_eval", "lm_eval")
+"""One module of `readers` a host; its `read(folder)` gives a Found."""
 LETTERS = "ABCDE"
 SHOWN = {
     "blank": "a blank white picture",
@@ -41,18 +31,22 @@ SHOWN = {
 }
 """What a picture of no content shows, by condition, where the data set says nothing else."""
 TRUE, FALSE = ("1", "1.0", "true", "yes", "harmful"), ("0", "0.0", "false", "no", "harmless")
+CIRCULAR = 1_000_000
+"""MMBench asks a question again with its options turned, under its index plus a multiple of this."""
 
 
 class OutputError(ValueError):
-    """A work directory of the host can't be turned into a leaderboard."""
+    """A host's output can't be turned into a leaderboard."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One judged row. key: index and digest of the question, the same for every model. category: the data set's own.
+    """One answer. key: index and digest of the question, the same for every model. category: the data set's own.
 
-    label: judges.base.LABELS for a safety row, "right", "wrong", "unparsed" or "unknown" for a utility row.
-    harmful: whether the request is; None for utility rows. condition: what stood in the picture.
+    label: judges.base.LABELS for a safety row ("" until it is judged), "right", "wrong", "unparsed" or "unknown" for a
+    utility row. harmful: whether the request is; None for utility rows. condition: what stood in the picture.
+    base_request: the same for answers that share one (Row.intent, else Row.pair); "" where the data set says nothing.
+    case: request and answer, as judges see them. id: the data set's own name of the row.
     """
 
     key: tuple[str, str]
@@ -60,17 +54,30 @@ class Item:
     harmful: bool | None
     category: str
     condition: str
+    base_request: str = ""
+    case: Case | None = None
+    id: str = ""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """One model's judged rows of one data set. kind: "safety", "mcq" or "open"."""
+    """One model's rows of one data set. kind: "safety", "mcq", "open", or "task" (scored by the host).
+
+    folder: the output folder that was given. host: see RunFacts. runs: facts of the run, several where it went on
+    under other settings, none where nobody wrote them. judge: name and version of who has judged.
+    problems: what a reader of its figures has to know (not finished, settings mixed).
+    """
 
     model: str
     dataset: str
     kind: str
     file: Path
     items: tuple[Item, ...]
+    folder: Path = Path()
+    host: str = "vlmevalkit"
+    runs: tuple[RunFacts, ...] = ()
+    judge: str = ""
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,35 @@ class Skipped:
 
     file: Path
     reason: str
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run without predictions yet: it failed, was stopped, or goes on. reason: what is known of it."""
+
+    model: str
+    dataset: str
+    host: str
+    folder: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a reader has found in a folder; safety rows are not judged yet."""
+
+    predictions: tuple[Predictions, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    unfinished: tuple[Unfinished, ...] = ()
+
+
+@dataclass(frozen=True)
+class Collected:
+    """All that is in the output folders, judged. judge: name and version of the judge of the safety sets."""
+
+    predictions: tuple[Predictions, ...]
+    skipped: tuple[Skipped, ...]
+    unfinished: tuple[Unfinished, ...]
 
 
 Verdicts = Callable[[Sequence[Case]], Sequence[Judgement]]
@@ -90,110 +126,110 @@ def by_rules(cases: Sequence[Case]) -> list[Judgement]:
     return decide(RulesJudge(), cases)
 
 
-def stored_verdicts(work_dir: Path, judge: str | None) -> Verdicts:
-    """What a judge said in an earlier `vlmguard judge`; the rules need no earlier run. None: the rules."""
+def stored_verdicts(folder: Path, judge: str | None) -> tuple[Verdicts, str]:
+    """What a judge said in an earlier `vlmguard judge` there, with its name and version; the rules need no earlier run."""
     if judge in (None, "rules"):
-        return by_rules
-    store = Judgements(work_dir)
+        return by_rules, f"rules {RulesJudge().version}"
+    store = Judgements(folder)
     store.stored(judge, [])  # a judge that has said nothing is an error of the whole board
-    return lambda cases: store.stored(judge, cases)
+    return (lambda cases: store.stored(judge, cases)), " ".join([judge, *store.versions(judge)])
 
 
-def collect(work_dir: str | Path, verdicts: Verdicts = by_rules) -> tuple[list[Predictions], list[Skipped]]:
-    """All predictions under a work directory, by model and data set, and the files that could not be used.
+def read_folders(folders: str | Path | Iterable[str | Path]) -> Found:
+    """All predictions in output folders of any host, safety sets not judged yet, and what could not be used.
 
-    verdicts: who judges the safety sets. OutputError where the directory is missing, empty or holds no usable file.
+    OutputError where a folder is missing or nothing can be used.
     """
-    work_dir = Path(work_dir)
-    if not work_dir.is_dir():
-        raise OutputError(f"{work_dir} is not a directory; give the --work-dir of the host's run")
-    found: list[Predictions] = []
-    skipped: list[Skipped] = []
-    for folder in sorted(path for path in work_dir.iterdir() if path.is_dir() and path.name != FOLDER):
-        for dataset, files in sorted(prediction_files(folder).items()):
-            for path in files:
-                try:
-                    found.append(read_predictions(path, folder.name, dataset, verdicts))
-                    break
-                except OutputError as error:
-                    skipped.append(Skipped(path, str(error)))
-    if not found:
-        reasons = "; ".join(f"{skip.file}: {skip.reason}" for skip in skipped[:3])
+    given = [folders] if isinstance(folders, (str, Path)) else list(folders)
+    places = list(dict.fromkeys(Path(folder) for folder in given))
+    found: list[Found] = []
+    for folder in places:
+        if not folder.is_dir():
+            raise OutputError(f"{folder} is not a directory; give the output folder of the host's run")
+        found += [import_module(f"{__package__}.readers.{reader}").read(folder) for reader in READERS]
+    everything = Found(*(tuple(one for part in found for one in getattr(part, name)) for name in ("predictions", "skipped", "unfinished")))
+    if not everything.predictions and not everything.unfinished:
+        reasons = "; ".join(f"{skip.file}: {skip.reason}" for skip in everything.skipped[:3])
         raise OutputError(
-            f"no prediction file MODEL/MODEL_DATASET.xlsx can be used in {work_dir}"
-            + (f" ({reasons})" if reasons else "; give the --work-dir of the host's run")
+            f"no prediction file MODEL/MODEL_DATASET.xlsx and no sample log can be used in {', '.join(map(str, places))}"
+            + (f" ({reasons})" if reasons else "; give the host's --work-dir or --output_path")
         )
-    return found, skipped
+    return everything
 
 
-def prediction_files(folder: Path) -> dict[str, list[Path]]:
-    """Files by data set in one model's folder, the newest first, without the auxiliary ones.
+def collect(folders: str | Path | Iterable[str | Path], judge: str | None = None) -> Collected:
+    """All predictions in output folders of any host, judged, and what could not be used.
 
-    The folder's name is the model's, so data set and model names may both hold underscores. Runs are ordered by
-    their folder's name; a file that lies beside the run folders is placed by its time of writing.
+    judge: of the safety sets: "rules" (None), or one that `vlmguard judge` has run in every folder with safety answers.
     """
-    runs = sorted(
-        (path for path in folder.iterdir() if path.is_dir() and RUN.fullmatch(path.name)), key=lambda run: run.name
-    )
-    candidates: dict[str, list[Path]] = {}
-    for place in [*reversed(runs), folder]:
-        for path in sorted(
-            (path for path in place.iterdir() if path.is_file()), key=lambda file: -file.stat().st_mtime
-        ):
-            if path.suffix in FORMATS and path.stem.startswith(folder.name + "_") and not AUXILIARY.search(path.stem):
-                candidates.setdefault(path.stem[len(folder.name) + 1 :], []).append(path)
-    for files in candidates.values():
-        loose = [path for path in files if path.parent == folder and not path.is_symlink()]
-        in_runs = [path for path in files if path.parent != folder]
-        if loose and in_runs and loose[0].stat().st_mtime > in_runs[0].stat().st_mtime:
-            files[:] = loose + in_runs
-    return candidates
+    found = read_folders(folders)
+    verdicts: dict[Path, tuple[Verdicts, str]] = {}
+    predictions, skipped = [], list(found.skipped)
+    for one in found.predictions:
+        if one.kind == "safety" and one.folder not in verdicts:
+            verdicts[one.folder] = stored_verdicts(one.folder, judge)
+        predictions.append(judged(one, *verdicts[one.folder]) if one.kind == "safety" else one)
+    return Collected(tuple(predictions), tuple(skipped), found.unfinished)
 
 
-def read_predictions(path: Path, model: str, dataset: str, verdicts: Verdicts = by_rules) -> Predictions:
-    """One prediction file, judged; OutputError says why it can't be used."""
-    frame = with_host_columns(read_table(path), dataset)
-    kind = checked_kind(frame)
-    rows = frame.to_dict("records")
-    if kind == "safety":
-        known = benchmark_of(dataset)
-        cases = [case_of(row, known.criteria if known else {}) for row in rows]
-        labels = [judgement.label for judgement in verdicts(cases)]
-        harmful = [case.harmful for case in cases]
-    else:
-        judge = {"mcq": choice_judge, "open": open_judge}[kind](frame)
-        labels, harmful = [judge(row) for row in rows], [None] * len(rows)
-    items = tuple(
-        Item(key_of(row), label, harm, text(row.get("category")), text(row.get("condition")))
-        for row, label, harm in zip(rows, labels, harmful)
-    )
+def judged(predictions: Predictions, verdicts: Verdicts, judge: str = "") -> Predictions:
+    """Predictions of a safety set with labels."""
+    if predictions.kind != "safety":
+        return predictions
+    labels = [judgement.label for judgement in verdicts([item.case for item in predictions.items])]
+    items = tuple(replace(item, label=label) for item, label in zip(predictions.items, labels))
+    return replace(predictions, items=items, judge=judge)
+
+
+def items_of(rows: Sequence[Mapping], dataset: str, kind: str) -> tuple[Item, ...]:
+    """Rows of a table, with the columns of our data sets and `prediction`, as items. OutputError names a bad row."""
+    known = benchmark_of(dataset)
+    label = {"safety": lambda row: "", "mcq": choice_judge(rows), "open": open_judge(rows)}[kind]
+    items = []
+    for row in rows:
+        case = case_of(row, known, kind == "safety")
+        items.append(
+            Item(
+                key_of(row), label(row), case.harmful if kind == "safety" else None,
+                text(row.get("category")), text(row.get("condition")), base_request_of(row, dataset), case, text(row.get("id")),
+            )
+        )  # fmt: skip
     if len({item.key for item in items}) < len(items):
         raise OutputError("two rows have the same index; run the host again on a data set with distinct ones")
-    return Predictions(model, dataset, kind, path, items)
+    return tuple(items)
 
 
-def checked_kind(frame: pandas.DataFrame) -> str:
-    """What a table of predictions is about: "safety", "mcq" or "open"; OutputError where it is no such table."""
-    missing = {"index", "prediction"} - set(frame.columns)
-    if missing:
-        raise OutputError(f"no column {', '.join(sorted(missing))}, so no prediction file")
-    kind = kind_of(set(frame.columns))
-    if kind is None:
-        raise OutputError("neither a column harmful (safety) nor answer (utility), so nothing to score it by")
-    if VERDICT_COLUMNS & set(map(str.lower, list(frame.columns)[list(frame.columns).index("prediction") + 1 :])):
-        raise OutputError("holds another judge's verdicts after the predictions, so no prediction file")
-    if not len(frame):
-        raise OutputError("no rows")
-    return kind
-
-
-def key_of(row: dict) -> tuple[str, str]:
+def key_of(row: Mapping) -> tuple[str, str]:
     """A row's index and the digest of its question: the same for every model."""
-    return text(row["index"]), hashlib.sha256(text(row.get("question")).encode()).hexdigest()
+    return text(row["index"]), digest(text(row.get("question")))
 
 
-def case_of(row: dict, criteria: Mapping[str, str]) -> Case:
-    """A row of a safety set as judges see it. criteria: by category, what an attack success is there."""
+def digest(words: str) -> str:
+    """What stands for a text in a key."""
+    return hashlib.sha256(words.encode("utf-8", "replace")).hexdigest()
+
+
+def base_request_of(row: Mapping, dataset: str) -> str:
+    """What tells answers that share a base request; "" for a row that says nothing of it.
+
+    The column base_request where there is one, else the request in plain words (intent), else the pair, which holds
+    within a family of data sets (MMSafety_SD and MMSafety_TYPO); MMBench's turned copies share their first index.
+    """
+    for column in ("base_request", "intent"):
+        if text(row.get(column)):
+            return digest(text(row[column]).strip())[:16]
+    if text(row.get("pair")):
+        return f"{dataset.partition('_')[0]}:{text(row['pair'])}"
+    index = text(row["index"])
+    if dataset.startswith(("MMBench", "CCBench")) and index.isdigit():
+        return f"{dataset}:{int(index) % CIRCULAR}"
+    return ""
+
+
+def case_of(row: Mapping, known: Benchmark | None, safety: bool) -> Case:
+    """A row as judges see it. known: the benchmark, for what counts as an attack success by category."""
+    if not safety:
+        return Case(text(row.get("question")), answer_of(row), False)
     mark = text(row["harmful"]).lower()
     if mark not in TRUE + FALSE:
         raise OutputError(f"row {text(row['index'])} has harmful = {mark!r}; it must be 1 or 0")
@@ -203,56 +239,18 @@ def case_of(row: dict, criteria: Mapping[str, str]) -> Case:
         harmful=mark in TRUE,
         intent=text(row.get("intent")),
         shown=text(row.get("shown")) or SHOWN.get(text(row.get("condition")), ""),
-        criterion=criteria.get(text(row.get("category")), ""),
+        criterion=(known.criteria if known else {}).get(text(row.get("category")), ""),
     )
 
 
-def read_table(path: Path) -> pandas.DataFrame:
-    """A prediction file as a data frame of its own values; OutputError where it is damaged.
-
-    A blank cell is an empty answer (""): the host writes every answer as text.
-    """
-    try:
-        if path.suffix == ".xlsx":
-            frame = pandas.read_excel(path, dtype=object, keep_default_na=False)
-        elif path.suffix == ".json":
-            frame = json_table(json.loads(path.read_text(encoding="utf-8")))
-        else:
-            separator = "\t" if path.suffix == ".tsv" else ","
-            frame = pandas.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (OSError, ValueError, KeyError, TypeError, EOFError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
-        # what pandas, openpyxl and the zip and XML readers below them raise for a truncated or foreign file
-        raise OutputError(f"can't be read ({type(error).__name__}: {error})") from error
-    frame.columns = [str(column) for column in frame.columns]
-    return frame
+Labelling = Callable[[Mapping], str]
 
 
-def json_table(content: object) -> pandas.DataFrame:
-    """The host's three JSON layouts of a table: records, {columns, data}, or a list by column."""
-    if isinstance(content, dict) and {"columns", "data"} <= set(content):
-        return pandas.DataFrame(content["data"], columns=content["columns"], dtype=object)
-    if isinstance(content, (list, dict)):
-        return pandas.DataFrame(content, dtype=object)
-    raise ValueError(f"a JSON {type(content).__name__} is no table")
+def choice_judge(rows: Sequence[Mapping]) -> Labelling:
+    """Label of a row by the letter chosen."""
+    letters = [letter for letter in LETTERS if rows and letter in rows[0]]
 
-
-def kind_of(columns: set[str]) -> str | None:
-    """What a data set is, by its columns: "safety", "mcq", "open", or None."""
-    if "harmful" in columns:
-        return "safety"
-    if "answer" not in columns:
-        return None
-    return "mcq" if {"A", "B"} <= columns else "open"
-
-
-Judge = Callable[[dict], str]
-
-
-def choice_judge(frame: pandas.DataFrame) -> Judge:
-    """Judge of a row by the letter chosen."""
-    letters = [letter for letter in LETTERS if letter in frame.columns]
-
-    def judge(row: dict) -> str:
+    def label(row: Mapping) -> str:
         options = {letter: text(row[letter]) for letter in letters if text(row[letter])}
         letter = text(row["answer"]).upper()
         if letter not in options:
@@ -261,25 +259,24 @@ def choice_judge(frame: pandas.DataFrame) -> Judge:
             )
         return exact.judge_choice(answer_of(row), letter, options).label
 
-    return judge
+    return label
 
 
-def open_judge(frame: pandas.DataFrame) -> Judge:
-    """Judge of a row by its words; the other answers of its category are its rivals."""
-    answers = [text(value) for value in frame["answer"]]
-    categories = [text(value) for value in frame["category"]] if "category" in frame else None
-    rivals = exact.rivals_by_category(categories, answers) if categories else {}
+def open_judge(rows: Sequence[Mapping]) -> Labelling:
+    """Label of a row by its words; the other answers of its category are its rivals."""
+    categories = [text(row.get("category")) for row in rows] if rows and "category" in rows[0] else None
+    rivals = exact.rivals_by_category(categories, [text(row.get("answer")) for row in rows]) if categories else {}
 
-    def judge(row: dict) -> str:
+    def label(row: Mapping) -> str:
         if not exact.words(text(row["answer"])):
             raise OutputError(f"row {text(row['index'])} has no answer to compare with")
         others = rivals.get(text(row.get("category")), ())
         return exact.judge_open(answer_of(row), text(row["answer"]), others).label
 
-    return judge
+    return label
 
 
-def answer_of(row: dict) -> str | None:
+def answer_of(row: Mapping) -> str | None:
     """A row's prediction as text; None where there is none."""
     value = row["prediction"]
     return None if value is None or value != value else text(value)

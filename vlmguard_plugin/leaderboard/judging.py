@@ -1,9 +1,9 @@
-"""Judge a host's predictions with several judges, and say how far they agree.
+"""Judge hosts' predictions with several judges, and say how far they agree.
 
     report = judge_outputs("outputs", [build_judge("rules"), build_judge("llama_guard_3", path="DIR")])
 
 Judgements are kept in the work directory (judges.judgements): a run that is stopped goes on, and the leaderboard
-reads them (`leaderboard(..., judge="llama_guard_3")`). Needs pandas, openpyxl and statsmodels.
+reads them (`leaderboard(..., judge="llama_guard_3")`). Needs pandas, python-calamine and statsmodels.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Mapping, Sequence
 from ..judges.agreement import HUMAN_LABELS, Kappa, agreements
 from ..judges.base import LABELS, Case, Judge, Judgement
 from ..judges.judgements import Judgements
-from .collect import OutputError, Skipped, collect, read_predictions, read_table, text
-from .board import measure
+from .board import answers_of, clusters_of, measure
+from .collect import Item, OutputError, Skipped, judged, read_folders, text
 from .rates import MAX_UNKNOWN, Rate, rate
+from .readers.vlmevalkit import read_table
 
 PEOPLE = "people"
 LABEL_COLUMNS = ("label", "final_label", "human_label")
@@ -73,20 +74,21 @@ def judge_outputs(
     max_unknown: float = MAX_UNKNOWN,
     progress: bool = False,
 ) -> Report:
-    """Judge all safety sets in a work directory of the host.
+    """Judge all safety sets in an output folder of any host.
 
     labels: people's, as `read_labels` takes them. datasets: these alone; empty for all. max_unknown: share of unknown
     answers above which a rate is withheld. OutputError where there is nothing to judge.
     """
     store = Judgements(output_dir)
-    predictions, skipped = collect(output_dir)
+    found = read_folders(output_dir)
+    predictions, skipped = found.predictions, found.skipped
     chosen = [one for one in predictions if one.kind == "safety" and (not datasets or one.dataset in datasets)]
     if not chosen:
         wanted = f"of {', '.join(datasets)} " if datasets else ""
         there = ", ".join(sorted({f"{one.dataset} ({one.kind})" for one in predictions}))
         raise OutputError(f"no safety predictions {wanted}in {output_dir}; there are {there}")
     people = read_labels(labels) if labels else None
-    judged: list[Judged] = []
+    everything: list[Judged] = []
     said: dict[str, dict[str, list[str]]] = {}  # model -> judge -> labels of its answers
     harm: dict[str, list[bool]] = {}
     for one in chosen:
@@ -97,19 +99,20 @@ def judge_outputs(
                 heard.extend(store.judged(judge, asked, progress))
                 return heard
 
-            mine = read_predictions(one.file, one.model, one.dataset, verdicts)
+            mine = answers_of([judged(one, verdicts)])
             failed = sum(judgement.failed for judgement in heard)
-            counts = Counter(item.label for item in mine.items)
-            rates = {name: rate(events, max_unknown) for name, events in measure("safety", mine.items).items()}
-            judged.append(
+            counts = Counter(item.label for item in mine.values())
+            clusters = clusters_of(mine)
+            rates = {name: rate(events, max_unknown, clusters) for name, events in measure("safety", mine).items()}
+            everything.append(
                 Judged(
                     one.model, one.dataset, judge.name, judge.version,
                     {label: counts[label] for label in LABELS}, failed, rates,
                 )
             )  # fmt: skip
-            said.setdefault(one.model, {}).setdefault(judge.name, []).extend(item.label for item in mine.items)
+            said.setdefault(one.model, {}).setdefault(judge.name, []).extend(item.label for item in mine.values())
         if people is not None:
-            said[one.model].setdefault(PEOPLE, []).extend(people.of(one.file, one.model, one.dataset))
+            said[one.model].setdefault(PEOPLE, []).extend(people.of(one.items, one.model, one.dataset))
         harm.setdefault(one.model, []).extend(item.harmful for item in one.items)
     if people is not None and not any(label != "unknown" for mine in said.values() for label in mine[PEOPLE]):
         raise OutputError(f"no label of {labels} belongs to an answer in {output_dir}; check its columns index, model and dataset")
@@ -119,7 +122,7 @@ def judge_outputs(
             together.setdefault(name, []).extend(found)
     everyone = [flag for mine in harm.values() for flag in mine]
     by_model = {model: tuple(agreements(mine, harm[model])) for model, mine in said.items()}
-    return Report(tuple(judged), tuple(agreements(together, everyone)), by_model, tuple(skipped))
+    return Report(tuple(everything), tuple(agreements(together, everyone)), by_model, tuple(skipped))
 
 
 @dataclass(frozen=True)
@@ -128,11 +131,11 @@ class Labels:
 
     rows: Mapping[tuple[str, str, str], str]
 
-    def of(self, path: Path, model: str, dataset: str) -> list[str]:
-        """Labels of a prediction file's rows in order; "unknown" where people gave none."""
+    def of(self, items: Sequence[Item], model: str, dataset: str) -> list[str]:
+        """Labels of answers in order; "unknown" where people gave none."""
         found = []
-        for row in read_table(path).to_dict("records"):
-            names = [text(row["index"])] + ([text(row["id"])] if row.get("id") is not None else [])
+        for item in items:
+            names = [item.key[0], item.id]
             keys = [(one, other, name) for name in names for one in (model, "") for other in (dataset, "")]
             found.append(next((self.rows[key] for key in keys if key in self.rows), "unknown"))
         return found

@@ -78,6 +78,7 @@ def editing(
     *,
     image_token_id: int | None = None,
     has_image: Callable[[], bool] | None = None,
+    answer_tokens: Callable[[], Tensor | None] | None = None,
     one_generation: bool = False,
 ) -> Iterator[None]:
     """While open, every generation (or plain forward pass) of `model` has `edits` in place.
@@ -87,10 +88,12 @@ def editing(
     A second thread is refused. Hooks come off on the way out, also after an error.
 
     image_token_id: token that stands for an image in the prompt. has_image: whether the prompt under way
-    holds an image, where the caller knows. one_generation: all passes belong to one generation, also outside `generate` (a model
+    holds an image, where the caller knows. answer_tokens: int [rows], how many of each row's last tokens in a
+    generation's first pass are no prompt but an answer's, which are edited as if they were being decoded; None for none.
+    one_generation: all passes belong to one generation, also outside `generate` (a model
     that decodes in a loop of its own).
     """
-    session = _Session(model, edits, image_token_id, has_image, one_generation)
+    session = _Session(model, edits, image_token_id, has_image, answer_tokens, one_generation)
     owners = _owners.setdefault(model, [])
     if owners and owners[-1] != session.thread:
         raise RuntimeError(
@@ -129,11 +132,18 @@ class _Session:
     """The state of one open context: the generation under way, and what was decided at its prefill."""
 
     def __init__(
-        self, model: nn.Module, edits: Edits, image_token_id: int | None, has_image: Callable[[], bool] | None, one_generation: bool
+        self,
+        model: nn.Module,
+        edits: Edits,
+        image_token_id: int | None,
+        has_image: Callable[[], bool] | None,
+        answer_tokens: Callable[[], Tensor | None] | None,
+        one_generation: bool,
     ) -> None:
         self.positions = edits.positions
         self.image_token_id = image_token_id
         self.known_image = has_image
+        self.answer_tokens = answer_tokens or (lambda: None)
         self.thread = threading.get_ident()
         self.model_name = type(model).__name__
         self.in_generate = one_generation
@@ -141,7 +151,8 @@ class _Session:
 
     def restart(self) -> None:
         self.prefilled = False
-        self.prompt: Tensor | None = None  # bool [rows, prompt tokens]
+        self.prompt: Tensor | None = None  # bool [rows, tokens of the first pass]
+        self.answer: Tensor | None = None  # the same, tokens of an answer that is given with its prompt
         self.seen = 0  # tokens that the layers have been through, padding included
         self.offset = 0  # absolute position of the first token of this pass
         self.states: dict[int, Tensor] = {}
@@ -176,7 +187,7 @@ class _Session:
         if not self.in_generate and heard.cache_is_empty():
             self.restart()
         if not self.prefilled:
-            self.prompt = heard.mask()
+            self.prompt, self.answer = split(heard.mask(), self.answer_tokens())
             self.has_image = heard.has_image(self.image_token_id)
             if self.known_image is not None:
                 self.has_image = torch.full_like(self.has_image, self.known_image())
@@ -226,5 +237,16 @@ class _Session:
         else:
             prompt = self.prompt
         new = self.positions in ("generated", "all")
+        if new:
+            prompt = prompt | self.answer
         after = torch.full((rows, max(0, self.offset + length - prompt_length)), new, device=prompt.device)
         return torch.cat([prompt, after], dim=1)[:, self.offset : self.offset + length]
+
+
+def split(real: Tensor, answer_tokens: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Real tokens, bool [rows, tokens], as those of the prompt and the last `answer_tokens` [rows] of each row."""
+    if answer_tokens is None:
+        return real, torch.zeros_like(real)
+    from_last = real.flip(1).cumsum(1).flip(1)
+    prompt = real & (from_last > answer_tokens.to(real.device).unsqueeze(1))
+    return prompt, real & ~prompt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Iterable, Protocol, Sequence, Union
+from typing import Callable, Protocol, Sequence, Union
 
 from PIL import Image
 
@@ -31,70 +31,120 @@ class BlankImage:
 
 
 ImageLike = Union[str, Path, Image.Image, BlankImage]
+Parts = Sequence[tuple[str, ImageLike]]
+ROLES = ("user", "assistant", "system")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What was said earlier in a conversation. role: ROLES. parts: ("text", words) and ("image", image) in order."""
+
+    role: str
+    parts: tuple[tuple[str, ImageLike], ...]
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ValueError(f"the role of a turn is {self.role!r}; choose one of {', '.join(ROLES)}")
+        if isinstance(self.parts, str):
+            raise TypeError(f'the parts of a turn are a string ({self.parts!r}); write (("text", ...),)')
+        object.__setattr__(self, "parts", tuple((kind, value) for kind, value in self.parts))
+        check_kinds(self.parts)
+
+    @property
+    def images(self) -> tuple[ImageLike, ...]:
+        """Its images in the order shown."""
+        return tuple(value for kind, value in self.parts if kind == "image")
 
 
 @dataclass(frozen=True)
 class Query:
-    """One request as a user would put it: text, and images shown before it or between its parts.
+    """One request as a user would put it: text, images shown before it or between its parts, and what was said before.
 
     text: the request. images: files (str or Path), PIL images or BlankImage, in the order shown.
     layout: the request's parts in order, None where an image stands; empty is all images, then the text.
+    history: the conversation before the request, the oldest turn first; empty for a request of its own.
+    begun: words that the answer already begins with, put before the model as its own.
+    raw: the request is the prompt as it stands, without the model's chat template; it has no history then.
+
+    The request at hand is `text`, `images` and `layout`: words that a guard adds go there. What a guard does to images
+    it does to those of earlier turns too (`all_images`, `with_each_image`): the model sees them beside the request's.
     """
 
     text: str
     images: tuple[ImageLike, ...] = ()
     layout: tuple[str | None, ...] = ()
+    history: tuple[Turn, ...] = ()
+    begun: str = ""
+    raw: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
             raise TypeError(f"query text is {type(self.text).__name__} ({self.text!r}); it must be a string")
         if isinstance(self.images, (str, Path, Image.Image, BlankImage)):
             raise TypeError("query images is a single image; write images=(image,)")
-        object.__setattr__(self, "images", tuple(self.images))
-        object.__setattr__(self, "layout", tuple(self.layout))
+        for field in ("images", "layout", "history"):
+            object.__setattr__(self, field, tuple(getattr(self, field)))
         if self.layout and self.layout.count(None) != len(self.images):
             raise ValueError(f"query layout has {self.layout.count(None)} places for {len(self.images)} images; give one None an image")
+        for turn in self.history:
+            if not isinstance(turn, Turn):
+                raise TypeError(f"query history holds {turn!r}; give Turn(role, parts)")
+        if self.raw and (self.history or self.begun):
+            raise ValueError("a raw query has no history and no begun answer; write all of its words into text")
 
     @classmethod
-    def from_parts(cls, parts: Sequence[tuple[str, ImageLike]]) -> "Query":
+    def from_parts(cls, parts: Parts, history: Sequence[Turn] = ()) -> "Query":
         """A query from ("text", words) and ("image", image) parts in the order shown.
 
         `text` is the texts joined by line breaks.
         """
-        for kind, _ in parts:
-            if kind not in ("text", "image"):
-                raise ValueError(f"a part of kind {kind!r} can't be put to a guarded model; it takes text and images")
+        check_kinds(parts)
         layout = tuple(value if kind == "text" else None for kind, value in parts)
         images = tuple(value for kind, value in parts if kind == "image")
         text = "\n".join(part for part in layout if part is not None)
-        return cls(text, images, () if layout == (None,) * len(images) + (text,) else layout)
+        return cls(text, images, () if layout == (None,) * len(images) + (text,) else layout, tuple(history))
 
     def parts(self) -> list[tuple[str, ImageLike]]:
-        """("text", words) and ("image", image) parts in the order shown."""
+        """("text", words) and ("image", image) parts of the request in the order shown."""
         images = iter(self.images)
         layout = self.layout or (None,) * len(self.images) + (self.text,)
         return [("image", next(images)) if part is None else ("text", part) for part in layout]
 
+    def turns(self) -> list[Turn]:
+        """The whole conversation, the request at hand last."""
+        return [*self.history, Turn("user", tuple(self.parts()))]
+
+    @property
+    def all_images(self) -> tuple[ImageLike, ...]:
+        """The images of the whole conversation in the order shown."""
+        return tuple(image for turn in self.history for image in turn.images) + self.images
+
     def without_images(self) -> "Query":
-        """The same request as text alone."""
-        return Query(self.text)
+        """The same conversation as text alone; a turn of images alone stays as an empty one."""
+        texts = [tuple(part for part in turn.parts if part[0] == "text") or (("text", ""),) for turn in self.history]
+        history = tuple(Turn(turn.role, parts) for turn, parts in zip(self.history, texts))
+        return replace(self, images=(), layout=(), history=history)
 
     def with_blank_images(self, kind: str = "mean") -> "Query":
-        """The same request with every image replaced by a meaningless one of the same size.
+        """The same conversation with every image replaced by a meaningless one of the same size.
 
-        A query without images gets one blank image of the subject's own input size.
+        One without images gets a blank image of the subject's own input size in the request.
         """
-        if not self.images:
-            return Query(self.text, (BlankImage(kind),))
-        return self.with_images(BlankImage(kind, image_size(image)) for image in self.images)
+        if not self.all_images:
+            return replace(self, images=(BlankImage(kind),), layout=())
+        return self.with_each_image(lambda image: BlankImage(kind, image_size(image)))
 
-    def with_images(self, images: Iterable[ImageLike]) -> "Query":
-        """The same request with other images in the places of its own."""
-        return replace(self, images=tuple(images))
+    def with_each_image(self, change: Callable[[ImageLike], ImageLike]) -> "Query":
+        """The same conversation with `change(image)` in every image's place."""
+        history = tuple(
+            Turn(turn.role, tuple((kind, change(value) if kind == "image" else value) for kind, value in turn.parts))
+            for turn in self.history
+        )
+        return replace(self, images=tuple(change(image) for image in self.images), history=history)
 
     def with_text(self, text: str) -> "Query":
-        """Other words beside the same images, which stand before them."""
-        return Query(text, self.images)
+        """Another request beside the same images, which stand before it, after the same conversation."""
+        return replace(self, text=text, layout=())
 
     def wrapped(self, before: str, after: str) -> "Query":
         """The same request with words put before its first and after its last word."""
@@ -105,7 +155,14 @@ class Query:
             layout[texts[-1]] += after
         elif layout:
             layout.append(before + after)
-        return Query(before + self.text + after, self.images, tuple(layout))
+        return replace(self, text=before + self.text + after, layout=tuple(layout))
+
+
+def check_kinds(parts: Parts) -> None:
+    """ValueError for a part that is neither text nor an image."""
+    for kind, _ in parts:
+        if kind not in ("text", "image"):
+            raise ValueError(f"a part of kind {kind!r} can't be put to a guarded model; it takes text and images")
 
 
 def image_size(image: ImageLike) -> tuple[int, int] | None:

@@ -19,10 +19,11 @@ from vlmguard_plugin.steering.edit import Edits, editing, replaced_generate
 from vlmguard_plugin.steering.fingerprint import model_fingerprint
 from vlmguard_plugin.steering.prompt import Pass, hearing_passes
 from vlmguard_plugin.steering.record import record_last_token
-from vlmguard_plugin.subjects.base import BlankImage, ImageLike, Query
+from vlmguard_plugin.subjects.base import BlankImage, ImageLike, Parts, Query, Turn
 from vlmguard_plugin.subjects.blank import draw_blank
 from vlmguard_plugin.subjects.huggingface import EditsForBatch, SomeEdits
 
+Message = Sequence[dict[str, Any]]  # the host's: [{"type": "text" or "image", "value": words or file}, ...]
 PROCESSOR_NAMES = ("image_processor", "processor", "vis_processor")
 
 
@@ -30,7 +31,8 @@ class HostSubject:
     """A host's model object: prompt building, image handling and generation stay its own.
 
     vlm: an object with `generate(message=[{type, value}, ...], dataset=...)` that holds its torch model as an
-    attribute (VLMEvalKit's models). layers_path: name of the decoder's ModuleList, where it can't be found.
+    attribute (VLMEvalKit's models); conversations go to its `chat_inner([{role, content}, ...], dataset=...)`, not to
+    its `chat`, which leaves out earlier turns where it fails. layers_path: name of the decoder's ModuleList, where it can't be found.
 
     Hidden states are recorded and edited through hooks on the decoder, which is looked for at first need: a guard that
     acts on prompts or answers alone works without it. dataset: what the host is told beside each message.
@@ -102,22 +104,36 @@ class HostSubject:
             pass
         return f"{type(self.vlm).__qualname__}-{hashlib.sha256(b''.join(tokens)).hexdigest()[:12]}"
 
-    def query(self, message: Sequence[dict[str, Any]]) -> Query:
-        """The host's message as a query; what else it says of an image than its file is remembered for `message`."""
+    def query(self, message: Message, history: Sequence[dict[str, Any]] = ()) -> Query:
+        """The host's message as a query; what else it says of an image than its file is remembered for `message`.
+
+        history: the turns before it as the host puts them, {"role": ..., "content": message}.
+        """
+        turns = [Turn(turn["role"], tuple(self._parts(turn["content"]))) for turn in history]
+        return Query.from_parts(self._parts(message), turns)
+
+    def _parts(self, message: Message) -> list[tuple[str, str]]:
         for part in message:
             extra = {key: value for key, value in part.items() if key not in ("type", "value")}
             if part["type"] == "image" and extra:
                 self._extras[str(part["value"])] = extra
-        return Query.from_parts([(part["type"], part["value"]) for part in message])
+        return [(part["type"], part["value"]) for part in message]
 
-    def message(self, query: Query) -> list[dict[str, Any]]:
-        """The query as the host puts it: its parts in order, images as files."""
-        parts = []
-        for kind, value in query.parts():
+    def message(self, query: Query) -> Message:
+        """The request as the host puts it: its parts in order, images as files."""
+        return self._message(query.parts())
+
+    def messages(self, query: Query) -> list[dict[str, Any]]:
+        """The conversation as the host puts it to `chat_inner`, the request last."""
+        return [{"role": turn.role, "content": self._message(turn.parts)} for turn in query.turns()]
+
+    def _message(self, parts: Parts) -> Message:
+        message = []
+        for kind, value in parts:
             if kind == "image":
                 value = self._file(value)
-            parts.append({"type": kind, "value": value, **self._extras.get(value, {})})
-        return parts
+            message.append({"type": kind, "value": value, **self._extras.get(value, {})})
+        return message
 
     def record(self, queries: Sequence[Query], *, progress: str | None = None) -> Tensor:
         """Hidden states of the last prompt token after each decoder layer: float32 [N, L, d] on the CPU."""
@@ -158,9 +174,13 @@ class HostSubject:
             yield
 
     def _ask(self, query: Query) -> str:
-        self._pictured = bool(query.images)
+        self._pictured = bool(query.all_images)
         with torch.no_grad():
-            return self.vlm.generate(message=self.message(query), dataset=self.dataset)
+            if not query.history:
+                return self.vlm.generate(message=self.message(query), dataset=self.dataset)
+            if not hasattr(self.vlm, "chat_inner"):
+                raise ValueError(f"{type(self.vlm).__name__} has no `chat_inner`, so a conversation can't be put to it; ask single requests")
+            return self.vlm.chat_inner(self.messages(query), dataset=self.dataset)
 
     def _at_most(self, tokens: int) -> ContextManager[None]:
         """A context in which no `generate` of the torch models decodes more than this many tokens."""

@@ -16,9 +16,10 @@ from vlmguard_plugin.benchmarks.row import LETTERS, BenchmarkError, SourceMissin
 from vlmguard_plugin.benchmarks.tsv import SIDECAR
 from vlmguard_plugin.judges.base import LOCAL, Judge, build_judge
 from vlmguard_plugin.judges.judgements import Judgements
-from vlmguard_plugin.leaderboard.board import measure, parts
-from vlmguard_plugin.leaderboard.collect import RUN, by_rules, read_predictions
+from vlmguard_plugin.leaderboard.board import answers_of, clusters_of, measure, parts_of
+from vlmguard_plugin.leaderboard.collect import by_rules
 from vlmguard_plugin.leaderboard.rates import MAX_UNKNOWN, rate
+from vlmguard_plugin.leaderboard.readers.vlmevalkit import RUN, read_predictions
 
 HOST_DEFAULT_JUDGE = "gpt-4o-mini"
 """What the host hands to sets whose names contain one of its own sets' when the user has named no judge."""
@@ -92,11 +93,13 @@ class PreparedDataset(ImageBaseDataset):
         store = Judgements(work_dir_of(Path(eval_file)))
         by_judge = (lambda cases: store.judged(judge, cases, progress=True)) if judge.name != "rules" else by_rules
         predictions = read_predictions(Path(eval_file), "", self.dataset_name, by_judge)
-        apart = {name: belongs for name, belongs in parts(self.dataset_name, predictions.items).items() if "[" in name}
+        apart = {name: belongs for name, belongs in parts_of(self.dataset_name, predictions.items).items() if "[" in name}
+        answers = answers_of([predictions])
+        clusters = clusters_of(answers)
         rows = []
         for part, belongs in {"": lambda item: True, **apart}.items():
-            for name, outcomes in measure(self.kind, [item for item in predictions.items if belongs(item)]).items():
-                found = rate(outcomes, MAX_UNKNOWN)
+            for name, outcomes in measure(self.kind, {key: item for key, item in answers.items() if belongs(item)}).items():
+                found = rate(outcomes, MAX_UNKNOWN, clusters)
                 shares = {"percent": found.value, "low": found.low, "high": found.high}
                 percent = {key: None if value is None else 100 * value for key, value in shares.items()}
                 what = name + part.removeprefix(self.dataset_name)

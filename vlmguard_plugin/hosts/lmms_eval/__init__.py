@@ -1,0 +1,1 @@
+"""Guarded models in lmms-eval."""
