@@ -22,12 +22,13 @@ BASE = [
     "rich>=13",
     "tqdm>=4.66",
 ]
-LEADERBOARD = ["pandas>=2.1", "openpyxl>=3.1", "statsmodels>=0.14"]
-JUDGE = ["openai>=1.40", "scipy>=1.11", *LEADERBOARD]
+LEADERBOARD = ["pandas>=2.2", "python-calamine>=0.2.3", "scipy>=1.11", "statsmodels>=0.14"]
+JUDGE = ["openai>=1.40", *LEADERBOARD]
 VLMEVAL = ["ms-vlmeval>=0.0.20", "torchvision", *JUDGE]
 PLOT = ["matplotlib>=3.8", "statsmodels>=0.14"]
 EXTRAS = {
     "plot": PLOT,
+    "leaderboard": LEADERBOARD,
     "judge": JUDGE,
     "vlmeval": VLMEVAL,
     "lmms-eval": ["lmms-eval>=0.7.3", *JUDGE],

@@ -11,7 +11,11 @@ import sys
 AFTER_IMPORT = {
     "vlmeval.dataset": "vlmguard_plugin.hosts.vlmeval.registration:register_datasets",
     "vlmeval.config": "vlmguard_plugin.hosts.vlmeval.registration:register_models",
+    "vlmeval.inference": "vlmguard_plugin.hosts.vlmeval.recording:register_inference",
+    "vlmeval.inference_mt": "vlmguard_plugin.hosts.vlmeval.recording:register_inference",
+    "vlmeval.inference_video": "vlmguard_plugin.hosts.vlmeval.recording:register_video",
     "lmms_eval.models": "vlmguard_plugin.hosts.lmms_eval.registration:register_models",
+    "lm_eval.models": "vlmguard_plugin.hosts.lm_eval:register_models",
 }
 
 

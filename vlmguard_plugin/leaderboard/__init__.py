@@ -1,38 +1,44 @@
-"""The leaderboard: a host's prediction files -> judges -> rates with intervals, paired with the unguarded model.
+"""The leaderboard: hosts' prediction files -> judges -> rates with intervals, paired with the unguarded model.
 
-    board = leaderboard("outputs")
-    board.to_terminal(); print(board.to_markdown()); print(board.to_json()); print(finding(board))
+    board = leaderboard("outputs")                     # or ["outputs", "logs", ...], of any of the three hosts
+    board.to_terminal(); board.to_markdown(); board.to_csv(); board.to_json(); board.to_html(); finding(board)
 
-Needs pandas, openpyxl, statsmodels and rich (extras vlmeval and demo); they are imported at first use.
+Needs the extra `leaderboard` (part of those for the hosts); it is imported at first use.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Iterable
 
 if TYPE_CHECKING:
     from .board import Board
 
-__all__ = ["finding", "leaderboard"]
+__all__ = ["finding", "leaderboard", "schema_text"]
 
 
 def leaderboard(
-    output_dir: str | Path, base: str | None = None, judge: str = "rules", max_unknown: float = 0.1
+    output_dirs: str | Path | Iterable[str | Path], base: str | None = None, judge: str = "rules", max_unknown: float = 0.1
 ) -> Board:
-    """The board of all models and data sets under VLMEvalKit's work directory.
+    """The board of all models and data sets in hosts' output folders.
 
+    output_dirs: one or several: VLMEvalKit's --work-dir, lmms-eval's and lm-evaluation-harness's --output_path.
     base: the model that all others are compared with; None compares X_<guard> with X. judge: "rules", or one whose
     judgements `vlmguard judge` has written there. max_unknown: share of unknown answers, 0 to 1, above which a rate
     is withheld.
-    Raises OutputError (a ValueError) that names the directory where there is nothing to show.
+    Raises OutputError (a ValueError) that names the folder where there is nothing to show.
     """
     try:
         from .board import build_board
     except ModuleNotFoundError as error:
-        message = f"the leaderboard needs {error.name}, which is not installed; pip install 'vlmguard_plugin[vlmeval]'"
+        message = f"the leaderboard needs {error.name}, which is not installed; pip install 'vlmguard_plugin[leaderboard]'"
         raise ModuleNotFoundError(message, name=error.name) from error
-    return build_board(output_dir, base, judge, max_unknown)
+    return build_board(output_dirs, base, judge, max_unknown)
+
+
+def schema_text() -> str:
+    """The JSON Schema of a board's JSON."""
+    return Path(__file__).with_name("schema.json").read_text(encoding="utf-8")
 
 
 def finding(board: Board) -> str:

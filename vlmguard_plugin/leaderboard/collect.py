@@ -213,13 +213,14 @@ def base_request_of(row: Mapping, dataset: str) -> str:
     """What tells answers that share a base request; "" for a row that says nothing of it.
 
     The column base_request where there is one, else the request in plain words (intent), else the pair, which holds
-    within a family of data sets (MMSafety_SD and MMSafety_TYPO); MMBench's turned copies share their first index.
+    within a family of data sets (MMSafety_SD and MMSafety_TYPO) but not for a request and its harmless twin;
+    MMBench's turned copies share their first index.
     """
     for column in ("base_request", "intent"):
         if text(row.get(column)):
             return digest(text(row[column]).strip())[:16]
     if text(row.get("pair")):
-        return f"{dataset.partition('_')[0]}:{text(row['pair'])}"
+        return f"{dataset.partition('_')[0]}:{text(row['pair'])}:{text(row.get('harmful')).lower()}"
     index = text(row["index"])
     if dataset.startswith(("MMBench", "CCBench")) and index.isdigit():
         return f"{dataset}:{int(index) % CIRCULAR}"

@@ -93,7 +93,7 @@ class Query:
             raise ValueError("a raw query has no history and no begun answer; write all of its words into text")
 
     @classmethod
-    def from_parts(cls, parts: Parts, history: Sequence[Turn] = ()) -> "Query":
+    def from_parts(cls, parts: Parts, history: Sequence[Turn] = (), *, begun: str = "", raw: bool = False) -> "Query":
         """A query from ("text", words) and ("image", image) parts in the order shown.
 
         `text` is the texts joined by line breaks.
@@ -102,7 +102,7 @@ class Query:
         layout = tuple(value if kind == "text" else None for kind, value in parts)
         images = tuple(value for kind, value in parts if kind == "image")
         text = "\n".join(part for part in layout if part is not None)
-        return cls(text, images, () if layout == (None,) * len(images) + (text,) else layout, tuple(history))
+        return cls(text, images, () if layout == (None,) * len(images) + (text,) else layout, tuple(history), begun, raw)
 
     def parts(self) -> list[tuple[str, ImageLike]]:
         """("text", words) and ("image", image) parts of the request in the order shown."""

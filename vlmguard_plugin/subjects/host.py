@@ -32,10 +32,12 @@ class HostSubject:
 
     vlm: an object with `generate(message=[{type, value}, ...], dataset=...)` that holds its torch model as an
     attribute (VLMEvalKit's models); conversations go to its `chat_inner([{role, content}, ...], dataset=...)`, not to
-    its `chat`, which leaves out earlier turns where it fails. layers_path: name of the decoder's ModuleList, where it can't be found.
+    its `chat`, which leaves out earlier turns where it fails.
+    layers_path: name of the decoder's ModuleList, where it can't be found.
 
     Hidden states are recorded and edited through hooks on the decoder, which is looked for at first need: a guard that
-    acts on prompts or answers alone works without it. dataset: what the host is told beside each message.
+    acts on prompts or answers alone works without it. dataset: what the host is told beside each message. by_chat:
+    whether requests without history go to `chat_inner` too.
     """
 
     batch_size = 1
@@ -43,6 +45,7 @@ class HostSubject:
     def __init__(self, vlm: Any, *, layers_path: str | None = None) -> None:
         self.vlm = vlm
         self.dataset: str | None = None
+        self.by_chat = False
         self._layers_path = layers_path
         self._pictured = False  # whether the query under way has an image
         self._extras: dict[str, dict[str, Any]] = {}
@@ -176,7 +179,7 @@ class HostSubject:
     def _ask(self, query: Query) -> str:
         self._pictured = bool(query.all_images)
         with torch.no_grad():
-            if not query.history:
+            if not (query.history or self.by_chat):
                 return self.vlm.generate(message=self.message(query), dataset=self.dataset)
             if not hasattr(self.vlm, "chat_inner"):
                 raise ValueError(f"{type(self.vlm).__name__} has no `chat_inner`, so a conversation can't be put to it; ask single requests")

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import StoppingCriteriaList
 
 from vlmguard_plugin.steering.decoder import OnePassHeard, find_decoder
 from vlmguard_plugin.steering.edit import Edits, editing
@@ -265,6 +264,8 @@ class HuggingFaceSubject:
         inputs = self.encode(queries)
         prompt_tokens = inputs["input_ids"].shape[1]
         if stop:
+            from transformers import StoppingCriteriaList
+
             generation = {**generation, "stopping_criteria": StoppingCriteriaList([self._stopping(stop, prompt_tokens)])}
         with self._edited(edits), torch.no_grad():
             tokens = self.model.generate(**inputs, **generation)

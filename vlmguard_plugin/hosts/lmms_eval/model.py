@@ -15,10 +15,10 @@ from importlib.metadata import version
 from typing import Any, Callable, ClassVar, Iterator, Mapping, Sequence
 
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 from PIL import Image
+from torch import distributed
 from tqdm import tqdm
 from transformers import GenerationConfig
 
@@ -97,7 +97,8 @@ class GuardedLMM(lmms):
         check_count("batch_size", batch_size)
         check_count("max_new_tokens", 1 if max_new_tokens is None else max_new_tokens)
         self.accelerator = Accelerator()
-        self._rank, self._world_size = self.accelerator.process_index, self.accelerator.num_processes
+        if distributed.is_available() and distributed.is_initialized():  # on CPUs the accelerator itself counts one process
+            self._rank, self._world_size = distributed.get_rank(), distributed.get_world_size()
         if self._world_size > 1 and str(device).startswith("cuda"):
             device = default_device()
         try:
@@ -186,7 +187,10 @@ class GuardedLMM(lmms):
     def clean(self) -> None:
         """Called by the host in every process when all requests are answered: gathers the run's facts, frees the model."""
         spent = {task: asdict(self.guarded.meter.spent.get(task, Spent())) for task in self.generation}
-        everyone = gather_object([(str(self.failure) if self.failure else None, spent)])
+        everyone = [(str(self.failure) if self.failure else None, spent)]
+        if self.world_size > 1:
+            mine, everyone = everyone[0], [None] * self.world_size
+            distributed.all_gather_object(everyone, mine)
         if self.failure:
             raise self.failure
         for rank, (failure, _) in enumerate(everyone):

@@ -9,8 +9,10 @@ from typing import Any, Iterator
 from vlmeval.smp import get_rank_and_world_size
 from vlmeval.vlm.base import BaseModel
 
-from vlmguard_plugin.hosts.guarded import GuardedModel, NoAnswer
-from vlmguard_plugin.subjects.base import Query
+from vlmguard_plugin.hosts.guarded import GuardedModel, Meter, NoAnswer
+from vlmguard_plugin.hosts.vlmeval.recording import HOST, host_version, no_video
+from vlmguard_plugin.leaderboard.facts import RunFacts
+from vlmguard_plugin.subjects.base import Query, Turn
 
 FAILED = "Failed to obtain answer via API."  # the host's own mark: such rows are asked again on the next run
 
@@ -52,12 +54,31 @@ class GuardedVLM(BaseModel):
         self._ahead = iter(()) if dataset is None else upcoming(dataset)
         self._answers = {}
 
+    @property
+    def meter(self) -> Meter:
+        """What was spent on answers."""
+        return self.guarded.meter
+
+    def run_facts(self, name: str) -> RunFacts:
+        """What the leaderboard is told of a run. name: of this model on the host."""
+        return self.guarded.facts(HOST, host_version(), name)
+
     def generate_inner(self, message: list[dict], dataset: str | None = None) -> str:
+        if has_video(message):
+            raise ValueError(no_video(self.guarded.checkpoint, dataset))
         query = as_query(message)
         if query not in self._answers:
             batch = self._batch_from(query)
             self._answers.update(zip(batch, self.guarded.respond_each(batch, dataset or "")))
         answer = self._answers[query]
+        return failed(query, answer) if isinstance(answer, NoAnswer) else answer
+
+    def chat_inner(self, message: list[dict], dataset: str | None = None) -> str:
+        """The answer to the last turn of a conversation. One that fails is marked, so that the host leaves out no turn."""
+        if any(has_video(turn["content"]) for turn in message):
+            return f"{FAILED} {no_video(self.guarded.checkpoint, dataset)}"
+        query = as_conversation(message)
+        (answer,) = self.guarded.respond_each([query], dataset or "")
         return failed(query, answer) if isinstance(answer, NoAnswer) else answer
 
     def _batch_from(self, query: Query) -> list[Query]:
@@ -75,7 +96,20 @@ def failed(query: Query, answer: NoAnswer) -> str:
 
 def as_query(message: list[dict]) -> Query:
     """The host's message as a query: its texts and images in order."""
-    return Query.from_parts([(part["type"], part["value"]) for part in message])
+    return Query.from_parts(parts_of(message))
+
+
+def as_conversation(messages: list[dict]) -> Query:
+    """The host's turns as a query: the last one's content, and those before it as its history."""
+    return Query.from_parts(parts_of(messages[-1]["content"]), [Turn(turn["role"], parts_of(turn["content"])) for turn in messages[:-1]])
+
+
+def parts_of(message: list[dict]) -> tuple[tuple[str, str], ...]:
+    return tuple((part["type"], part["value"]) for part in message)
+
+
+def has_video(message: list[dict]) -> bool:
+    return any(part["type"] == "video" for part in message)
 
 
 def upcoming(dataset) -> Iterator[Query]:
@@ -86,7 +120,7 @@ def upcoming(dataset) -> Iterator[Query]:
     rank, world_size = get_rank_and_world_size()
     for row in range(rank, len(dataset.data), world_size):
         try:
-            message = dataset.build_prompt(dataset.data.iloc[row])
+            query = as_query(dataset.build_prompt(dataset.data.iloc[row]))
         except (OSError, ValueError, KeyError, TypeError, AssertionError):
             return
-        yield as_query(message)
+        yield query

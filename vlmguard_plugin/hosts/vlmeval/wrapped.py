@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
+from vlmeval.vlm.base import BaseModel
+
 from vlmguard_plugin.guards.registry import build_guard
+from vlmguard_plugin.hosts.guarded import Meter, guard_facts
 from vlmguard_plugin.hosts.models import Model, fitted_guard
+from vlmguard_plugin.hosts.vlmeval.recording import facts_of_host_model, no_video
+from vlmguard_plugin.leaderboard.facts import RunFacts
+from vlmguard_plugin.steering.decoder import DecoderNotFound
+from vlmguard_plugin.subjects.base import Query
 from vlmguard_plugin.subjects.host import HostSubject
 
 
 class GuardedHost:
-    """A model of the host's `supported_VLM` with a guard; everything but `generate` is the host's own object's.
+    """A model of the host's `supported_VLM` with a guard; everything but `generate` and `chat` is the host's own object's.
 
     model: name in `supported_VLM`. guard: registered guard name, or several joined by "+".
     guard_dir, anchors: as for GuardedVLM. layers_path: name of the decoder's ModuleList, where it can't be found.
     settings: the guard's settings; what the model's own class takes goes into `model_arguments`.
+    meter: what was spent on answers.
     """
 
     def __init__(
@@ -35,8 +44,12 @@ class GuardedHost:
             raise ValueError(f"{model} can't be guarded under vLLM, which keeps hidden states to itself; leave --use-vllm out")
         build_guard(guard, **settings)  # a wrong setting, before the model is loaded
         self.host_model = supported_VLM[model](**(model_arguments or {}))
+        self.model_name = model
         self.subject = HostSubject(self.host_model, layers_path=layers_path)
         self.guard = fitted_guard(Model(model), guard, self.subject, guard_dir, anchors, settings)
+        self.meter = Meter()
+        if hasattr(self.host_model, "chat_inner"):  # the host asks whether a model has it before it converses
+            self.chat_inner = self.respond_in_conversation
 
     def __getattr__(self, name: str) -> Any:
         if name == "host_model":  # not there yet
@@ -46,9 +59,34 @@ class GuardedHost:
     def generate(self, message: Any, dataset: str | None = None) -> str:
         """The guarded answer to the host's message."""
         parts = self.host_model.preproc_content(deepcopy(message))
-        self.subject.dataset = dataset
-        return self.guard.respond(self.subject, [self.subject.query(parts)])[0]
+        self.refuse_video(parts, dataset)
+        return self.respond(self.subject.query(parts), dataset, by_chat=False)
 
-    def chat(self, messages: Any, dataset: str | None = None) -> str:
-        """Conversations are refused: an answer here would be unguarded."""
-        raise NotImplementedError("a guarded model answers single requests; run multi-turn sets with the unguarded model")
+    def chat(self, messages: list[dict[str, Any]], dataset: str | None = None) -> str:
+        """The guarded answer to a conversation, which the host puts again with fewer turns where it fails."""
+        if not hasattr(self.host_model, "chat_inner"):
+            raise NotImplementedError(f"{self.model_name} has no `chat_inner`: the host can't converse with it, guarded or not")
+        for turn in messages:
+            self.refuse_video(self.host_model.preproc_content(deepcopy(turn["content"])), dataset)
+        return BaseModel.chat(self, messages, dataset=dataset)
+
+    def respond_in_conversation(self, messages: list[dict[str, Any]], dataset: str | None = None) -> str:
+        """The guarded answer to the last of the host's turns."""
+        return self.respond(self.subject.query(messages[-1]["content"], messages[:-1]), dataset, by_chat=True)
+
+    def respond(self, query: Query, dataset: str | None, by_chat: bool) -> str:
+        self.subject.dataset, self.subject.by_chat = dataset, by_chat
+        with self.meter.answering(dataset or "", 1, self.subject):
+            return self.guard.respond(self.subject, [query])[0]
+
+    def refuse_video(self, parts: list[dict[str, Any]], dataset: str | None) -> None:
+        if any(part["type"] == "video" for part in parts):
+            raise ValueError(no_video(f"the guarded {self.model_name}", dataset))
+
+    def run_facts(self, name: str) -> RunFacts:
+        """What the leaderboard is told of a run. name: of this model on the host."""
+        try:
+            fingerprint = self.subject.fingerprint
+        except DecoderNotFound:  # a guard on prompts or answers alone needs none
+            fingerprint = ""
+        return replace(facts_of_host_model(self.host_model, name), fingerprint=fingerprint, **guard_facts(self.guard))

@@ -1,0 +1,186 @@
+"""The statistics of the leaderboard: known answers, and simulations in which the truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+stats = pytest.importorskip("scipy.stats", reason="the leaderboard needs the extra leaderboard")
+pytest.importorskip("statsmodels", reason="the leaderboard needs the extra leaderboard")
+
+from vlmguard_plugin.leaderboard.rates import (  # noqa: E402
+    ALPHA,
+    detectable_difference,
+    effective_n,
+    holm,
+    paired_difference,
+    rate,
+    sign_flip,
+    smallest_difference,
+    wilson,
+)
+
+NOMINAL = 1 - ALPHA
+
+
+def shares_of(rng, mean, alike, clusters):
+    """By base request, the chance of the event: beta distributed, so that answers of one correlate by `alike`."""
+    return rng.beta(mean * (1 - alike) / alike, (1 - mean) * (1 - alike) / alike, size=clusters)
+
+
+def covers(interval, truth):
+    return interval[0] <= truth <= interval[1]
+
+
+@pytest.mark.parametrize("mean", [0.05, 0.3, 0.62, 0.9])
+@pytest.mark.parametrize("n", [20, 100])
+def test_intervals_of_independent_answers_cover_at_their_nominal_rate(mean, n):
+    chances = stats.binom.pmf(range(n + 1), n, mean)  # exact, no simulation needed
+    found = [rate({item: item < k for item in range(n)}) for k in range(n + 1)]
+    coverage = sum(chance for chance, one in zip(chances, found) if covers((one.low, one.high), mean))
+    assert 0.92 <= coverage <= 0.99
+
+
+@pytest.mark.parametrize(
+    "clusters, size, mean, alike", [(50, 4, 0.3, 0.5), (30, 5, 0.1, 0.5), (20, 10, 0.5, 0.3), (100, 3, 0.05, 0.7), (15, 4, 0.3, 0.9), (50, 4, 0.3, 0.01)]
+)
+def test_intervals_of_shared_base_requests_cover_at_their_nominal_rate(clusters, size, mean, alike):
+    rng = np.random.default_rng(clusters)
+    hits = naive = 0
+    for _ in range(800):
+        k = rng.binomial(size, shares_of(rng, mean, alike, clusters)).astype(float)
+        sizes = np.full(clusters, float(size))
+        effective = effective_n(k, sizes)
+        share = k.sum() / sizes.sum()
+        hits += covers(wilson(share * effective, effective), mean)
+        naive += covers(wilson(k.sum(), sizes.sum()), mean)
+    assert 0.92 <= hits / 800 <= 0.995
+    assert hits >= naive
+    if alike >= 0.3:
+        assert naive / 800 < 0.9, "the case is one that a plain interval gets wrong"
+
+
+def test_answers_of_base_requests_of_their_own_are_worth_what_they_are():
+    events = {item: item % 3 == 0 for item in range(60)}
+    alone = rate(events)
+    assert (alone.clusters, alone.effective) == (60, 60)
+    assert (alone.low, alone.high) == wilson(20, 60)
+    assert rate(events, clusters={item: item for item in events}) == alone
+
+
+def test_the_design_effect_is_that_of_a_cluster_robust_regression():
+    import statsmodels.api as sm
+
+    rng = np.random.default_rng(3)
+    clusters = rng.integers(0, 40, size=200)
+    happened = rng.random(200) < shares_of(rng, 0.4, 0.4, 40)[clusters]
+    fit = sm.OLS(happened.astype(float), np.ones(200)).fit(cov_type="cluster", cov_kwds={"groups": clusters, "use_correction": False})
+    count, share = len(set(clusters)), happened.mean()
+    variance = fit.cov_params()[0, 0] * count / (count - 1)
+    few = (stats.norm.ppf(0.975) / stats.t.ppf(0.975, count - 1)) ** 2
+    expected = share * (1 - share) / variance * few
+    found = rate({item: bool(one) for item, one in enumerate(happened)}, clusters=dict(enumerate(clusters)))
+    assert found.clusters == count
+    assert found.effective == pytest.approx(expected)
+
+
+def test_answers_that_all_agree_count_once_a_base_request():
+    found = rate({item: False for item in range(40)}, clusters={item: item // 4 for item in range(40)})
+    assert found.effective == pytest.approx(10)
+    assert (found.low, found.high) == pytest.approx(wilson(0, 10))
+    assert rate({1: True, 2: True}, clusters={1: "a", 2: "a"}).effective == 1
+
+
+@pytest.mark.parametrize("changes", [[1] * 6, [1, 1, -1, 2, -3, 1, 1], [4, 4, -1, -1, 2], [1], []])
+def test_the_sign_flip_test_counts_all_ways_the_signs_can_fall(changes):
+    sizes = [abs(change) for change in changes]
+    ways = [sum(sign * size for sign, size in zip(signs, sizes)) for signs in np.ndindex(*(2,) * len(sizes)) for signs in [[2 * s - 1 for s in signs]]]
+    expected = sum(abs(way) >= abs(sum(changes)) for way in ways) / len(ways)
+    assert sign_flip(np.array(sizes, dtype=float), sum(changes)) == pytest.approx(expected)
+
+
+def simulated(rng, clusters, size, mean, effect, alike, correlation=0.7):
+    """Paired answers whose base requests differ in difficulty, for both models alike but for the effect."""
+    shared = rng.random(clusters) < correlation
+    one = shares_of(rng, mean, alike, clusters)
+    again = shares_of(rng, mean, alike, clusters)
+    base = np.repeat(one, size)
+    model = np.repeat(np.where(shared, one, again), size)
+    happened_base = rng.random(clusters * size) < base
+    happened_model = rng.random(clusters * size) < model
+    drop = rng.random(clusters * size) < effect / mean
+    happened_model &= ~drop
+    keys = range(clusters * size)
+    return (
+        {key: bool(happened_model[key]) for key in keys},
+        {key: bool(happened_base[key]) for key in keys},
+        {key: key // size for key in keys},
+    )
+
+
+@pytest.mark.parametrize("clusters, size, mean, effect, alike", [(80, 1, 0.6, 0.0, 0.5), (40, 4, 0.6, 0.0, 0.5), (20, 5, 0.5, 0.0, 0.7)])
+def test_no_effect_is_found_no_more_often_than_the_level_says(clusters, size, mean, effect, alike):
+    rng = np.random.default_rng(size)
+    found = [paired_difference(*simulated(rng, clusters, size, mean, effect, alike)) for _ in range(500)]
+    assert sum(one.p < ALPHA for one in found) / 500 <= 0.075
+    assert sum(covers((one.low, one.high), 0) for one in found) / 500 >= 0.92
+    if size > 1:
+        assert sum(one.p_mcnemar < ALPHA for one in found) / 500 > 0.1, "the case is one that McNemar's test gets wrong"
+
+
+@pytest.mark.parametrize("clusters, size, alike", [(100, 1, 0.5), (60, 4, 0.5)])
+def test_a_known_effect_is_found_and_covered(clusters, size, alike):
+    rng = np.random.default_rng(7)
+    found = [paired_difference(*simulated(rng, clusters, size, 0.6, 0.25, alike)) for _ in range(400)]
+    assert sum(one.p < ALPHA for one in found) / 400 >= 0.8
+    assert 0.92 <= sum(covers((one.low, one.high), -0.25) for one in found) / 400 <= 0.995
+    assert 0.9 <= sum(covers((one.bootstrap_low, one.bootstrap_high), -0.25) for one in found) / 400 <= 0.99
+
+
+def test_the_bootstrap_is_the_usual_one_over_base_requests():
+    rng = np.random.default_rng(11)
+    model, base, clusters = simulated(rng, 30, 3, 0.5, 0.2, 0.4)
+    found = paired_difference(model, base, clusters)
+    sums = np.array([sum(model[key] - base[key] for key in model if clusters[key] == one) for one in range(30)])
+    drawn = rng.integers(0, 30, size=(20000, 30))
+    low, high = np.quantile(sums[drawn].sum(axis=1) / 90, [0.025, 0.975])
+    assert found.bootstrap_low == pytest.approx(low, abs=0.015) and found.bootstrap_high == pytest.approx(high, abs=0.015)
+
+
+def test_items_that_only_one_has_are_counted_never_compared():
+    found = paired_difference({1: True, 2: False, 3: None, 9: True}, {1: False, 2: False, 3: True, 4: True, 5: False})
+    assert (found.n, found.unmatched_model, found.unmatched_base, found.undecided) == (2, 1, 2, 1)
+
+
+def test_holm():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+
+
+def test_the_smallest_difference_is_the_first_that_the_test_calls_significant():
+    assert smallest_difference(40, 40) == 6 / 40
+    changed = {item: item < 6 for item in range(40)}
+    assert paired_difference(changed, dict.fromkeys(range(40), False)).p < ALPHA
+    changed[5] = False
+    assert paired_difference(changed, dict.fromkeys(range(40), False)).p > ALPHA
+    assert smallest_difference(5, 5) is None and smallest_difference(40, 5) is None
+
+
+@pytest.mark.parametrize("n, discordant", [(40, 0.3), (100, 0.05), (100, 0.2), (400, 0.3)])
+def test_the_detectable_difference_is_found_four_times_in_five(n, discordant):
+    difference = detectable_difference(n, discordant)
+    changed = max(discordant, difference)
+    rng = np.random.default_rng(n)
+    draws = rng.multinomial(n, [(changed + difference) / 2, max(changed - difference, 0) / 2, 1 - changed], size=1500)
+    hits = sum(sign_flip(np.ones(up + down), up - down) < ALPHA for up, down, _ in draws.tolist())
+    assert 0.72 <= hits / 1500 <= 0.86
+
+
+def test_shared_base_requests_make_the_detectable_difference_larger():
+    model = {item: item % 8 < 4 for item in range(80)}
+    base = {item: item % 16 < 8 for item in range(80)}
+    alone = paired_difference(model, base)
+    shared = paired_difference(model, base, {item: item // 4 for item in range(80)})
+    assert shared.detectable > alone.detectable and shared.p_mcnemar == alone.p
+    assert shared.clusters == 20 and math.isclose(shared.difference, alone.difference)
+    assert detectable_difference(3, 0.0) is None

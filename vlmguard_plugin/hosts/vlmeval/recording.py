@@ -1,0 +1,281 @@
+"""Facts of runs, written beside the host's predictions while it answers, and the refusal of video."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from functools import wraps
+from importlib.metadata import PackageNotFoundError, version
+from inspect import signature
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Callable, Iterator
+
+from vlmeval.smp import get_pred_file_path, get_rank_and_world_size
+
+from vlmguard_plugin.hosts.guarded import Meter, Spent, versions
+from vlmguard_plugin.hosts.vlmeval.registration import guarded_host, guarded_vlm
+from vlmguard_plugin.leaderboard.facts import RunFacts, Session, facts_file, read_facts, record
+from vlmguard_plugin.subjects.host import torch_models
+
+HOST = "vlmevalkit"
+FAILED = "Failed to obtain answer"  # how the host marks a row without an answer
+CHECKPOINT_NAMES = ("model_path", "model_pth", "model_name_or_path", "ckpt")  # attributes of the host's classes
+GENERATION_NAMES = ("generate_kwargs", "kwargs", "gen_config")
+
+
+def register_inference(inference: ModuleType) -> None:
+    """Record each data set that `vlmeval.inference` (or `inference_mt`) answers, with whichever model."""
+    name = "infer_data_job_mt" if inference.__name__.endswith("_mt") else "infer_data_job"
+    setattr(inference, name, recorded(inference, getattr(inference, name)))
+
+
+def register_video(inference: ModuleType) -> None:
+    """Refuse video sets with our models, before one is loaded."""
+    job = inference.infer_data_job_video
+
+    @wraps(job)
+    def without_ours(model: Any, *arguments: Any, **named: Any) -> Any:
+        given = signature(job).bind(model, *arguments, **named).arguments
+        if is_ours(model, inference):
+            raise ValueError(no_video(given["model_name"], given["dataset"].dataset_name))
+        return job(model, *arguments, **named)
+
+    inference.infer_data_job_video = without_ours
+
+
+def no_video(model: str, dataset: str | None) -> str:
+    """Why a video is not answered."""
+    return (
+        f"{dataset or 'the request'} shows a video, and {model} takes text and images alone; "
+        "put its frames as images, or run it with a model of the host's own that reads video, without a guard"
+    )
+
+
+def is_ours(model: Any, inference: ModuleType) -> bool:
+    """Whether a model, or the name of one, is a GuardedVLM or a GuardedHost."""
+    if isinstance(model, str):
+        return getattr(inference.supported_VLM.get(model), "func", None) in (guarded_vlm, guarded_host)
+    return hasattr(type(model), "run_facts")
+
+
+def recorded(inference: ModuleType, job: Callable) -> Callable:
+    """The host's job with a record kept of it; what goes wrong with the record costs one line, never the run."""
+
+    @wraps(job)
+    def job_with_record(*arguments: Any, **named: Any) -> Any:
+        run = None
+        with harmless():
+            given = signature(job).bind(*arguments, **named).arguments
+            run = Run(str(given["work_dir"]), given["model_name"], given["dataset"].dataset_name)
+        if run is None:
+            return job(*arguments, **named)
+        try:
+            with run.watching(inference, given["model"]):
+                result = job(*arguments, **named)
+        except BaseException as error:  # an interrupt too: it goes on as it came
+            with harmless():
+                run.end(" ".join(f"{type(error).__name__}: {error}".split()))
+            raise
+        with harmless():
+            run.end(None)
+        return result
+
+    return job_with_record
+
+
+@contextmanager
+def harmless() -> Iterator[None]:
+    """Whatever goes wrong inside is one line on stderr."""
+    try:
+        yield
+    except Exception as error:  # the host's run matters more than ours, whatever this is
+        print("vlmguard: the facts of this run could not be written down (", *f"{type(error).__name__}: {error}".split(), ")", file=sys.stderr)
+
+
+@dataclass
+class Share:
+    """What one process has done. error: why it failed, in one line."""
+
+    seconds: float | None
+    answers: int | None
+    tokens: int | None
+    error: str | None = None
+
+
+class Run:
+    """One model on one data set, as this process sees it; the first process writes for all.
+
+    The others leave their share in a file beside the predictions before the host's barrier, so that no process waits
+    for another on our account. A model is known once it is loaded; until then an earlier run's facts stand.
+    """
+
+    def __init__(self, work_dir: str, model: str, dataset: str) -> None:
+        self.rank, self.processes = get_rank_and_world_size()
+        self.name, self.dataset = model, dataset
+        predictions = Path(get_pred_file_path(work_dir, model, dataset, use_env_format=True))
+        self.path = facts_file(predictions)
+        parts = [f"{rank}{self.processes}_{dataset}.pkl" for rank in range(self.processes)]
+        earlier = [predictions, *(Path(work_dir, name) for name in (f"{model}_{dataset}_PREV.pkl", *parts))]
+        self.kept = any(path.exists() for path in earlier)
+        self.started = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        self.facts: RunFacts | None = None
+        self.meter: Meter | None = None
+        self.spent, self._counted, self._within = Spent(), True, False
+        if self.rank == 0:
+            if not self.kept:
+                self.write(RunFacts(host=HOST, host_version=host_version(), model=model), "running", Share(None, None, None))
+        else:
+            self.share_file(self.rank).unlink(missing_ok=True)  # an earlier run's
+
+    @contextmanager
+    def watching(self, inference: ModuleType, model: Any) -> Iterator[None]:
+        """While open, the model is watched as soon as it is there, and this process's share is left when it has answered."""
+        models, infer_data = inference.supported_VLM, inference.infer_data
+
+        def infer_and_share(*arguments: Any, **named: Any) -> Any:
+            result = infer_data(*arguments, **named)
+            with harmless():
+                self.leave_share(None)
+            return result
+
+        watched: list[Any] = []
+        if isinstance(model, str):
+            inference.supported_VLM = {model: lambda **named: self.watch(models[model](**named), watched)}
+        else:
+            self.watch(model, watched)
+        inference.infer_data = infer_and_share
+        try:
+            yield
+        finally:
+            inference.supported_VLM, inference.infer_data = models, infer_data
+            for one in watched:
+                vars(one).pop("generate", None)
+                vars(one).pop("chat", None)
+
+    def watch(self, model: Any, watched: list[Any]) -> Any:
+        """The model itself, its answers timed and counted from now on; the run is written down as running."""
+        with harmless():
+            meter = getattr(model, "meter", None)
+            self.meter, self._before = (meter, total(meter)) if isinstance(meter, Meter) else (None, Spent())
+            self._counted = not getattr(model, "is_api", False)  # those are asked from several threads
+            if self._counted:
+                watched.append(model)
+                for name in ("generate", "chat"):
+                    if callable(getattr(model, name, None)):
+                        setattr(model, name, self.timed(getattr(model, name)))
+            if self.rank == 0:
+                self.facts = model.run_facts(self.name) if is_ours(model, None) else facts_of_host_model(model, self.name)
+                self.write(self.facts, "running", Share(None, None, None))
+        return model
+
+    def timed(self, ask: Callable) -> Callable:
+        """The host's call for an answer; one inside another is not counted."""
+
+        @wraps(ask)
+        def asked(*arguments: Any, **named: Any) -> Any:
+            if self._within:
+                return ask(*arguments, **named)
+            started, self._within = time.perf_counter(), True
+            try:
+                answer = ask(*arguments, **named)
+            finally:
+                self._within = False
+                self.spent.seconds += time.perf_counter() - started
+            self.spent.answers += FAILED not in str(answer)
+            return answer
+
+        return asked
+
+    def share(self, error: str | None) -> Share:
+        """What this process has done so far. A model of ours knows its own seconds and tokens."""
+        if not self._counted:
+            return Share(None, None, None, error)
+        if self.meter is None:
+            return Share(self.spent.seconds, self.spent.answers, None, error)
+        now = total(self.meter)
+        tokens = None if now.tokens is None else now.tokens - (self._before.tokens or 0)
+        return Share(now.seconds - self._before.seconds, self.spent.answers, tokens, error)
+
+    def share_file(self, rank: int) -> Path:
+        return self.path.with_name(f".{self.path.stem}-{rank}of{self.processes}.json")
+
+    def leave_share(self, error: str | None) -> None:
+        if self.rank > 0:
+            self.share_file(self.rank).write_text(json.dumps(asdict(self.share(error))), encoding="utf-8")
+
+    def end(self, error: str | None) -> None:
+        """Write down how it ended; every process but the first leaves its share."""
+        if self.rank > 0:
+            if error is not None:
+                self.leave_share(error)
+            return
+        together = sum_of([self.share(error), *(self.taken_share(rank) for rank in range(1, self.processes))])
+        facts = self.facts or next(reversed(read_facts(self.path)), None)
+        if facts is not None:  # else the answers are older than these records
+            self.write(facts, "complete" if together.error is None else "failed", together)
+
+    def taken_share(self, rank: int) -> Share:
+        """Another process's share, taken away; an unknown one where it left none."""
+        path = self.share_file(rank)
+        if not path.is_file():
+            return Share(None, None, None)
+        share = Share(**json.loads(path.read_text(encoding="utf-8")))
+        path.unlink()
+        return share
+
+    def write(self, facts: RunFacts, status: str, share: Share) -> None:
+        spent = {"seconds": share.seconds, "answers": share.answers, "tokens": share.tokens, "error": share.error}
+        record(self.path, facts, Session(self.started, processes=self.processes, status=status, **spent), self.kept)
+
+
+def total(meter: Meter) -> Spent:
+    """Over all data sets."""
+    spent = list(meter.spent.values())
+    counted = [one.tokens for one in spent if one.tokens is not None]
+    return Spent(sum(one.seconds for one in spent), sum(one.answers for one in spent), sum(counted) if counted else None)
+
+
+def sum_of(shares: list[Share]) -> Share:
+    """Of several processes: the longest time, all answers and tokens, the first error; None where one of them is unknown."""
+
+    def over(name: str, together: Callable) -> Any:
+        values = [getattr(share, name) for share in shares]
+        return None if None in values else together(values)
+
+    errors = [share.error for share in shares if share.error is not None]
+    return Share(over("seconds", max), over("answers", sum), over("tokens", sum), errors[0] if errors else None)
+
+
+def host_version() -> str:
+    """Of VLMEvalKit, as installed; empty where it was not installed as a package."""
+    for package in ("ms-vlmeval", "vlmeval"):
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return ""
+
+
+def facts_of_host_model(model: Any, name: str) -> RunFacts:
+    """What can be known of a model of the host's own: its checkpoint (else its class), and how it generates."""
+    found = next((value for key in CHECKPOINT_NAMES if isinstance(value := getattr(model, key, None), str)), type(model).__name__)
+    settings = next((value for key in GENERATION_NAMES if isinstance(value := getattr(model, key, None), dict)), {})
+    roots = torch_models(model)
+    parameter = next(roots[0].parameters(), None) if roots else None
+    return RunFacts(
+        host=HOST,
+        host_version=host_version(),
+        model=name,
+        checkpoint=os.path.basename(found.rstrip("/")) if os.path.isdir(found) else found,
+        generation={key: value for key, value in settings.items() if isinstance(value, (str, int, float, bool, type(None)))},
+        device="" if parameter is None else parameter.device.type,
+        dtype="" if parameter is None else str(parameter.dtype).removeprefix("torch."),
+        batch_size=1,
+        versions=versions(),
+    )
