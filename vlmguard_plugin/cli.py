@@ -102,13 +102,14 @@ def setting(context: click.Context, parameter: click.Parameter, values: tuple[st
 
 
 def read_grid(context: click.Context, parameter: click.Parameter, value: str | None) -> list[dict[str, list[Any]]] | None:
-    """A JSON list of {setting: [values]}."""
+    """A JSON list of {setting: [values]}, or one of these."""
     if value is None:
         return None
     try:
         grid = json.loads(value)
     except ValueError as error:
         raise click.BadParameter(f"{value!r} is no JSON ({error})") from error
+    grid = [grid] if isinstance(grid, dict) and grid else grid
     if not isinstance(grid, list) or not all(isinstance(part, dict) and all(isinstance(one, list) for one in part.values()) for part in grid):
         raise click.BadParameter(f'{value!r} is not a list of {{setting: [values]}}, as in [{{"alpha": [0.5, 1]}}]')
     return grid
@@ -571,6 +572,91 @@ def demo(out: Path, items: int, models: str, as_json: bool) -> None:
         click.echo(board.to_json())
     else:
         board.to_terminal()
+
+
+@main.command("compare")
+@click.argument("a")
+@click.argument("b")
+@click.option("--in", "folders", multiple=True, type=click.Path(path_type=Path), metavar="DIR", help="An output folder of a host; repeatable. Default: outputs.")
+@click.option("--data", "datasets", multiple=True, metavar="NAME", help="This data set alone; repeatable.")
+@click.option("--judge", default="rules", show_default=True, help="Who judges: rules, or a judge that `vlmguard judge` has run there.")
+@click.option("--by", type=click.Choice(("category", "condition")), default="category", show_default=True, help="What changes are counted by.")
+@click.option("--items", is_flag=True, help="List the items that changed, without their texts.")
+@click.option("--answers", is_flag=True, help="List them with the request and both answers.")
+@click.option("--markdown", "form", flag_value="markdown", help="Print Markdown.")
+@click.option("--csv", "form", flag_value="csv", help="Print CSV: the counts, or with --items the items.")
+@click.option("--json", "form", flag_value="json", help="Print JSON, for programs.")
+def compare_command(
+    a: str, b: str, folders: tuple[Path, ...], datasets: tuple[str, ...], judge: str, by: str, items: bool, answers: bool, form: str | None
+) -> None:
+    """Compare two models item by item: what went from answer to refusal, from right to wrong, and back.
+
+    \b
+    vlmguard compare llava llava_cmrm --in outputs --items
+    vlmguard compare vlmeval-out/llava lmms-out/llava --data FigStep
+
+    A and B are names as on the leaderboard of the folders, or a model's own folder, WORK_DIR/MODEL. They may come from
+    different hosts. Only items that both were asked are compared; how many only one of them has is said.
+    """
+    from vlmguard_plugin.leaderboard.compare import compare
+
+    found = compare(a, b, folders, datasets, judge, by)
+    if form == "json":
+        click.echo(found.to_json(items, answers))
+    elif form == "markdown":
+        click.echo(found.to_markdown(items, answers))
+    elif form == "csv":
+        click.echo(found.to_csv(items, answers), nl=False)
+    else:
+        found.to_terminal(items=items, answers=answers)
+
+
+@main.command("sweep")
+@click.argument("model")
+@click.argument("guard")
+@click.argument("host_arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- HOST ARGUMENTS]")
+@click.option("--data", "datasets", multiple=True, required=True, metavar="NAME", help="A data set of the host; repeatable.")
+@click.option("--grid", callback=read_grid, required=True, metavar="JSON", help='Settings and their values, as {"alpha": [0, 0.5, 1]}: every combination; or a list of such.')
+@click.option("--set", "settings", multiple=True, callback=setting, metavar="NAME=VALUE", help="A setting of all points, e.g. layers=[10,11]; repeatable.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the host's predictions.")
+@click.option("--judge", default="rules", show_default=True, help="Who judges: rules, or a judge that `vlmguard judge` has run there.")
+@MAX_UNKNOWN
+@JSON
+def sweep_command(
+    model: str,
+    guard: str,
+    host_arguments: tuple[str, ...],
+    datasets: tuple[str, ...],
+    grid: list[dict[str, list[Any]]],
+    settings: dict[str, Any],
+    out: Path,
+    judge: str,
+    max_unknown: float,
+    as_json: bool,
+) -> None:
+    """Run GUARD on MODEL at several settings through VLMEvalKit, and show the curve against the unguarded model.
+
+    \b
+    vlmguard sweep llava cmrm --data FigStep --grid '{"alpha": [0, 0.25, 0.5, 1]}' --out curve
+    vlmguard sweep demo_vlm vlm_guard --data FigStep --grid '{"layers": [[14], [15, 16]]}' --set alpha=1 --out curve -- --limit 50
+    vlmguard sweep llava cmrm+self_reminder --data FigStep --grid '{"cmrm.alpha": [0.5, 1]}' --out curve
+
+    Stopped and started again it goes on; points can be added to the grid later: what lies in --out is not asked again.
+    Each point is a model of its own there, such as llava_cmrm@alpha=0.5, for `vlmguard leaderboard` and `compare` too.
+    What stands behind -- goes to `python -m vlmeval.run`. Ends with 1 where a point has no predictions.
+    """
+    from vlmguard_plugin.sweep import sweep
+
+    try:
+        curve = sweep(model, guard, datasets, grid, out, settings, judge, max_unknown, host_arguments)
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(curve.to_json())
+    else:
+        curve.to_terminal()
+    if curve.missing:
+        sys.exit(1)
 
 
 @main.command()

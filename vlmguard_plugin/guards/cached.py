@@ -1,4 +1,4 @@
-"""Fit a guard once per model, settings and anchors, and keep it."""
+"""Fit a guard once per model, anchors and settings that the fit depends on, and keep it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.cache import cache_directory
 from vlmguard_plugin.guards.base import Guard
+from vlmguard_plugin.guards.composed import ComposedGuard
 from vlmguard_plugin.guards.registry import load_guard
 from vlmguard_plugin.steering.fitted import DamagedGuard
 from vlmguard_plugin.subjects.base import Subject
 
-_FIT = 2  # raise when a guard's fit changes, so that older fits are not taken for it
+_FIT = 3  # raise when a guard's fit changes, so that older fits are not taken for it
 
 
 def load_or_fit(
@@ -25,6 +27,7 @@ def load_or_fit(
 ) -> Guard:
     """The guard, fitted on this model: from the cache, or fitted now with a progress bar and kept there.
 
+    Settings that the fit does not depend on (alpha, layers; see Guard.fit_settings) share one fit.
     A guard that has nothing to fit is given back as it is. Of several processes that ask at once, one fits and the others wait. A damaged folder is fitted anew.
     """
     if not guard.needs_fit:
@@ -34,7 +37,9 @@ def load_or_fit(
     with FileLock(f"{folder}.lock"):
         if folder.is_dir():
             try:
-                return load_guard(folder, subject)
+                found = load_guard(folder, subject)
+                guard.take(found.tensors, found.facts)
+                return guard.with_settings()  # facts as under this guard's settings, not those of the first fit
             except (DamagedGuard, FileNotFoundError) as error:
                 print(f"vlmguard: {error}; fitting again", file=sys.stderr)
         guard.fit(subject, anchors, progress=True)
@@ -48,6 +53,14 @@ def load_or_fit(
 
 
 def _key(guard: Guard, subject: Subject, anchors: Anchors) -> str:
-    """Everything a fit depends on beside the weights: settings, anchors, the prompt's template."""
-    parts = [_FIT, guard.unfitted_settings(), anchors.sha256, subject.prompt_form]
+    """Everything a fit depends on beside the weights: settings that enter it, anchors, the prompt's template."""
+    parts = [_FIT, _fit_settings(guard), anchors.sha256, subject.prompt_form]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _fit_settings(guard: Guard) -> dict[str, Any]:
+    """The settings that enter the fit; of a composition, guard by guard."""
+    if isinstance(guard, ComposedGuard):
+        return {part.name: _fit_settings(part) for part in guard.guards if part.needs_fit}
+    settings = guard.unfitted_settings()
+    return {name: settings[name] for name in guard.fit_settings}

@@ -35,7 +35,7 @@ PLACE = "<image>"
 """Where lm-evaluation-harness puts a picture; it is replaced by the model's own marker."""
 COLUMNS = ("index", "id", "question", "category", "pair", "condition", "intent", "shown", "answer")
 """Columns that a task's documents take over; "" where a set has none."""
-IN_VERDICT = ("dataset", "index", "id", "harmful", "category", "pair", "condition")
+IN_VERDICT = ("dataset", "index", "id", "question", "harmful", "category", "pair", "condition", "intent", "shown")
 """What a verdict says of its document: lmms-eval leaves the document itself out of its sample logs."""
 
 

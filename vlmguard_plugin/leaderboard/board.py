@@ -254,7 +254,7 @@ def find_bases(people: Sequence[Participant], base: str | None, folders: Sequenc
     found = {}
     for one in people:
         names = {other.name for other in people if other.host == one.host}
-        split = split_guarded(one.name, names.__contains__)
+        split = split_guarded(one.name.partition("@")[0], names.__contains__)  # less the settings of a sweep's point
         if split:
             others = [other for other in people if other.name == split[0]]
         elif guard_of(one):

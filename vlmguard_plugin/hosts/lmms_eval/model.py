@@ -17,6 +17,7 @@ from typing import Any, Callable, ClassVar, Iterator, Mapping, Sequence
 from accelerate import Accelerator
 from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
+from loguru import logger
 from PIL import Image
 from torch import distributed
 from tqdm import tqdm
@@ -115,6 +116,7 @@ class GuardedLMM(lmms):
         self.device = self.accelerator.device if self._world_size > 1 else self.guarded.subject.model.device
         self.started = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self.generation: dict[str, Mapping[str, Any]] = {}
+        self.passed_over: set[str] = set()
         self.failure: Exception | None = None
         self.facts: dict[str, Any] | None = None
 
@@ -176,6 +178,10 @@ class GuardedLMM(lmms):
         except Exception as error:  # a task's own code, so any
             raise RequestFailed(f"task {task}, document {document}: {error}; {self.name} stops") from error
         self.generation[task] = generation
+        for name in set(arguments or {}) - self.passed_over - {"until", "max_gen_toks"}:
+            if not hasattr(GENERATION, name):
+                self.passed_over.add(name)
+                logger.warning(f"{self.name} passes over generation argument {name} of task {task}: `generate` has none of that name")
         return Asked(position, request, task, document, query, generation, stops)
 
     def answer(self, batch: Sequence[Asked]) -> list[str | NoAnswer]:

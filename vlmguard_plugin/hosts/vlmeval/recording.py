@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import wraps
@@ -69,33 +69,38 @@ def recorded(inference: ModuleType, job: Callable) -> Callable:
 
     @wraps(job)
     def job_with_record(*arguments: Any, **named: Any) -> Any:
-        run = None
-        with harmless():
-            given = signature(job).bind(*arguments, **named).arguments
-            run = Run(str(given["work_dir"]), given["model_name"], given["dataset"].dataset_name)
-        if run is None:
-            return job(*arguments, **named)
+        given = signature(job).bind(*arguments, **named).arguments
+        run = Run(given["work_dir"], given["model_name"], given["dataset"].dataset_name)
+        run.begin()
         try:
             with run.watching(inference, given["model"]):
                 result = job(*arguments, **named)
         except BaseException as error:  # an interrupt too: it goes on as it came
-            with harmless():
-                run.end(" ".join(f"{type(error).__name__}: {error}".split()))
+            run.end(in_line(error))
             raise
-        with harmless():
-            run.end(None)
+        run.end(None)
         return result
 
     return job_with_record
 
 
-@contextmanager
-def harmless() -> Iterator[None]:
-    """Whatever goes wrong inside is one line on stderr."""
-    try:
-        yield
-    except Exception as error:  # the host's run matters more than ours, whatever this is
-        print("vlmguard: the facts of this run could not be written down (", *f"{type(error).__name__}: {error}".split(), ")", file=sys.stderr)
+def in_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def harmless(step: Callable) -> Callable:
+    """A step of a Run that never fails: what goes wrong is one line on stderr, and no further step is taken."""
+
+    @wraps(step)
+    def taken(run: "Run", *arguments: Any) -> None:
+        if not run.broken:
+            try:
+                step(run, *arguments)
+            except Exception as error:  # the host's run matters more than ours, whatever this is
+                run.broken = True
+                print(f"vlmguard: what {run.name} spent on {run.dataset} could not be written down ({in_line(error)})", file=sys.stderr)
+
+    return taken
 
 
 @dataclass
@@ -116,63 +121,64 @@ class Run:
     """
 
     def __init__(self, work_dir: str, model: str, dataset: str) -> None:
-        self.rank, self.processes = get_rank_and_world_size()
-        self.name, self.dataset = model, dataset
-        predictions = Path(get_pred_file_path(work_dir, model, dataset, use_env_format=True))
-        self.path = facts_file(predictions)
-        parts = [f"{rank}{self.processes}_{dataset}.pkl" for rank in range(self.processes)]
-        earlier = [predictions, *(Path(work_dir, name) for name in (f"{model}_{dataset}_PREV.pkl", *parts))]
-        self.kept = any(path.exists() for path in earlier)
+        self.work_dir, self.name, self.dataset = work_dir, model, dataset
         self.started = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        self.broken = False
         self.facts: RunFacts | None = None
         self.meter: Meter | None = None
-        self.spent, self._counted, self._within = Spent(), True, False
-        if self.rank == 0:
-            if not self.kept:
-                self.write(RunFacts(host=HOST, host_version=host_version(), model=model), "running", Share(None, None, None))
-        else:
+        self.spent, self.before, self.counted, self._within = Spent(), Spent(), True, False
+
+    @harmless
+    def begin(self) -> None:
+        """Look for answers of earlier sessions, before there are any of this one."""
+        self.rank, self.processes = get_rank_and_world_size()
+        predictions = Path(get_pred_file_path(self.work_dir, self.name, self.dataset, use_env_format=True))
+        parts = [f"{rank}{self.processes}_{self.dataset}.pkl" for rank in range(self.processes)]
+        earlier = [predictions, *(Path(self.work_dir, name) for name in (f"{self.name}_{self.dataset}_PREV.pkl", *parts))]
+        self.path, self.kept = facts_file(predictions), any(path.exists() for path in earlier)
+        if self.rank > 0:
             self.share_file(self.rank).unlink(missing_ok=True)  # an earlier run's
+        elif not self.kept:
+            self.write(RunFacts(host=HOST, host_version=host_version(), model=self.name), "running", Share(None, None, None))
 
     @contextmanager
     def watching(self, inference: ModuleType, model: Any) -> Iterator[None]:
         """While open, the model is watched as soon as it is there, and this process's share is left when it has answered."""
         models, infer_data = inference.supported_VLM, inference.infer_data
 
+        def loaded(**named: Any) -> Any:
+            built = models[model](**named)
+            self.watch(built, stack)
+            return built
+
         def infer_and_share(*arguments: Any, **named: Any) -> Any:
             result = infer_data(*arguments, **named)
-            with harmless():
-                self.leave_share(None)
+            self.leave_share(None)
             return result
 
-        watched: list[Any] = []
-        if isinstance(model, str):
-            inference.supported_VLM = {model: lambda **named: self.watch(models[model](**named), watched)}
-        else:
-            self.watch(model, watched)
-        inference.infer_data = infer_and_share
-        try:
+        with ExitStack() as stack:
+            stack.callback(vars(inference).update, supported_VLM=models, infer_data=infer_data)
+            if isinstance(model, str):
+                inference.supported_VLM = {model: loaded}
+            else:
+                self.watch(model, stack)
+            inference.infer_data = infer_and_share
             yield
-        finally:
-            inference.supported_VLM, inference.infer_data = models, infer_data
-            for one in watched:
-                vars(one).pop("generate", None)
-                vars(one).pop("chat", None)
 
-    def watch(self, model: Any, watched: list[Any]) -> Any:
-        """The model itself, its answers timed and counted from now on; the run is written down as running."""
-        with harmless():
-            meter = getattr(model, "meter", None)
-            self.meter, self._before = (meter, total(meter)) if isinstance(meter, Meter) else (None, Spent())
-            self._counted = not getattr(model, "is_api", False)  # those are asked from several threads
-            if self._counted:
-                watched.append(model)
-                for name in ("generate", "chat"):
-                    if callable(getattr(model, name, None)):
-                        setattr(model, name, self.timed(getattr(model, name)))
-            if self.rank == 0:
-                self.facts = model.run_facts(self.name) if is_ours(model, None) else facts_of_host_model(model, self.name)
-                self.write(self.facts, "running", Share(None, None, None))
-        return model
+    @harmless
+    def watch(self, model: Any, stack: ExitStack) -> None:
+        """Time and count the model's answers until the stack is closed; the run is written down as running."""
+        if isinstance(getattr(model, "meter", None), Meter):
+            self.meter, self.before = model.meter, total(model.meter)
+        self.counted = not getattr(model, "is_api", False)  # those are asked from several threads
+        for name in ("generate", "chat") if self.counted else ():
+            if callable(getattr(model, name, None)):
+                own = vars(model).get(name)
+                stack.callback(vars(model).pop if own is None else vars(model).__setitem__, name, own)
+                setattr(model, name, self.timed(getattr(model, name)))
+        if self.rank == 0:
+            self.facts = model.run_facts(self.name) if hasattr(type(model), "run_facts") else facts_of_host_model(model, self.name)
+            self.write(self.facts, "running", Share(None, None, None))
 
     def timed(self, ask: Callable) -> Callable:
         """The host's call for an answer; one inside another is not counted."""
@@ -194,21 +200,24 @@ class Run:
 
     def share(self, error: str | None) -> Share:
         """What this process has done so far. A model of ours knows its own seconds and tokens."""
-        if not self._counted:
+        if not self.counted:
             return Share(None, None, None, error)
         if self.meter is None:
             return Share(self.spent.seconds, self.spent.answers, None, error)
         now = total(self.meter)
-        tokens = None if now.tokens is None else now.tokens - (self._before.tokens or 0)
-        return Share(now.seconds - self._before.seconds, self.spent.answers, tokens, error)
+        tokens = None if now.tokens is None else now.tokens - (self.before.tokens or 0)
+        return Share(now.seconds - self.before.seconds, self.spent.answers, tokens, error)
 
     def share_file(self, rank: int) -> Path:
         return self.path.with_name(f".{self.path.stem}-{rank}of{self.processes}.json")
 
+    @harmless
     def leave_share(self, error: str | None) -> None:
+        """The share of a process that is not the first, where that one finds it."""
         if self.rank > 0:
             self.share_file(self.rank).write_text(json.dumps(asdict(self.share(error))), encoding="utf-8")
 
+    @harmless
     def end(self, error: str | None) -> None:
         """Write down how it ended; every process but the first leaves its share."""
         if self.rank > 0:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +27,8 @@ def register_models(config: ModuleType) -> None:
         table.setdefault(model, partial(guarded_vlm, model=model))
         for guard in ("vlm_guard", "cmrm", "cmrm_sample"):  # those that lists show; the others are known all the same
             table.setdefault(f"{model}_{guard.replace('vlm_guard', 'vlmguard')}", partial(guarded_vlm, model=model, guard=guard))
+    for name, arguments in models_in(os.environ.get("VLMGUARD_MODELS")).items():
+        table[name] = partial({"GuardedVLM": guarded_vlm, "GuardedHost": guarded_host}[arguments.pop("class")], **arguments)
     config.supported_VLM = table
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         use_gloo_without_cuda()
@@ -55,8 +59,15 @@ class GuardedNames(dict):
         return partial(guarded_vlm if model in MODELS else guarded_host, model=model, guard=guard)
 
 
-def guarded_vlm(**arguments: Any) -> Any:
-    """A GuardedVLM; its code is imported now."""
+def models_in(path: str | None) -> dict[str, dict[str, Any]]:
+    """Models of the user's own: "model" of a JSON file as the host's `--config` takes it, of our two classes."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))["model"] if path else {}
+
+
+def guarded_vlm(use_vllm: bool = False, **arguments: Any) -> Any:
+    """A GuardedVLM; its code is imported now. use_vllm: what the host tells models of some names."""
+    if use_vllm:
+        raise ValueError(f"{arguments['model']} runs on transformers here; leave --use-vllm out")
     return import_module("vlmguard_plugin.hosts.vlmeval.model").GuardedVLM(**arguments)
 
 

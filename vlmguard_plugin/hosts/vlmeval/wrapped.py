@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any
+from typing import Any, Callable
 
 from vlmeval.vlm.base import BaseModel
 
@@ -44,12 +44,10 @@ class GuardedHost:
             raise ValueError(f"{model} can't be guarded under vLLM, which keeps hidden states to itself; leave --use-vllm out")
         build_guard(guard, **settings)  # a wrong setting, before the model is loaded
         self.host_model = supported_VLM[model](**(model_arguments or {}))
-        self.model_name = model
+        self._name = model
         self.subject = HostSubject(self.host_model, layers_path=layers_path)
         self.guard = fitted_guard(Model(model), guard, self.subject, guard_dir, anchors, settings)
         self.meter = Meter()
-        if hasattr(self.host_model, "chat_inner"):  # the host asks whether a model has it before it converses
-            self.chat_inner = self.respond_in_conversation
 
     def __getattr__(self, name: str) -> Any:
         if name == "host_model":  # not there yet
@@ -64,11 +62,16 @@ class GuardedHost:
 
     def chat(self, messages: list[dict[str, Any]], dataset: str | None = None) -> str:
         """The guarded answer to a conversation, which the host puts again with fewer turns where it fails."""
-        if not hasattr(self.host_model, "chat_inner"):
-            raise NotImplementedError(f"{self.model_name} has no `chat_inner`: the host can't converse with it, guarded or not")
         for turn in messages:
             self.refuse_video(self.host_model.preproc_content(deepcopy(turn["content"])), dataset)
         return BaseModel.chat(self, messages, dataset=dataset)
+
+    @property
+    def chat_inner(self) -> Callable[..., str]:
+        """What the host asks for before it converses with a model, and then calls with its turns."""
+        if not hasattr(self.host_model, "chat_inner"):
+            raise NotImplementedError(f"the host has no way of conversing with {self._name} (no `chat_inner`), guarded or not")
+        return self.respond_in_conversation
 
     def respond_in_conversation(self, messages: list[dict[str, Any]], dataset: str | None = None) -> str:
         """The guarded answer to the last of the host's turns."""
@@ -81,7 +84,7 @@ class GuardedHost:
 
     def refuse_video(self, parts: list[dict[str, Any]], dataset: str | None) -> None:
         if any(part["type"] == "video" for part in parts):
-            raise ValueError(no_video(f"the guarded {self.model_name}", dataset))
+            raise ValueError(no_video(f"the guarded {self._name}", dataset))
 
     def run_facts(self, name: str) -> RunFacts:
         """What the leaderboard is told of a run. name: of this model on the host."""

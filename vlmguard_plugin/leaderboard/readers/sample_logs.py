@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from ...judges.base import Case
 from ..collect import Found, Item, OutputError, Predictions, Skipped, digest, items_of, text
@@ -65,13 +65,14 @@ def read_logs(folder: Path, layout: Layout) -> Found:
 
 @dataclass(frozen=True)
 class Run:
-    """One results file. datasets: by name, the tasks it consists of. limited: it did not ask for all rows."""
+    """One results file. sessions: cost by task. datasets: by name, the tasks it consists of. metrics: by task."""
 
     file: Path
     model: str
     facts: RunFacts
     sessions: Mapping[str, Any]
     datasets: Mapping[str, tuple[str, ...]]
+    metrics: Mapping[str, tuple[str, ...]]
     problems: tuple[str, ...]
 
 
@@ -88,7 +89,8 @@ def run_in(path: Path, layout: Layout) -> Run:
     sessions = told.get("tasks", {}) if isinstance(told, dict) else {}
     limit = config.get("limit")
     problems = (f"not all rows were asked (the host's --limit {limit})",) if limit else ()
-    return Run(path, label_of(facts, isinstance(told, dict)), facts, sessions, datasets_of(content), problems)
+    metrics = {task: tuple(name.partition(",")[0] for name in found) for task, found in content["results"].items()}
+    return Run(path, label_of(facts, isinstance(told, dict)), facts, sessions, datasets_of(content), metrics, problems)
 
 
 def checkpoint_of(config: Mapping) -> str:
@@ -137,7 +139,7 @@ def predictions_in(run: Run, dataset: str, logs: Mapping[str, Path], folder: Pat
         if first["verdict"].get("harmful") is not None:
             return Predictions(run.model, name, "safety", items=items_of(rows, name, "safety"), **shared)
         return Predictions(run.model, name, "mcq", items=tuple(scored(row, row["label"]) for row in rows), **shared)
-    items = [item for task, mine in samples.items() for item in foreign_items(task, mine)]
+    items = [item for task, mine in samples.items() for item in foreign_items(task, mine, run.metrics.get(task, ()))]
     counted = Counter(item.key for item in items)
     if len(counted) < len(items):
         raise OutputError("an answer stands in the sample log twice")
@@ -191,11 +193,11 @@ def scored(row: Mapping, label: str) -> Item:
     return replace(item, label=label, harmful=None)
 
 
-def foreign_items(task: str, samples: list[dict]) -> list[Item]:
-    """Items of a task that is none of ours, by the first metric that is 1 or 0 for every answer."""
+def foreign_items(task: str, samples: list[dict], metrics: Sequence[str]) -> list[Item]:
+    """Items of a task that is none of ours, by the first of its metrics that is 1 or 0 for every answer."""
     kept = samples[0].get("filter")
     mine = [sample for sample in samples if sample.get("filter") == kept]
-    names = [*METRICS, *(samples[0].get("metrics") or ()), *samples[0]]
+    names = sorted(metrics, key=lambda name: METRICS.index(name) if name in METRICS else len(METRICS))
     metric = next((name for name in names if all(is_score(sample.get(name)) for sample in mine)), None)
     if metric is None:
         raise OutputError(f"{task} scores no answer right or wrong (1 or 0), so there is nothing to count")

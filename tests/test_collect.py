@@ -1,0 +1,315 @@
+"""Collecting: files of the three hosts, several folders, runs that failed or are not finished, hostile contents."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+pandas = pytest.importorskip("pandas", reason="the leaderboard needs the extra leaderboard")
+pytest.importorskip("python_calamine", reason="the leaderboard needs the extra leaderboard")
+
+from test_leaderboard import NO, YES, write  # noqa: E402
+
+from vlmguard_plugin.leaderboard import finding, leaderboard  # noqa: E402
+from vlmguard_plugin.leaderboard.collect import OutputError, collect  # noqa: E402
+from vlmguard_plugin.leaderboard.facts import RunFacts, Session, facts_file, read_facts, record  # noqa: E402
+
+FACTS = RunFacts(
+    host="vlmevalkit",
+    host_version="0.0.20",
+    model="m_cmrm",
+    checkpoint="some/model",
+    fingerprint="llava-0123",
+    guard="cmrm",
+    settings={"alpha": 0.5},
+    guard_fingerprint="cmrm-4567",
+    generation={"max_new_tokens": 8},
+)
+DONE = Session("2026-01-01T00:00:00+00:00", 12.0, 4, 40)
+
+
+def one(board):
+    (entry,) = [entry for block in board.blocks for entry in block.entries]
+    return entry
+
+
+def lm_eval_logs(folder, model="X", date="2026-01-02T03-04-05.000001", tasks=None, told=None, samples=True, **config):
+    """Results and sample logs as lm-evaluation-harness lays them out. tasks: by name, the samples."""
+    place = folder / model
+    place.mkdir(parents=True, exist_ok=True)
+    content = {
+        "results": {task: {"alias": task, **{f"{name},none": 0 for name in mine[0].get("metrics", ())}} for task, mine in tasks.items()},
+        "configs": {task: {} for task in tasks},
+        "config": {"model": "hf-multimodal", "model_args": {"pretrained": f"org/{model}"}, **({"vlmguard": told} if told else {}), **config},
+        "lm_eval_version": "0.4.13",
+    }
+    (place / f"results_{date}.json").write_text(json.dumps(content))
+    for task, mine in tasks.items() if samples else ():
+        lines = [json.dumps(sample) for sample in mine]
+        (place / f"samples_{task}_{date}.jsonl").write_text("\n".join(lines) + "\n")
+    return place
+
+
+def verdicts(answers, **more):
+    """Samples of one of our own tasks."""
+    return [
+        {
+            "doc_id": number,
+            "doc_hash": f"d{number}",
+            "filtered_resps": [answer],
+            "verdict": {
+                "dataset": "Set_blank", "index": str(number), "question": f"Question {number}?", "harmful": True, "label": "safe",
+                "category": "", "pair": "", "condition": "blank", **more,
+            },
+        }
+        for number, answer in enumerate(answers, start=1)
+    ]  # fmt: skip
+
+
+def scores(values, metric="acc", **more):
+    """Samples of a task of the host's own."""
+    return [
+        {"doc_id": number, "doc_hash": f"d{number}", "filtered_resps": [["-1.0", "False"]], "metrics": [metric], metric: value, **more}
+        for number, value in enumerate(values)
+    ]
+
+
+def test_the_logs_of_lm_eval_and_lmms_eval(tmp_path):
+    lm_eval_logs(tmp_path / "lm", tasks={"vlmguard_set_blank": verdicts([YES, NO, YES])})
+    place = tmp_path / "lmms" / "org__X"
+    place.mkdir(parents=True)
+    config = {"model": "llava_hf", "model_args": "pretrained=org/X,device=cpu"}
+    (place / "20260102_030405_results.json").write_text(
+        json.dumps({"results": {"vlmguard_set_blank": {}}, "configs": {"vlmguard_set_blank": {}}, "config": config, "lmms_eval_version": "0.7.3"})
+    )
+    lines = [json.dumps({**sample, "filtered_resps": sample["filtered_resps"][0]}) for sample in verdicts([YES, NO, ""])]
+    (place / "20260102_030405_samples_vlmguard_set_blank.jsonl").write_text("\n".join(lines))
+    board = leaderboard([tmp_path / "lm", tmp_path / "lmms"])
+    assert board.models == ("X [lm_eval]", "X [lmms_eval]")
+    mine, other = board.blocks[0].entries
+    assert mine.counts == {"attack_success": 2, "refusal": 1} and mine.run.host_version == "0.4.13"
+    assert other.counts == {"attack_success": 1, "refusal": 1, "unknown": 1}, "a stock model of lmms-eval that fails leaves an empty answer"
+
+
+def test_tasks_of_the_hosts_own(tmp_path):
+    tasks = {
+        "arc": scores([1.0, 0.0, True]),
+        "gsm": [*scores([1, 0], "exact_match", filter="strict"), *scores([1, 1], "exact_match", filter="flexible")],
+        "bleu": scores([0.31, 0.2], "bleu"),
+    }
+    lm_eval_logs(tmp_path, tasks=tasks)
+    board = leaderboard(tmp_path)
+    counts = {block.dataset: (block.kind, block.entries[0].counts) for block in board.blocks}
+    assert counts == {"arc": ("task", {"right": 2, "wrong": 1}), "gsm": ("task", {"right": 1, "wrong": 1})}
+    (left_out,) = board.skipped
+    assert left_out.reason.startswith("bleu") and "right or wrong" in left_out.reason
+
+
+def test_a_group_of_tasks_is_one_data_set_with_categories(tmp_path):
+    place = lm_eval_logs(tmp_path, tasks={"mini_a": scores([1, 0]), "mini_b": scores([1, 1]), "other": scores([0])})
+    (path,) = place.glob("results_*")
+    content = json.loads(path.read_text())
+    content["group_subtasks"] = {"mini": ["mini_x"], "mini_x": ["mini_a", "mini_b"], "other": []}
+    path.write_text(json.dumps(content))
+    board = leaderboard(tmp_path)
+    assert {block.dataset: block.entries[0].rates["accuracy"].k for block in board.blocks} == {"mini": 3, "other": 0}
+    mini = board.blocks[0].entries[0]
+    assert {name: one.n for name, one in mini.by_category["accuracy"].items()} == {"mini_a": 2, "mini_b": 2}
+
+
+def test_runs_without_sample_logs_or_with_torn_ones_are_named(tmp_path):
+    lm_eval_logs(tmp_path, "A", tasks={"arc": scores([1])}, samples=False)
+    place = lm_eval_logs(tmp_path, "B", tasks={"arc": scores([1, 0])})
+    (log,) = place.glob("samples_*")
+    log.write_text(log.read_text()[:-20])
+    (lm_eval_logs(tmp_path, "C", tasks={"arc": scores([1])}) / "results_2026-01-03T00-00-00.0.json").write_text("{")
+    board = leaderboard(tmp_path)
+    reasons = " / ".join(skip.reason for skip in board.skipped)
+    assert board.models == ("C",)
+    assert "--log_samples" in reasons and "line 2 of samples_arc" in reasons and "can't be read as results of lm_eval" in reasons
+
+
+def test_the_newest_of_several_runs_counts_and_a_limited_one_says_so(tmp_path):
+    lm_eval_logs(tmp_path, date="2026-01-02T00-00-00.0", tasks={"arc": scores([0, 0])})
+    lm_eval_logs(tmp_path, date="2026-01-03T00-00-00.0", tasks={"arc": scores([1, 1, 1])}, limit=3.0)
+    entry = one(leaderboard(tmp_path))
+    assert entry.rates["accuracy"].k == 3 and "--limit 3" in entry.run.problems[0]
+
+
+def test_our_models_are_named_and_compared_by_what_they_tell(tmp_path):
+    told = replace(FACTS, host="lm_eval", model="vlmguard", checkpoint="org/X").to_dict()
+    session = {"started": "2026-01-01T00:00:00+00:00", "seconds": 6.0, "answers": 3, "tokens": 30}
+    lm_eval_logs(tmp_path, "logs", tasks={"vlmguard_set_blank": verdicts([NO, NO, NO])}, told={**told, "tasks": {"vlmguard_set_blank": session}})
+    lm_eval_logs(tmp_path, "X", tasks={"vlmguard_set_blank": verdicts([YES, YES, NO])})
+    board = leaderboard(tmp_path)
+    assert board.bases == {"X_cmrm": "X"}
+    run = board.blocks[0].entry("X_cmrm").run
+    assert (run.seconds, run.tokens, run.facts[0].settings) == (2.0, 10.0, {"alpha": 0.5})
+    assert board.blocks[0].entry("X").run.seconds is None
+
+
+def test_a_guarded_model_finds_its_base_by_its_weights(tmp_path):
+    for model, guard in (("mine_a", "cmrm"), ("mine_b", None)):
+        path = write(tmp_path, model, "S", [YES, NO], harmful=[1, 1])
+        record(facts_file(path), replace(FACTS, model=model, guard=guard), DONE, kept_answers=False)
+    assert leaderboard(tmp_path).bases == {"mine_a": "mine_b"}
+
+
+def test_failed_and_unfinished_runs_are_named(tmp_path):
+    write(tmp_path, "m", "S", [YES], harmful=[1])
+    place = tmp_path / "m_cmrm"
+    place.mkdir()
+    (place / "02_S.pkl").write_bytes(b"never loaded")
+    (place / "status.json").write_text(json.dumps({"datasets": {"T": {"status": "infer", "error_message": "out of\n memory"}, "U": {"status": "done"}}}))
+    record(place / "m_cmrm_V.vlmguard.json", FACTS, replace(DONE, status="failed", error="no such guard"), kept_answers=False)
+    board = leaderboard(tmp_path)
+    found = {(run.model, run.dataset): run.reason for run in board.unfinished}
+    assert found == {
+        ("m_cmrm", "S"): "stopped or still going on: its answers so far are in 02_S.pkl",
+        ("m_cmrm", "T"): "failed: out of memory",
+        ("m_cmrm", "V"): "failed: no such guard",
+    }
+    assert "No guarded model to compare" in finding(board)
+
+
+def test_only_unfinished_runs_make_a_board_without_models(tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "01_S.pkl").write_bytes(b"")
+    board = leaderboard(tmp_path)
+    assert (board.models, board.blocks, len(board.unfinished)) == ((), (), 1)
+    assert finding(board).startswith("No answers yet")
+    for text in (board.to_json(), board.to_csv(), board.to_markdown(), board.to_html()):
+        assert text
+    board.to_terminal()
+
+
+def test_facts_of_a_run_that_goes_on_under_other_settings(tmp_path):
+    path = write(tmp_path, "m_cmrm", "S", [YES], harmful=[1])
+    record(facts_file(path), FACTS, DONE, kept_answers=False)
+    record(facts_file(path), FACTS, replace(DONE, started="2026-01-02", seconds=4.0, answers=4), kept_answers=True)
+    entry = one(leaderboard(tmp_path))
+    assert entry.run.seconds == 2.0 and entry.run.complete
+    record(facts_file(path), replace(FACTS, settings={"alpha": 1.0}), DONE, kept_answers=True)
+    entry = one(leaderboard(tmp_path))
+    assert "2 different settings" in entry.run.problems[0]
+    record(facts_file(path), replace(FACTS, settings={"alpha": 1.0}), replace(DONE, status="running"), kept_answers=False)
+    assert len(read_facts(facts_file(path))) == 1
+    assert "still going on" in one(leaderboard(tmp_path)).run.problems[0]
+    facts_file(path).write_text("{")
+    assert one(leaderboard(tmp_path)).run.facts == (), "damaged facts cost settings and cost, not the answers"
+    with pytest.raises(ValueError, match="can't be read as facts"):
+        read_facts(facts_file(path))
+
+
+def test_the_same_model_in_several_folders_is_asked_several_times(tmp_path):
+    for seed, answers in enumerate(([YES, YES, NO, NO], [YES, NO, NO, NO], [YES, YES, YES, NO])):
+        write(tmp_path / f"seed{seed}", "m_cmrm", "S", answers, harmful=[1] * 4)
+    write(tmp_path / "seed0", "m", "S", [YES] * 4, harmful=[1] * 4)
+    board = leaderboard([tmp_path / f"seed{seed}" for seed in range(3)])
+    entry = board.blocks[0].entry("m_cmrm")
+    assert entry.seeds["attack_success"] == (0.5, 0.25, 0.75)
+    rate = entry.rates["attack_success"]
+    assert (rate.k, rate.n, rate.clusters) == (6, 12, 4) and rate.effective < 12
+    difference = entry.differences["attack_success"]
+    assert (difference.n, difference.clusters, difference.only_base) == (12, 4, 6)
+    assert difference.p == pytest.approx(0.25) and difference.p_mcnemar < 0.05, "the fourth item alone never changes to a success: 3 of 4 change"
+    assert entry.missing == 0 and difference.unmatched_model == 0
+
+
+def test_parts_of_a_set_in_several_folders_are_put_together(tmp_path):
+    first = write(tmp_path / "a", "m", "S", [YES, NO], harmful=[1, 1])
+    write(tmp_path / "b", "m", "S", [YES, NO, YES, YES], harmful=[1] * 4)
+    second = next((tmp_path / "b").rglob("*.xlsx"))
+    pandas.read_excel(second).iloc[2:].to_excel(second, index=False)
+    entry = one(leaderboard([tmp_path / "a", tmp_path / "b"]))
+    assert (entry.rates["attack_success"].k, entry.rates["attack_success"].n, entry.seeds) == (3, 4, {}), first
+
+
+def test_runs_under_other_settings_are_never_put_together(tmp_path):
+    for alpha in (0.5, 1.0):
+        for model, settings in (("m_cmrm", {"alpha": alpha}), ("m", {})):
+            path = write(tmp_path / f"alpha{alpha}", model, "S", [YES, NO], harmful=[1, 1])
+            guard = "cmrm" if settings else None
+            record(facts_file(path), replace(FACTS, model=model, guard=guard, settings=settings), DONE, kept_answers=False)
+    board = leaderboard([tmp_path / "alpha0.5", tmp_path / "alpha1.0"])
+    guarded = [f"m_cmrm ({tmp_path / folder})" for folder in ("alpha0.5", "alpha1.0")]
+    assert board.models == ("m", *guarded) and board.bases == dict.fromkeys(guarded, "m")
+    assert board.blocks[0].entry(guarded[0]).rates["attack_success"].n == 2
+
+
+def test_models_that_were_asked_different_items_are_never_compared_silently(tmp_path):
+    write(tmp_path, "m", "S", [YES] * 10, harmful=[1] * 10)
+    write(tmp_path, "m_cmrm", "S", [NO] * 8, harmful=[1] * 8)
+    board = leaderboard(tmp_path)
+    entry = board.blocks[0].entry("m_cmrm")
+    difference = entry.differences["attack_success"]
+    assert (entry.missing, difference.n, difference.unmatched_model, difference.unmatched_base) == (2, 8, 0, 2)
+    assert "compared on the items that both were asked; 2 answers stand alone" in finding(board)
+    for text in (board.to_markdown(), board.to_html()):
+        assert "8 items in common" in text
+    write(tmp_path, "m_cmrm_sample", "S", [NO], harmful=[1], question=["another question"])
+    assert "not comparable" in finding(leaderboard(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "columns, clusters",
+    [
+        ({"intent": ["a", "a", "b", "b"]}, 2),
+        ({"pair": ["1", "1", "1", "2"]}, 2),
+        ({"base_request": ["x"] * 4, "intent": ["a", "a", "b", "b"]}, 1),
+        ({"intent": ["", "", "", ""]}, 4),
+        ({}, 4),
+    ],
+)
+def test_answers_that_share_a_base_request(tmp_path, columns, clusters):
+    write(tmp_path, "m", "S", [YES, NO, YES, NO], harmful=[1] * 4, **columns)
+    assert one(leaderboard(tmp_path)).rates["attack_success"].clusters == clusters
+
+
+def test_a_request_and_its_harmless_twin_share_nothing(tmp_path):
+    write(tmp_path, "m", "S", [YES, NO], harmful=[1, 0], pair=["1", "1"])
+    assert one(leaderboard(tmp_path)).rates["degeneration"].clusters == 2
+
+
+def test_turned_copies_of_a_question_share_it(tmp_path):
+    options = {"A": "x", "B": "y", "answer": ["A", "B", "A"]}
+    write(tmp_path, "m", "MMBench_DEV_EN", ["A", "B", "B"], **options)
+    path = next(tmp_path.rglob("*.xlsx"))
+    frame = pandas.read_excel(path)
+    frame["index"] = [7, 1_000_007, 8]
+    frame.to_excel(path, index=False)
+    assert one(leaderboard(tmp_path)).rates["accuracy"].clusters == 2
+
+
+def test_models_over_all_data_sets(tmp_path):
+    for model, answers in (("m", [YES] * 8), ("m_cmrm", [NO] * 8)):
+        for kind in ("SD", "TYPO"):
+            write(tmp_path, model, f"MMSafety_{kind}", answers, harmful=[1] * 8, intent=[f"request {n}" for n in range(8)])
+        write(tmp_path, model, "Quiz", ["A", "B"] * 3, A="x", B="y", answer=["A", "B"] * 3)
+    board = leaderboard(tmp_path)
+    base, guarded = board.overall
+    assert (base.model, base.datasets, base.rates["attack_success"].n, base.rates["attack_success"].clusters) == ("m", 3, 16, 8)
+    difference = guarded.differences["attack_success"]
+    assert (difference.difference, difference.n, difference.clusters) == (-1.0, 16, 8)
+    assert difference.p == pytest.approx(2 * 0.5**8), "two kinds of picture of one request are not two pieces of evidence"
+    assert guarded.rates["accuracy"].value == 1.0
+
+
+def test_holm_over_guards_and_data_sets(tmp_path):
+    write(tmp_path, "m", "S", [YES] * 12, harmful=[1] * 12)
+    write(tmp_path, "m", "T", [YES] * 12, harmful=[1] * 12)
+    for model, refusals in (("m_cmrm", 7), ("m_vlm_guard", 6), ("m_tbop", 6)):
+        for dataset in ("S", "T"):
+            write(tmp_path, model, dataset, [NO] * refusals + [YES] * (12 - refusals), harmful=[1] * 12)
+    board = leaderboard(tmp_path)
+    found = [entry.differences["attack_success"] for block in board.blocks for entry in block.entries if entry.differences]
+    assert len(found) == 6 and all(one.p < 0.05 for one in found)
+    assert sorted(one.p_holm for one in found) == pytest.approx([6 * 2 / 2**7] * 2 + [4 * 2 / 2**6] * 4)
+    assert not any(one.significant for one in found)
+
+
+def test_a_missing_folder_and_one_without_outputs(tmp_path):
+    with pytest.raises(OutputError, match="is not a directory"):
+        collect([tmp_path, tmp_path / "nowhere"])
+    with pytest.raises(OutputError, match="--work-dir or --output_path"):
+        collect(tmp_path)
