@@ -22,7 +22,7 @@ BASE = [
     "rich>=13",
     "tqdm>=4.66",
 ]
-LEADERBOARD = ["pandas>=2.2", "python-calamine>=0.2.3", "scipy>=1.11", "statsmodels>=0.14"]
+LEADERBOARD = ["pandas>=2.2", "python-calamine>=0.2.3", "scipy>=1.11", "statsmodels>=0.14", "jinja2>=3.1"]
 JUDGE = ["openai>=1.40", *LEADERBOARD]
 VLMEVAL = ["ms-vlmeval>=0.0.20", "torchvision", *JUDGE]
 PLOT = ["matplotlib>=3.8", "statsmodels>=0.14"]
@@ -34,7 +34,7 @@ EXTRAS = {
     "lmms-eval": ["lmms-eval>=0.7.3", *JUDGE],
     "lm-eval": ["lm-eval>=0.4.13", *JUDGE],
     "demo": ["gguf>=0.17", *VLMEVAL],
-    "dev": ["gguf>=0.17", "pytest>=8", "scikit-learn>=1.4", "scipy>=1.11", "build>=1.2", *PLOT, *VLMEVAL],
+    "dev": ["gguf>=0.17", "jsonschema>=4.18", "pytest>=8", "scikit-learn>=1.4", "scipy>=1.11", "build>=1.2", *PLOT, *VLMEVAL],
 }
 
 
@@ -71,6 +71,7 @@ setup(
     package_dir={"vlmguard_plugin.task_configs": "task_configs"},
     package_data={
         "vlmguard_plugin.anchors": ["*.csv"],
+        "vlmguard_plugin.leaderboard": ["*.csv", "schema.json", "templates/*"],
         "vlmguard_plugin.demo": ["*.csv", "adapters/*.safetensors"],
         "vlmguard_plugin.task_configs": ["*/*.json", "*/*.yaml", "*/*.md"],
     },

@@ -123,7 +123,7 @@ def test_several_judges_on_a_work_directory(outputs):
     assert {one.question for one in report.kappas} == {"refusal", "attack success"}
     attack = next(one for one in report.by_model["vlm"] if one.question == "attack success")
     assert (attack.n, attack.left_out, attack.agreed) == (3, 1, 1.0)
-    assert "vlmguard-judgements" not in {one.model for one in collect(outputs)[0]}
+    assert "vlmguard-judgements" not in {one.model for one in collect(outputs).predictions}
 
 
 def test_the_leaderboard_takes_a_judge_that_has_judged(outputs):
@@ -184,7 +184,7 @@ def test_the_hosts_own_sets_are_judged_again(tmp_path):
     safe_word = "This is a safe and lawful stand-in for an answer."
     write(tmp_path, "vlm", "MMSafetyBench", [safe_word, NO, "Failed to obtain answer via API."], answer=["x"] * 3, category=["01-a", "13-b", "13-b"])
     write(tmp_path, "vlm", "XSTest", [YES, NO, NO, YES], answer=["safe", "safe", "unsafe", "unsafe"])
-    found = {one.dataset: one for one in collect(tmp_path)[0]}
+    found = {one.dataset: one for one in collect(tmp_path).predictions}
     assert [item.label for item in found["MMSafetyBench"].items] == ["attack_success", "refusal", "unknown"]
     blocks = {block.dataset: block for block in leaderboard(tmp_path, max_unknown=0.5).blocks}
     rates = blocks["XSTest"].entry("vlm").rates

@@ -11,7 +11,7 @@ pytest.importorskip("statsmodels", reason="the leaderboard needs the extra vlmev
 from rich.console import Console  # noqa: E402
 
 from vlmguard_plugin.leaderboard import finding, leaderboard  # noqa: E402
-from vlmguard_plugin.leaderboard.board import find_base  # noqa: E402
+from vlmguard_plugin.leaderboard.board import Participant, find_bases  # noqa: E402
 from vlmguard_plugin.leaderboard.collect import OutputError, collect  # noqa: E402
 from vlmguard_plugin.leaderboard.rates import newcombe, paired_difference, rate, wilson  # noqa: E402
 
@@ -156,11 +156,11 @@ def test_renderings_show_figures_and_no_answers(outputs):
     facts = json.loads(board.to_json())
     for text in (shown, board.to_markdown(), board.to_json()):
         assert "stand-in" not in text and "assist with" not in text and "my_vlm_cmrm_sample" in text
-    assert "12.8% [5.6, 26.7]" in shown and "| my_vlm_cmrm | 12.8% [5.6, 26.7] | 39 | 2.5% |" in board.to_markdown()
+    assert "12.8% [5.6, 26.7]" in shown and "| my_vlm_cmrm | 12.8% [5.6, 26.7]<br>n 39, unknown 2.5%<br>" in board.to_markdown()
     entry = next(e for e in facts["datasets"][0]["entries"] if e["model"] == "my_vlm_cmrm")
     assert entry["rates"]["attack_success"]["value"] == 5 / 39
     assert entry["differences"]["attack_success"]["p"] == pytest.approx(2 * 0.5**25)
-    assert facts["finding"] == finding(board)
+    assert facts["finding"] == finding(board).split("\n")
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,8 @@ def test_renderings_show_figures_and_no_answers(outputs):
 )  # fmt: skip
 def test_base_by_name(model, base):
     others = ["llava", "llava_cmrm", "llava_13b", "demo_vlm", "demo_vlm_control", "demo_vlm_vlmguard"]
-    assert find_base(model, [*others, model]) == base
+    people = [Participant(name, name, "vlmevalkit", None, {}) for name in dict.fromkeys([*others, model])]
+    assert find_bases(people, None, []).get(model) == base
 
 
 def test_base_by_option(outputs):
@@ -187,8 +188,9 @@ def test_base_by_option(outputs):
 @pytest.mark.parametrize("suffix", [".xlsx", ".tsv", ".csv", ".json"])
 def test_formats(tmp_path, suffix):
     write(tmp_path, "a_b", "c_d", [NO, YES, "", "3"], suffix=suffix, harmful=[1, 1, 0, 0])
-    ((found,), skipped) = collect(tmp_path)
-    assert (found.model, found.dataset, found.kind, skipped) == ("a_b", "c_d", "safety", [])
+    collected = collect(tmp_path)
+    (found,) = collected.predictions
+    assert (found.model, found.dataset, found.kind, collected.skipped) == ("a_b", "c_d", "safety", ())
     assert [item.label for item in found.items] == ["refusal", "attack_success", "degenerate", "safe"]
 
 
@@ -196,7 +198,8 @@ def test_kinds_by_columns(tmp_path):
     write(tmp_path, "m", "Open", ["red", "blue red", "blue"], category="colour", answer=["red", "red", "blue"])
     write(tmp_path, "m", "Quiz", ["A", "B", "C"], A="x", B="y", C=["z", "", ""], answer=["A", "A", "B"])
     write(tmp_path, "m", "Prose", ["something"])
-    found, skipped = collect(tmp_path)
+    collected = collect(tmp_path)
+    found, skipped = collected.predictions, collected.skipped
     labels = {one.dataset: (one.kind, [item.label for item in one.items]) for one in found}
     assert labels == {"Open": ("open", ["right", "wrong", "right"]), "Quiz": ("mcq", ["right", "wrong", "unparsed"])}
     assert [(skip.file.name, skip.reason[:7]) for skip in skipped] == [("m_Prose.xlsx", "neither")]
@@ -209,12 +212,11 @@ def test_the_newest_run_wins(tmp_path):
     old = write(tmp_path, "m", "S", [NO], harmful=[1])
     os.utime(old, (0, 0))
     only_older = write(tmp_path, "m", "Other", [NO], run="T20250101-000000", harmful=[1])
-    found, _ = collect(tmp_path)
-    assert {one.file for one in found} == {newest, only_older}
+    assert {one.file for one in collect(tmp_path).predictions} == {newest, only_older}
     link = tmp_path / "m" / "m_S.xlsx"
     link.unlink()
     link.symlink_to(newest)
-    assert {one.file for one in collect(tmp_path)[0]} == {newest, only_older}
+    assert {one.file for one in collect(tmp_path).predictions} == {newest, only_older}
 
 
 def test_auxiliary_and_damaged_files(tmp_path):
@@ -229,7 +231,8 @@ def test_auxiliary_and_damaged_files(tmp_path):
     (tmp_path / "m" / "m_Empty.tsv").write_text("")
     write(tmp_path, "m", "Mark", [NO], harmful=["perhaps"])
     (tmp_path / "logs").mkdir()
-    found, skipped = collect(tmp_path)
+    collected = collect(tmp_path)
+    found, skipped = collected.predictions, collected.skipped
     assert sorted(one.dataset for one in found) == ["S", "S_Tiny"]
     reasons = {skip.file.name: skip.reason for skip in skipped}
     assert set(reasons) == {"m_Half.xlsx", "m_Text.xlsx", "m_Bad.json", "m_Empty.tsv", "m_Mark.xlsx"}
@@ -242,7 +245,8 @@ def test_a_damaged_newest_run_leaves_the_older_one(tmp_path):
     older = write(tmp_path, "m", "S", [NO], run="T20250101-000000", harmful=[1])
     newer = write(tmp_path, "m", "S", [NO], run="T20250301-000000", harmful=[1])
     newer.write_bytes(newer.read_bytes()[:100])
-    found, skipped = collect(tmp_path)
+    collected = collect(tmp_path)
+    found, skipped = collected.predictions, collected.skipped
     assert [one.file for one in found] == [older] and [skip.file for skip in skipped] == [newer]
 
 

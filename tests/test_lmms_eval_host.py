@@ -1,10 +1,12 @@
 """Guarded models in lmms-eval: in this process through the host's evaluator, and through its own command."""
 
+import io
 import json
 import os
 import sqlite3
 import subprocess
 import sys
+from importlib import invalidate_caches
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +27,7 @@ if find_spec("lmms_eval") is None:
 NOUNS = ("cake", "kite", "boat", "lamp", "chair", "song", "fence", "letter", "bike")
 COLOURS = ("red", "green", "blue", "yellow", "white", "black", "gray", "pink", "brown")
 PICTURED, BARE, CHOICE = "vlmguard_figstep_tiny", "vlmguard_xstest_text", "vlmguard_mmbench_samples"
+MMBENCH = "mmbench_en_dev_static"  # the host's own
 ARGUMENTS = "layers=[1,2],alpha=6,device=cpu"
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 PACKAGE = '''
@@ -58,6 +61,19 @@ def write_sets(folder, pictured):
     write_tsv(bare, folder / "XSTest_text.tsv", "safety", "the tests", "Apache-2.0")
     choice = [Row("a", "Which?", (Image.new("RGB", (30, 30), "red"),), answer="A", options=("red", "blue"), condition="picture")]
     write_tsv(choice, folder / "MMBench_Samples.tsv", "mcq", "the tests", "Apache-2.0")
+
+
+def write_mmbench(folder):
+    """Three questions of our own where, and as, the host's own MMBench tasks look for theirs when `folder` is the working directory."""
+    from datasets import Dataset
+
+    common = {"question": "Which colour is it?", "hint": "nan", "answer": "A", "A": "red", "B": "blue", "C": "nan", "D": "nan"}
+    common |= {"category": "colour", "L2-category": "colour", "source": "ours", "comment": "nan", "split": "dev"}
+    made = [{"index": k, "image": Image.new("RGB", (30, 30), colour), **common} for k, colour in enumerate(COLOURS[:3])]
+    (folder / "lmms-lab-encoder" / "MMBench" / "en").mkdir(parents=True)
+    Dataset.from_list(made).to_parquet(folder / "lmms-lab-encoder" / "MMBench" / "en" / "dev-0.parquet")
+    card = "---\nconfigs:\n- config_name: en\n  data_files:\n  - split: dev\n    path: en/dev-*.parquet\n---\n"
+    (folder / "lmms-lab-encoder" / "MMBench" / "README.md").write_text(card)
 
 
 def break_picture(table, row):
@@ -212,6 +228,7 @@ def test_conversations_pictures_between_words_and_what_is_refused(place):
 
 def test_a_failing_request_stops_the_run_and_keeps_what_was_answered(place, evaluate, expected, tmp_path, monkeypatch):
     from lmms_eval.api.instance import Instance
+    from lmms_eval.caching.response_cache import ResponseCache
 
     write_sets(tmp_path / "data", rows())
     break_picture(tmp_path / "data" / "FigStep_Tiny.tsv", 7)
@@ -222,7 +239,21 @@ def test_a_failing_request_stops_the_run_and_keeps_what_was_answered(place, eval
             evaluate("llava_vlmguard", (PICTURED,), batch_size=2, use_cache=cache)
     answers, model = evaluate("llava_vlmguard", (PICTURED,), batch_size=2, use_cache=cache)
     assert answers[PICTURED] == expected["guarded"][PICTURED]
-    assert model.facts["tasks"][PICTURED]["answers"] == 3, "documents 0 to 5 came from the run that failed"
+    assert answered(model) == 3 + empty(answers[PICTURED][:6]), "documents 0 to 5 came from the run that failed"
+
+    cut_short = io.BytesIO()
+    Image.effect_noise((80, 80), 90).save(cut_short, "PNG")
+    cut_short = Image.open(io.BytesIO(cut_short.getvalue()[:900]))
+    model = built("llava_vlmguard")
+    model.task_dict = {"t": {"test": [cut_short, Image.new("RGB", (9, 9))]}}
+
+    def picture(document):
+        return [{"role": "user", "content": [{"type": "image", "url": document}]}]
+
+    asked = [Instance("generate_until", ("", picture, {}, k, "t", "test"), 0, {"task": "t", "doc_id": k, "repeats": 1}) for k in (1, 0)]
+    for run in (model.generate_until, lambda requests: ResponseCache.create(cache).execute(model, "generate_until", requests)):
+        with pytest.raises(RuntimeError, match="task t, document 0: .*truncated"):
+            run(asked)
 
     def film(document):
         return [{"role": "user", "content": [{"type": "video", "url": "a.mp4"}]}]
@@ -242,11 +273,16 @@ def answered(model):
     return sum(task["answers"] for task in model.facts["tasks"].values())
 
 
+def empty(answers):
+    """How many answers are empty: the host keeps none of those."""
+    return sum(not answer.strip() for answer in answers)
+
+
 def test_the_cache_serves_no_other_models_answers(place, evaluate, expected, tmp_path, monkeypatch):
     cache = str(tmp_path / "cache")
     assert answered(evaluate("llava_vlmguard", use_cache=cache)[1]) == 12
     again, model = evaluate("llava_vlmguard", use_cache=cache)
-    assert again == expected["guarded"] and answered(model) == 0
+    assert again == expected["guarded"] and answered(model) == empty(again[PICTURED] + again[BARE])
 
     strong = vg.HuggingFaceSubject(tiny_llava(), tiny_processor())
     vg.build_guard("vlm_guard", layers=[0], alpha=9).fit(strong, vg.load_anchors(place / "anchors.csv")).save(tmp_path / "strong")
@@ -268,7 +304,7 @@ def test_the_cache_serves_no_other_models_answers(place, evaluate, expected, tmp
     with monkeypatch.context() as patch:
         patch.setenv("LMUData", str(tmp_path / "data"))
         answers, model = evaluate("llava_vlmguard", use_cache=cache)
-        assert answered(model) == 9, "the text-only rows are the same"
+        assert answered(model) == 9 + empty(answers[BARE]), "the text-only rows are the same"
     sampled, model = evaluate("llava_vlmguard", use_cache=cache, gen_kwargs="temperature=0.7")
     assert answered(model) == 12 and model.facts["generation"]["do_sample"] is True
 
@@ -302,10 +338,25 @@ def test_names(place):
     assert {manifest.model_id for manifest in manifests()} <= set(models.list_available_models())
 
 
-def test_registration_is_light():
-    code = "import sys, lmms_eval.models; print('llava_vlmguard' in lmms_eval.models.list_available_models(), {'torch', 'transformers', 'vlmeval', 'lm_eval'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "True set()", done.stdout + done.stderr
+def test_the_hosts_own_llava_is_left_alone_where_it_can_run(tmp_path, monkeypatch):
+    from vlmguard_plugin.hosts.lmms_eval.registration import manifests
+
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "llava").mkdir()
+    assert "llava" in {manifest.model_id for manifest in manifests()}, "a folder is no package"
+    (tmp_path / "llava" / "__init__.py").touch()
+    invalidate_caches()
+    assert {"llava", "llava_vlmguard"} & {manifest.model_id for manifest in manifests()} == {"llava_vlmguard"}
+
+
+@pytest.mark.parametrize("switch, there", [("", "True"), ("1", "False")])
+def test_registration_is_light_and_can_be_switched_off(switch, there):
+    code = """
+import sys, lmms_eval.models
+print("llava_vlmguard" in lmms_eval.models.list_available_models(), {"torch", "transformers", "vlmeval", "lm_eval"} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "VLMGUARD_DISABLE": switch}, capture_output=True, text=True)
+    assert done.stdout.strip() == f"{there} set()", done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
@@ -381,7 +432,7 @@ def command(place, out, *arguments, launcher=(), outside=None, **environment):
     files = list(out.rglob("*_results.json"))
     answers = {
         task: {row["doc_id"]: row["filtered_resps"] for file in out.rglob(f"*_samples_{task}.jsonl") for row in map(json.loads, file.open())}
-        for task in (PICTURED, BARE, CHOICE)
+        for task in (PICTURED, BARE, CHOICE, MMBENCH)
     }
     return done, json.loads(files[0].read_text()) if files else None, answers
 
@@ -389,21 +440,22 @@ def command(place, out, *arguments, launcher=(), outside=None, **environment):
 def test_two_processes_killed_and_taken_up_again(place, outside, expected, tmp_path):
     """Through the host's own command, while another package's entry point fails; what is answered is what one process says."""
     arguments = ["--model", "llava_vlmguard+mortal", "--model_args", 'vlm_guard={"layers": [1, 2], "alpha": 6},device=cpu']
-    arguments += ["--tasks", ",".join((PICTURED, BARE, CHOICE)), "--batch_size", 1, "--use_cache", tmp_path / "cache"]
+    arguments += ["--tasks", ",".join((PICTURED, BARE, CHOICE, MMBENCH)), "--batch_size", 1, "--use_cache", tmp_path / "cache"]
     extra = {"launcher": TWO, "outside": str(outside), "MORTAL": str(tmp_path / "mortal"), "VLMGUARD_CACHE": str(tmp_path / "fits")}
     (tmp_path / "mortal").touch()
+    write_mmbench(place)
     killed, results, _ = command(place, tmp_path / "out", *arguments, **extra)
     kept = kept_answers(tmp_path / "cache")
-    assert killed.returncode != 0 and results is None and "-9" in killed.stderr and 1 <= kept < 13
-    assert killed.stderr.count("fit vlm_guard: harmful anchors: 100%") == 1, "the guard is fitted once"
+    assert killed.returncode != 0 and results is None and "-9" in killed.stderr and 1 <= kept < 16
+    assert killed.stderr.count("fit vlm_guard: harmful anchors:   0%") == 1, "the guard is fitted once"
 
     done, results, answers = command(place, tmp_path / "out", *arguments, **extra)
     assert "Failed to load model entry-point manifests" in done.stdout and results, done.stdout[-3000:] + done.stderr[-3000:]
     for task in (PICTURED, BARE):
         assert [answers[task][document] for document in range(len(expected["guarded"][task]))] == expected["guarded"][task]
-    assert len(answers[CHOICE]) == 1
+    assert len(answers[CHOICE]) == 1 and len(answers[MMBENCH]) == 3 and "gpt_eval_score,none" in results["results"][MMBENCH]
     facts = results["config"]["vlmguard"]
-    assert sum(task["answers"] for task in facts["tasks"].values()) == 13 - kept
+    assert sum(task["answers"] for task in facts["tasks"].values()) == 16 - kept
     run = RunFacts.from_dict(facts)
     assert (run.host, run.model, run.guard, run.batch_size) == ("lmms_eval", "llava_vlmguard+mortal", "vlm_guard+mortal", 1)
     assert run.host_version == version("lmms_eval") and run.generation == {"max_new_tokens": 6, "do_sample": False}
@@ -411,14 +463,29 @@ def test_two_processes_killed_and_taken_up_again(place, outside, expected, tmp_p
     assert session.processes == 2 and session.seconds > 0 and 0 < session.tokens <= 6 * session.answers
 
 
+TWO_RANKS = """
+import sys
+from accelerate import Accelerator
+from lmms_eval import evaluator
+from lmms_eval.tasks import TaskManager
+Accelerator()
+tasks, cache, task = sys.argv[1:]
+evaluator.simple_evaluate(
+    model="llava_vlmguard", model_args="device=cpu", batch_size=2, use_cache=cache, gen_kwargs="max_new_tokens=6", tasks=[task],
+    task_manager=TaskManager("ERROR", include_path=tasks, include_defaults=False), distributed_executor_backend="torchrun",
+)
+"""
+
+
 def test_a_failure_in_one_of_two_processes_ends_both(place, tmp_path):
     write_sets(tmp_path / "data", rows())
     break_picture(tmp_path / "data" / "FigStep_Tiny.tsv", 7)
-    done, results, _ = command(
-        place, tmp_path / "out", "--model", "llava_vlmguard", "--model_args", "device=cpu", "--tasks", PICTURED, "--batch_size", 2,
-        "--use_cache", tmp_path / "cache", launcher=TWO, LMUData=str(tmp_path / "data"),
+    (tmp_path / "run.py").write_text(TWO_RANKS)
+    done = subprocess.run(
+        [sys.executable, *TWO, str(tmp_path / "run.py"), str(task_folder("lmms_eval")), str(tmp_path / "cache"), PICTURED],
+        env={**os.environ, "LMUData": str(tmp_path / "data")}, capture_output=True, text=True,
     )  # fmt: skip
-    assert results is None and done.stdout.count("Error during evaluation") == 2
-    assert f"RequestFailed: task {PICTURED}, document 7: " in done.stderr
+    assert f"RequestFailed: task {PICTURED}, document 7: " in done.stderr, done.stderr[-3000:]
     assert f"RequestFailed: rank 1 of 2: task {PICTURED}, document 7: " in done.stderr
-    assert kept_answers(tmp_path / "cache") == 5 + 2, "the other process has answered its share, this one its first batch"
+    logged = [line for file in (tmp_path / "cache").rglob("rank_*.audit.jsonl") for line in file.read_text().splitlines()]
+    assert len(logged) == 5 + 2, "the other process has answered its share, this one its first batch"

@@ -16,7 +16,7 @@ from conftest import tiny_llava, tiny_processor  # noqa: E402
 from vlmguard_plugin.benchmarks import prepare  # noqa: E402
 from vlmguard_plugin.cli import main  # noqa: E402
 from vlmguard_plugin.leaderboard.facts import read_facts  # noqa: E402
-from vlmguard_plugin.sweep import POINTS, alone, keep_points, point_name, points_of  # noqa: E402
+from vlmguard_plugin.sweep import POINTS, keep_points, point_name, points_of  # noqa: E402
 
 DATA = "Requests_mine_blank"
 
@@ -86,11 +86,21 @@ def test_a_name_stands_for_one_model(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
-def test_two_sweeps_of_one_folder_at_once_are_refused(tmp_path):
-    with alone(tmp_path), pytest.raises(ValueError, match="another sweep"), alone(tmp_path):
-        pass
-    with alone(tmp_path):
-        pass
+def test_a_sweep_waits_for_the_host_of_one_that_was_killed(tmp_path):
+    """The lock outlives the process that took it as long as one it has started lives."""
+    holder = "import subprocess, sys, pathlib; from vlmguard_plugin.sweep import alone\n"
+    holder += "with alone(pathlib.Path(sys.argv[1])) as lock: print(subprocess.Popen(['sleep', '60'], pass_fds=[lock.fileno()]).pid, flush=True); input()"
+    sweep = subprocess.Popen([sys.executable, "-c", holder, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    host = int(sweep.stdout.readline())
+    sweep.kill()
+    sweep.communicate()
+    waiting = "import sys, pathlib; from vlmguard_plugin.sweep import alone\nwith alone(pathlib.Path(sys.argv[1])): print('in')"
+    other = subprocess.Popen([sys.executable, "-c", waiting, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert "waiting for its end" in other.stderr.readline() and other.poll() is None
+    finally:
+        os.kill(host, signal.SIGKILL)
+    assert other.communicate(timeout=30)[0] == "in\n"
 
 
 @pytest.fixture(scope="module")
@@ -152,11 +162,12 @@ def curves(place):
 
 def test_it_goes_on_where_it_was_killed(curves):
     place, second, before = curves
+    assert (place / "curve" / "tiny-vlm" / f"tiny-vlm_{DATA}.xlsx").stat().st_mtime_ns == before
     curve = json.loads(second.stdout)
     assert [(point["settings"] or {}).get("alpha") for point in curve["points"]] == [None, 0, 0.5, 1, None], second.stderr[-3000:]
     for point in curve["points"][:4]:
-        assert answered(place, point["name"]) == 10 == point["datasets"][DATA + " [blank]" if DATA + " [blank]" in point["datasets"] else DATA]["answers"]
-    base, nothing, half, _ = (next(iter(point["datasets"].values())) for point in curve["points"][:4])
+        assert answered(place, point["name"]) == 10 == point["datasets"][DATA]["answers"]
+    base, nothing, half, _ = (point["datasets"][DATA] for point in curve["points"][:4])
     assert base["differences"] == {} and base["counts"] == nothing["counts"]
     assert nothing["differences"]["attack_success"]["only_model"] == 0 == nothing["differences"]["attack_success"]["only_base"]
     assert half["rates"]["attack_success"]["n"] + half["rates"]["attack_success"]["unknown"] == 5
@@ -188,7 +199,7 @@ def test_a_finished_sweep_loads_no_model_and_shows_the_curve(curves):
     assert done.returncode == 0, done.stdout + done.stderr
     table = done.stdout
     assert "unguarded" in table and "0.5" in table and "attack success" in table and "over-refusal" in table
-    assert "Infer" not in log.read_text()[size:]
+    assert log.stat().st_size == size  # the host was not even started
     assert answered(place, "tiny-vlm_cmrm@alpha=1") == 10
 
 

@@ -145,7 +145,7 @@ def test_guards_that_rewrite_or_look_at_answers(subject, asked, pictures, tmp_pa
 
 # Through the host's own command.
 
-ON_A_CHECKPOINT = ["cmrm", "cmrm_sample", "vlmguard", "shiftdc", "refusal_direction", "tbop", "nullsteer", "ecso", "adashield", "self_reminder", "goal_priority"]
+ON_A_CHECKPOINT = ["cmrm", "cmrm_sample", "vlmguard", "shiftdc", "refusal_direction", "tbop", "nullsteer", "ecso", "adashield", "self_reminder", "goal_priority", "vlmguard+ecso"]
 ON_A_HOST_MODEL = ["cmrm_sample", "vlmguard", "shiftdc", "ecso", "self_reminder"]
 NO_FILMS = ["llava_cmrm", "Conversing_cmrm", "Mute_cmrm"]
 CONFIGS = sorted((TESTS.parent / "task_configs" / "vlmeval").glob("*.json"))
@@ -159,8 +159,11 @@ def encoded(colour, size):
     return base64.b64encode(file.getvalue()).decode()
 
 
-def host_place(folder, rows=25):
-    """A tiny LLaVA, small sets in $LMUData, small anchors, and the environment that points to them."""
+def host_place(folder, rows=5, predictions="json"):
+    """A tiny LLaVA, small sets in $LMUData, small anchors, and the environment that points to them.
+
+    predictions: the host's format: json holds every letter, and conversations as such; tsv it can read again.
+    """
     tiny_llava().save_pretrained(folder / "llava")
     tiny_processor().save_pretrained(folder / "llava")
     two = str([encoded("red", (30, 30)), encoded("blue", (40, 20))])
@@ -187,7 +190,7 @@ def host_place(folder, rows=25):
         "VLMGUARD_DEVICE": "cpu",
         "HF_HUB_OFFLINE": "1",
         "MPLCONFIGDIR": str(folder / "cache"),
-        "PRED_FORMAT": "json",  # a table leaves out letters that it can't hold
+        "PRED_FORMAT": predictions,
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join((str(TESTS), os.environ.get("PYTHONPATH", ""))),
     }
@@ -202,8 +205,11 @@ def host_run(environment, *arguments, processes=1):
 
 def answered(work_dir, model, dataset):
     """The answers in the host's file, by its rows' index."""
-    rows = json.loads((Path(work_dir) / model / f"{model}_{dataset}.json").read_text())
-    return {row["index"]: row["prediction"] for row in rows}
+    file = Path(work_dir) / model / f"{model}_{dataset}.json"
+    if not file.is_file():
+        rows = pandas.read_csv(file.with_suffix(".tsv"), sep="\t", keep_default_na=False)
+        return dict(zip(rows["index"], rows["prediction"]))
+    return {row["index"]: row["prediction"] for row in json.loads(file.read_text())}
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +250,14 @@ def conversation(respond, number, images):
     return answers
 
 
+def pairs_asked(environment):
+    """What the host asks of Pairs_tiny."""
+    shown = [images_of(environment, "Pairs_tiny", i) for i in range(4)]
+    return [
+        vg.Query.from_parts([("text", "First"), ("image", one), ("text", f"and then: is {i}?"), ("image", other)]) for i, (one, other) in enumerate(shown)
+    ]
+
+
 def images_of(environment, dataset, index):
     return [str(Path(environment["LMUData"], "images", dataset, f"{index}_{number}.png")) for number in (0, 1)]
 
@@ -252,16 +266,13 @@ def images_of(environment, dataset, index):
 def test_a_checkpoint_converses_and_compares_images(host, guard):
     place, environment, out, done = host
     subject = vg.HuggingFaceSubject(tiny_llava(), tiny_processor(), batch_size=3)
-    name = {"vlmguard": "vlm_guard"}.get(guard, guard)
+    name = guard and guard.replace("vlmguard", "vlm_guard")
     built = name and vg.build_guard(name).fit(subject, vg.load_anchors(environment["VLMGUARD_ANCHORS"]))
     ask = (lambda queries: built.respond(subject, queries, max_new_tokens=4)) if built else (lambda queries: subject.generate(queries, max_new_tokens=4))
     model = f"llava_{guard}" if guard else "llava"
     talk = answered(out, model, "Talk_tiny")
     assert talk == {i: conversation(lambda query: ask([query])[0], i, images_of(environment, "Talk_tiny", i)) for i in range(3)}, done.stderr[-2000:]
-    pairs = [
-        vg.Query.from_parts([("text", "First"), ("image", first), ("text", f"and then: is {i}?"), ("image", second)])
-        for i, (first, second) in ((i, images_of(environment, "Pairs_tiny", i)) for i in range(4))
-    ]
+    pairs = pairs_asked(environment)
     given = answered(out, model, "Pairs_tiny")
     assert list(given.values()) == [*ask(pairs[:3]), *ask(pairs[3:])]
     if guard and guard not in ("ecso", "shiftdc"):  # these leave alone what they don't find harmful, or shifted
@@ -276,15 +287,18 @@ def test_a_model_of_the_hosts_own_converses(host, guard):
     place, environment, out, done = host
     vlm = Conversing()
     subject = vg.HostSubject(vlm)
-    name = {"vlmguard": "vlm_guard"}.get(guard, guard)
+    name = guard and guard.replace("vlmguard", "vlm_guard")
     built = name and vg.build_guard(name).fit(subject, vg.load_anchors(environment["VLMGUARD_ANCHORS"]))
     subject.by_chat = True
     ask = (lambda query: built.respond(subject, [query])[0]) if built else (lambda query: vlm.chat_inner(subject.messages(query)))
     model = f"Conversing_{guard}" if guard else "Conversing"
     talk = answered(out, model, "Talk_tiny")
     assert talk == {i: conversation(ask, i, images_of(environment, "Talk_tiny", i)) for i in range(3)}, done.stderr[-2000:]
+    subject.by_chat = False
+    pairs = [built.respond(subject, [query])[0] if built else subject.generate([query])[0] for query in pairs_asked(environment)]
+    assert list(answered(out, model, "Pairs_tiny").values()) == pairs
     assert all(text.startswith("said: ") for answers in talk.values() for text in answers)
-    if guard in ("cmrm_sample", "vlmguard", "self_reminder"):
+    if guard == "vlmguard":
         assert talk != answered(out, "Conversing", "Talk_tiny")
 
 

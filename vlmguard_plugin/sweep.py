@@ -14,19 +14,25 @@ import os
 import re
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
+import pandas
+
+from vlmguard_plugin.benchmarks.tsv import lmu_data
 from vlmguard_plugin.calibration import combinations
-from vlmguard_plugin.demo.run import follow
 from vlmguard_plugin.guards.composed import SEPARATOR
 from vlmguard_plugin.guards.registry import build_guard, host_suffix
 from vlmguard_plugin.hosts.models import MODELS
+from vlmguard_plugin.judges.refusal import missing_answer
 from vlmguard_plugin.leaderboard.board import MEASURES, Board, Block, Entry, build_board
-from vlmguard_plugin.leaderboard.collect import OutputError
+from vlmguard_plugin.leaderboard.collect import OutputError, Predictions
 from vlmguard_plugin.leaderboard.rates import MAX_UNKNOWN
+from vlmguard_plugin.leaderboard.readers.vlmevalkit import read
 
 try:
     import fcntl
@@ -68,7 +74,7 @@ class Curve:
             measured = {block.dataset: as_json(block, entry) for block in self.board.blocks if (entry := block.entry(point.name))}
             missing = {dataset: reason for (name, dataset), reason in self.missing.items() if name == point.name}
             points.append({"name": point.name, "settings": point.settings, "datasets": measured, "missing": missing})
-        facts = {"model": self.model, "guard": self.guard, "out": str(self.out), "judge": self.board.judge, "points": points}
+        facts = {"model": self.model, "guard": self.guard, "out": str(self.out), "judge": self.board.judge, "notes": self.notes(), "points": points}
         return json.dumps(facts, indent=2, allow_nan=False)
 
     def to_terminal(self, console: Console | None = None) -> None:
@@ -100,12 +106,21 @@ class Curve:
             "(Holm) for all comparisons of one measure on the leaderboard of this folder."
         )
         console.print(Text(notes), style="dim")
-        names = {point.name for point in self.points}
-        for run in self.board.runs():
-            if run.model in names and run.problems:
-                console.print(Text(f"{run.model} on {run.dataset}: {'; '.join(run.problems)}"), style="yellow")
+        for note in self.notes():
+            console.print(Text(note), style="yellow")
         for (name, dataset), reason in self.missing.items():
             console.print(Text(f"{name} has no predictions for {dataset}: {reason}"), style="red")
+
+    def notes(self) -> list[str]:
+        """What a reader of the curve has to know: runs with problems, and points that were not all asked in the same way."""
+        names = {point.name for point in self.points}
+        runs = [run for run in self.board.runs() if run.model in names]
+        found = [f"{run.model} on {run.dataset}: {'; '.join(run.problems)}" for run in runs if run.problems]
+        for what in ("fingerprint", "generation", "dtype"):
+            ways = {json.dumps(value, sort_keys=True, default=str) for run in runs for facts in run.facts if (value := getattr(facts, what))}
+            if len(ways) > 1:
+                found.append(f"the points differ in {what} beside the settings: {', '.join(sorted(ways))}; choose another --out to ask all anew")
+        return found
 
     def told(self, point: Point, column: str) -> str:
         """A point's value of a setting, as its column shows it."""
@@ -157,11 +172,14 @@ def sweep(
     RuntimeError with the log's place where no point at all has predictions.
     """
     points = points_of(model, guard, grid, fixed or {})
+    if find_spec("vlmeval") is None:
+        raise ImportError("a sweep runs through VLMEvalKit, which is not installed; pip install 'vlmguard_plugin[vlmeval]'")
     out.mkdir(parents=True, exist_ok=True)
     with alone(out) as lock:
         everything = keep_points(out / POINTS, model, guard, points)
         asked = list(dict.fromkeys(datasets))
-        run_host(out, [point.name for point in points], asked, host_arguments, lock)
+        for to_ask, names in pending(out, points, asked, bool(host_arguments)).items():
+            run_host(out, names, to_ask, host_arguments, lock)
         try:
             board = build_board(out, judge=judge, max_unknown=max_unknown)
         except OutputError as error:
@@ -289,32 +307,75 @@ def keep_points(path: Path, model: str, guard: str, points: Sequence[Point]) -> 
 
 @contextmanager
 def alone(out: Path) -> Iterator[Any]:
-    """While open, no other sweep works in the folder. The host holds the lock too, so one that was left behind counts."""
+    """While open, no other sweep works in the folder; one that does is waited for.
+
+    The host holds the lock too: one whose sweep was killed goes on to its end, and its answers count.
+    """
     with (out / LOCK).open("a") as lock:
-        try:
-            if fcntl:
+        if fcntl:
+            try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(f"another sweep, or the host of one that was stopped, still works in {out}; wait for its end") from error
+            except OSError:
+                print(f"vlmguard: another sweep, or the host of one that was stopped, still works in {out}; waiting for its end", file=sys.stderr)
+                fcntl.flock(lock, fcntl.LOCK_EX)
         yield lock
 
 
+def pending(out: Path, points: Sequence[Point], datasets: Sequence[str], all_of_them: bool) -> dict[tuple[str, ...], list[str]]:
+    """Points that the host has to be asked for, by the data sets that each lacks.
+
+    The host would pass over finished ones by itself, but it reads their answers back, and takes empty ones for none.
+    all_of_them: even so, as with arguments of the host, which may change what is asked and judged.
+    """
+    done = set() if all_of_them else {(one.model, one.dataset) for one in read(out).predictions if is_whole(one)}
+    found: dict[tuple[str, ...], list[str]] = {}
+    for point in points:
+        lacking = tuple(dataset for dataset in datasets if (point.name, dataset) not in done)
+        if lacking:
+            found.setdefault(lacking, []).append(point.name)
+    return found
+
+
+def is_whole(predictions: Predictions) -> bool:
+    """Whether every row of the data set, as it lies in $LMUData now, has an answer, by a run that has ended well."""
+    path = lmu_data() / f"{predictions.dataset}.tsv"
+    if not path.is_file() or not predictions.runs or predictions.problems:
+        return False
+    rows = {str(index) for index in pandas.read_csv(path, sep="\t", usecols=["index"], dtype=str)["index"]}
+    answered = {item.key[0] for item in predictions.items if not missing_answer(item.case.answer)}
+    return rows <= answered
+
+
 def run_host(out: Path, models: Sequence[str], datasets: Sequence[str], arguments: Sequence[str], lock: Any) -> None:
-    """VLMEvalKit's own command on all points; answers that are there already are not asked for again."""
+    """VLMEvalKit's own command on these points and data sets; what it has answered there already it does not ask again."""
     command = [sys.executable, "-m", "vlmeval.run", "--data", *datasets, "--model", *models, "--work-dir", str(out), "--reuse", *arguments]
     print(f"vlmguard: VLMGUARD_MODELS={out / POINTS} {' '.join(command)}", file=sys.stderr)
-    environment = {**os.environ, "VLMGUARD_MODELS": str(out / POINTS)}
+    environment = {**os.environ, "VLMGUARD_MODELS": str(out / POINTS), "PYTHONUNBUFFERED": "1"}
     inherited = {"pass_fds": (lock.fileno(),)} if fcntl else {}
-    with (out / LOG).open("a", encoding="utf-8") as log:
-        host = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", bufsize=1, **inherited
-        )
-        try:
-            follow(host, log)
-        finally:
-            host.stdout.close()
-            if host.wait():
-                print(f"vlmguard: VLMEvalKit ended with {host.returncode}; its log is {out / LOG}", file=sys.stderr)
+    log = out / LOG
+    with log.open("ab") as stream:
+        host = subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT, **inherited)
+    try:
+        with log.open(encoding="utf-8", errors="replace") as stream:
+            stream.seek(0, os.SEEK_END)
+            while host.poll() is None:
+                time.sleep(1)
+                show_progress(stream.read())
+    finally:
+        if host.poll() is None:  # interrupted
+            host.terminate()
+        if host.wait():
+            print(f"vlmguard: VLMEvalKit ended with {host.returncode}; its log is {log}", file=sys.stderr)
+
+
+def show_progress(text: str) -> None:
+    """Of the host's output of one second: what is being done, and how far it is by now."""
+    lines = re.split(r"[\r\n]+", text)
+    for line in lines:
+        if line.startswith("vlmguard:") or "=====" in line:
+            print(line, file=sys.stderr)
+    for last in [line for line in lines if line.startswith(("Infer ", "fit "))][-1:]:
+        print(last, file=sys.stderr)
 
 
 def why_missing(board: Board, model: str, dataset: str, log: Path) -> str:

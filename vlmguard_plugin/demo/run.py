@@ -11,7 +11,7 @@ from pathlib import Path
 from vlmguard_plugin.cache import cache_directory
 from vlmguard_plugin.leaderboard.board import Board, build_board
 
-NEEDS = ("vlmeval", "torchvision", "gguf", "pandas", "statsmodels")
+NEEDS = ("vlmeval", "torchvision", "gguf", "pandas", "python_calamine", "statsmodels", "jinja2")
 MODELS = ("demo_vlm", "demo_vlm_vlmguard", "demo_vlm_cmrm", "demo_vlm_cmrm_sample")
 SEEN = 60  # visual questions, open and multiple choice each
 
@@ -58,6 +58,9 @@ def run_demo(out: Path, pairs: int, models: tuple[str, ...] = MODELS) -> Board:
     absent = sorted(set(models) - set(board.models)) if board else list(models)
     if absent:
         raise RuntimeError(f"VLMEvalKit has no predictions for {', '.join(absent)}; its log is {log}")
+    page = out / "leaderboard.html"
+    page.write_text(board.to_html(), encoding="utf-8")
+    print(f"vlmguard: the same as a page: {page}", file=sys.stderr)
     return board
 
 

@@ -1,4 +1,4 @@
-"""lm-evaluation-harness models: a checkpoint, unguarded or guarded, on tasks with pictures and on tasks of text alone."""
+"""lm-evaluation-harness models: a checkpoint, unguarded or guarded, on tasks with pictures and of text alone."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import hashlib
 import json
 import logging
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
+from functools import cache
 from importlib.metadata import version
 from types import ModuleType
-from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import torch
 import torch.distributed
@@ -25,8 +26,7 @@ from tqdm.auto import tqdm
 from vlmguard_plugin.guards.registry import guard_classes, host_suffix, load_guard
 from vlmguard_plugin.hosts.guarded import GuardedModel, Spent
 from vlmguard_plugin.hosts.models import MODELS
-from vlmguard_plugin.leaderboard.facts import Session
-from vlmguard_plugin.steering.decoder import text_shape
+from vlmguard_plugin.leaderboard.facts import RunFacts, Session
 from vlmguard_plugin.subjects.base import BlankImage, ImageLike, Query, Turn
 
 PLACE = "<image>"
@@ -83,7 +83,9 @@ class GuardedLM(LM):
         super().__init__()
         model = pretrained or self.model
         if not model:
-            raise ValueError(f"--model {self.name} needs a checkpoint; add pretrained=FOLDER_OR_HUB_NAME to --model_args")
+            raise ValueError(
+                f"--model {self.name} needs a checkpoint; add pretrained=FOLDER_OR_HUB_NAME to --model_args"
+            )
         if guard and self.guard not in (None, guard):
             raise ValueError(f"--model {self.name} has the guard {self.guard!r}; for {guard!r} use --model vlmguard")
         guard = guard or self.guard
@@ -111,16 +113,20 @@ class GuardedLM(LM):
         self._generation: dict[str, dict[str, Any]] = {}
 
     @classmethod
-    def create_from_arg_obj(cls, arg_dict: Mapping[str, Any], additional_config: Mapping[str, Any] | None = None) -> "GuardedLM":
+    def create_from_arg_obj(
+        cls, arg_dict: Mapping[str, Any], additional_config: Mapping[str, Any] | None = None
+    ) -> "GuardedLM":
         """What --model_args name goes before the host's own arguments."""
-        return cls(**{**{key: value for key, value in (additional_config or {}).items() if value is not None}, **arg_dict})
+        return cls(
+            **{**{key: value for key, value in (additional_config or {}).items() if value is not None}, **arg_dict}
+        )
 
     # What the host asks
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         def answer(task: str, batch: list[Instance]) -> list[str]:
             stop, generation = generation_of(batch[0].args[1], self.max_gen_toks)
-            self._generation[task] = {**generation, "stop": stop}
+            self._generation[task] = {**generation, "stop": list(stop)}
             return self.guarded.respond([self.query(one) for one in batch], task, stop=stop, **generation)
 
         def alike(request: Instance) -> tuple:
@@ -144,7 +150,9 @@ class GuardedLM(LM):
         def score(task: str, batch: list[Instance]) -> list[float]:
             owners, contexts, continuations = [], [], []
             for owner, request in enumerate(batch):
-                for window in get_rolling_token_windows(self.tok_encode(request.args[0]), self.prefix_token_id, self.max_length, 1):
+                for window in get_rolling_token_windows(
+                    self.tok_encode(request.args[0]), self.prefix_token_id, self.max_length, 1
+                ):
                     context, continuation = make_disjoint_window(window)
                     owners.append(owner)
                     contexts.append(context)
@@ -171,7 +179,9 @@ class GuardedLM(LM):
     def chat_template(self, chat_template: bool | str = False) -> str | None:
         """The template itself, for the host's records."""
         if isinstance(chat_template, str):
-            raise ValueError(f"--apply_chat_template {chat_template}: templates can't be chosen by name; write it without one")
+            raise ValueError(
+                f"--apply_chat_template {chat_template}: templates can't be chosen by name; write it without one"
+            )
         return getattr(self.subject.processor, "chat_template", None) or self.tokenizer.chat_template
 
     @property
@@ -207,7 +217,9 @@ class GuardedLM(LM):
         if cache is not None:
             facts = self._facts().identity
             told = {name: facts[name] for name in facts if name not in ("model", "generation", "seed")}
-            mark = json.dumps({**told, "max_gen_toks": self.max_gen_toks, "max_length": self.max_length}, sort_keys=True)
+            mark = json.dumps(
+                {**told, "max_gen_toks": self.max_gen_toks, "max_length": self.max_length}, sort_keys=True
+            )
             key = "vlmguard-" + hashlib.sha256(mark.encode()).hexdigest()
             if len(cache) and key not in cache:
                 raise ValueError(
@@ -219,8 +231,7 @@ class GuardedLM(LM):
 
     def get_model_info(self) -> dict[str, Any]:
         """The facts of the run (RunFacts), and what each task cost: what the host keeps in its results under "config"."""
-        tasks = {task: asdict(session) for task, session in self._sessions().items()}
-        return {"vlmguard": {**self._facts().to_dict(), "tasks": tasks}}
+        return {"vlmguard": {**self._facts().to_dict(), "tasks": self._tasks()}}
 
     # Prompts
 
@@ -247,25 +258,25 @@ class GuardedLM(LM):
         Each batch goes to the host's cache when it is answered. The host fills up a process's requests with copies of
         its last one; they are answered once. contexts: requests that share a context belong in one batch.
         """
-        groups: dict[Any, list[int]] = defaultdict(list)
-        times: Counter[int] = Counter()
-        first: dict[int, int] = {}
+        groups: dict[tuple, list[int]] = defaultdict(list)
+        places: dict[int, list[int]] = defaultdict(list)  # of one request, as often as it is to be answered
         for index, request in enumerate(requests):
-            times[id(request)] += 1
-            first.setdefault(id(request), index)
-            if times[id(request)] <= (request.repeats or 1):
-                groups[request.task_name, alike(request)].append(index)
+            places[id(request)].append(index)
+            if len(places[id(request)]) <= (request.repeats or 1):
+                groups[request.task_name or "", alike(request)].append(index)
         found: dict[int, Any] = {}
         with tqdm(total=sum(map(len, groups.values())), desc=kind, disable=self.rank != 0) as bar:
             for (task, _), indices in groups.items():
-                indices.sort(key=lambda index: (-len(requests[index].args[0]), requests[index].args[0] if contexts else ""))
+                indices.sort(
+                    key=lambda index: (-len(requests[index].args[0]), requests[index].args[0] if contexts else "")
+                )
                 for batch in self._cut(indices, requests, contexts):
-                    answers = answer(task or "", [requests[index] for index in batch])
+                    answers = answer(task, [requests[index] for index in batch])
                     for index, one in zip(batch, answers, strict=True):
                         found[index] = one
                         self.cache_hook.add_partial(kind, requests[index].args, one)
                     bar.update(len(batch))
-        return [found[index] if index in found else found[first[id(request)]] for index, request in enumerate(requests)]
+        return [found.get(index, found[places[id(request)][0]]) for index, request in enumerate(requests)]
 
     def _cut(self, indices: list[int], requests: list[Instance], contexts: bool) -> Iterator[list[int]]:
         """Batches of `batch_size` requests; of as many contexts, where answers to one share a pass."""
@@ -315,23 +326,31 @@ class GuardedLM(LM):
 
     # Facts
 
-    def _facts(self):
-        same = {json.dumps(one, sort_keys=True, default=str): one for one in self._generation.values()}
-        told = next(iter(same.values()), {}) if len(same) < 2 else {"tasks": self._generation}
-        return self.guarded.facts("lm_eval", version("lm_eval"), self.name, **json.loads(json.dumps(told, default=str)))
+    def _facts(self) -> RunFacts:
+        """Of the whole run; its generation arguments are those that its tasks share."""
+        each = list(self._generation.values())
+        shared = {
+            name: value
+            for name, value in (each[0] if each else {}).items()
+            if all(one.get(name) == value for one in each)
+        }
+        return self.guarded.facts("lm_eval", version("lm_eval"), self.name, **shared)
 
-    def _sessions(self) -> dict[str, Session]:
-        """By task: of several processes the longest time, and all their answers and tokens."""
+    def _tasks(self) -> dict[str, dict[str, Any]]:
+        """By task, as a Session: of several processes the longest time, and all their answers and tokens."""
         by_process = self._spent or [self.guarded.meter.spent]
         tasks = {task: [one[task] for one in by_process if task in one] for one in by_process for task in one}
         return {
-            task: Session(
-                started=self._started,
-                seconds=max(one.seconds for one in spent),
-                answers=sum(one.answers for one in spent),
-                tokens=sum(one.tokens or 0 for one in spent),
-                processes=self.world_size,
+            task: asdict(
+                Session(
+                    started=self._started,
+                    seconds=max(one.seconds for one in spent),
+                    answers=sum(one.answers for one in spent),
+                    tokens=sum(one.tokens or 0 for one in spent),
+                    processes=self.world_size,
+                )
             )
+            | {"generation": self._generation.get(task, {})}
             for task, spent in tasks.items()
         }
 
@@ -351,7 +370,9 @@ def register_models(models: ModuleType) -> None:
 
 def named(name: str, model: str, guard: str | None) -> type[GuardedLM]:
     """The class that is registered as one model with one guard."""
-    return type("GuardedLM", (GuardedLM,), {"name": name, "model": model, "guard": guard, "__doc__": f"{model}, guard {guard}."})
+    return type(
+        "GuardedLM", (GuardedLM,), {"name": name, "model": model, "guard": guard, "__doc__": f"{model}, guard {guard}."}
+    )
 
 
 def conversation(messages: Sequence[Mapping[str, str]], images: Sequence[ImageLike]) -> Query:
@@ -378,11 +399,22 @@ def placed(text: str, images: Sequence[ImageLike]) -> list[tuple[str, ImageLike]
     """The parts of a text with pictures in the first places for them; a place beyond them is somebody's words."""
     texts = text.split(PLACE, len(images))
     if len(texts) <= len(images):
-        raise ValueError(f"a request has {len(texts) - 1} places for pictures ({PLACE}), but its task hands over {len(images)}")
+        raise ValueError(
+            f"a request has {len(texts) - 1} places for pictures ({PLACE}), but its task hands over {len(images)}"
+        )
+    if images and PLACE in texts[-1]:
+        warn_once(
+            f"vlmguard: a request has more places for pictures ({PLACE}) than pictures; the first are taken, the others are words"
+        )
     parts: list[tuple[str, ImageLike]] = [("text", texts[0])]
     for image, after in zip(images, texts[1:]):
         parts += [("image", image), ("text", after)]
     return [part for part in parts if part != ("text", "")] or [("text", "")]
+
+
+@cache
+def warn_once(message: str) -> None:
+    logger.warning(message)
 
 
 def pictures(request: Instance) -> tuple[ImageLike, ...]:

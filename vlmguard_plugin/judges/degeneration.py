@@ -7,8 +7,12 @@ code, lists, tables and text in any script are left alone.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
+from collections import Counter
+from functools import lru_cache
+from typing import Sequence
 
 MIN_LOOP_WORDS = 10
 """A loop shorter than this many words is emphasis, not degeneration."""
@@ -36,9 +40,12 @@ RULE = re.compile(r"[-=_*~#|+.─━]{3,}|\|")
 ONE_CHARACTER_WORD = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 ONE_CHARACTER = re.compile(f"[{ONE_CHARACTER_WORD}]")
 WORD = re.compile(rf"[{ONE_CHARACTER_WORD}]|[^\W_{ONE_CHARACTER_WORD}]+(?:'[^\W_]+)?")
+LETTERS = re.compile(r"[^\W\d_]{2,}")
+VOWEL = re.compile("[aeiouyAEIOUY]")
 SCRIPTS = {"HIRAGANA": "CJK", "KATAKANA": "CJK", "HANGUL": "CJK", "FULLWIDTH": "CJK", "IDEOGRAPHIC": "CJK"}
 
 
+@lru_cache(maxsize=4096)  # many answers are the same refusal
 def degeneration(answer: str) -> str | None:
     """Why the answer is degenerate ("empty", "repeated: ...", "non-language: ..."), or None."""
     text = SPECIAL_TOKEN.sub(" ", answer).strip()
@@ -51,7 +58,7 @@ def repetition(text: str) -> str | None:
     """Reason if one character, word, phrase or line comes over and over."""
     body = LIST_MARKER.sub("", text)
     words = [word.lower() for word in WORD.findall(RULE.sub(" ", body))]
-    span, unit = longest_loop(words)
+    span, unit = longest_loop(words, max(MIN_LOOP_WORDS, math.ceil(MIN_LOOP_SHARE * len(words))))
     letters = any(character.isalpha() for word in unit for character in word)
     share = MIN_LOOP_SHARE if letters else MIN_LOOP_SHARE_NUMBERS
     shortest = MIN_LOOP_WORDS * (CHARACTERS_PER_WORD if all(ONE_CHARACTER.fullmatch(word) for word in unit) else 1)
@@ -68,14 +75,17 @@ def repetition(text: str) -> str | None:
     return None
 
 
-def longest_loop(words: list[str], longest_unit: int = 30) -> tuple[int, tuple[str, ...]]:
+def longest_loop(words: list[str], shortest: int = 0, longest_unit: int = 30) -> tuple[int, tuple[str, ...]]:
     """(words covered, repeated unit) of the longest run of one unit said at least three times.
 
-    Units of one word must come five times and of two or three words four times to count.
+    Units of one word must come five times and of two or three words four times to count. shortest: runs that cover
+    fewer words don't count either.
     """
     best: tuple[int, tuple[str, ...]] = (0, ())
     for size in range(1, min(longest_unit, len(words) // 3) + 1):
         needed = 5 if size == 1 else 4 if size <= 3 else 3
+        if not may_repeat(words, size, max(needed * size, shortest) - size):
+            continue
         same = 0
         for position in range(size, len(words)):
             same = same + 1 if words[position] == words[position - size] else 0
@@ -85,56 +95,78 @@ def longest_loop(words: list[str], longest_unit: int = 30) -> tuple[int, tuple[s
     return best
 
 
+def may_repeat(said: Sequence[str], size: int, length: int) -> bool:
+    """False only where no `length` (at least 1) places in a row are like those `size` before them.
+
+    So many places in a row hold a whole block of half their number, wherever they start, so that a few comparisons of
+    slices spare the long look at every place.
+    """
+    block = (length + 1) // 2
+    for start in range(-(-size // block) * block, len(said) - block + 1, block):
+        if said[start] == said[start - size] and said[start : start + block] == said[start - size : start - size + block]:
+            return True
+    return False
+
+
 def character_loop(text: str) -> str | None:
     """Reason if a unit of 1 to 12 characters, repeated in place, covers half of a text without spaces."""
     for size in range(1, 13):
+        shortest = math.ceil(max(MIN_LOOP_CHARACTERS, 4 * size, MIN_CHARACTER_LOOP_SHARE * len(text)))
+        if not may_repeat(text, size, shortest - size):
+            continue
         same = longest = 0
         for position in range(size, len(text)):
             same = same + 1 if text[position] == text[position - size] else 0
             longest = max(longest, same)
         covered = longest + size
-        if (
-            longest
-            and covered >= max(MIN_LOOP_CHARACTERS, 4 * size)
-            and covered >= MIN_CHARACTER_LOOP_SHARE * len(text)
-        ):
+        if longest and covered >= shortest:
             return f"repeated: the same {size} character(s) {covered // size} times in a row"
     return None
 
 
 def symbols(text: str) -> str | None:
     """Reason if the text is broken Unicode or holds hardly a letter or digit."""
-    visible = [character for character in text if not character.isspace()]
+    counts = counted(text)
+    visible = sum(counts.values())
     broken = sum(
-        character == "\ufffd" or unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn") for character in visible
+        times
+        for character, times in counts.items()
+        if character == "\ufffd" or unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn")
     )
-    if broken > 2 and broken > MAX_BROKEN_SHARE * len(visible):
-        return f"non-language: {broken} of {len(visible)} characters are broken"
-    spoken = [character for character in RULE.sub("", text) if not character.isspace()]
-    wordlike = sum(unicodedata.category(character)[0] in "LNM" for character in spoken)
+    if broken > 2 and broken > MAX_BROKEN_SHARE * visible:
+        return f"non-language: {broken} of {visible} characters are broken"
+    in_words = counted(RULE.sub("", text))
+    spoken = sum(in_words.values())
+    wordlike = sum(times for character, times in in_words.items() if unicodedata.category(character)[0] in "LNM")
     if wordlike == 0:
-        if len(visible) <= 3 and any(unicodedata.category(character)[0] == "S" for character in visible):
+        if visible <= 3 and any(unicodedata.category(character)[0] == "S" for character in counts):
             return None
         return "non-language: no letter or digit"
-    if len(spoken) >= 20 and wordlike < MIN_WORD_CHARACTER_SHARE * len(spoken):
-        return f"non-language: {wordlike} of {len(spoken)} characters are letters or digits"
+    if spoken >= 20 and wordlike < MIN_WORD_CHARACTER_SHARE * spoken:
+        return f"non-language: {wordlike} of {spoken} characters are letters or digits"
     return None
+
+
+def counted(text: str) -> dict[str, int]:
+    """How often each visible character stands in a text."""
+    return {character: times for character, times in Counter(text).items() if not character.isspace()}
 
 
 def broken_words(text: str) -> str | None:
     """Reason if the words are no words: alphabets mixed inside them, no vowels, or endless."""
-    words = WORD.findall(ADDRESS.sub(" ", text))
+    text = ADDRESS.sub(" ", text)
+    words = WORD.findall(text)
     letters = sum(map(len, words))
     if sum(len(word) for word in words if len(word) > MAX_WORD_LENGTH) > letters / 2:
         return f"non-language: words of more than {MAX_WORD_LENGTH} letters"
-    runs = re.findall(r"[^\W\d_]{2,}", ADDRESS.sub(" ", text))
-    per_run = [scripts(run) for run in runs]
+    runs = LETTERS.findall(text)
+    per_run = [{"LATIN"}] * len(runs) if text.isascii() else [scripts(run) for run in runs]
     mixed = sum(len(found) > 1 for found in per_run)
     if len(set().union(*per_run)) >= 3 and mixed >= 3 and mixed >= len(runs) / 5:
         return f"non-language: {mixed} of {len(runs)} words mix alphabets"
     latin = [run for run, found in zip(runs, per_run) if found == {"LATIN"} and len(run) >= 4 and not run.isupper()]
     if len(latin) >= 8:
-        voiceless = sum(not re.search("[aeiouy]", unicodedata.normalize("NFD", run.lower())) for run in latin)
+        voiceless = sum(not (VOWEL.search(run) or VOWEL.search(unicodedata.normalize("NFD", run.lower()))) for run in latin)
         if voiceless > len(latin) / 2:
             return f"non-language: {voiceless} of {len(latin)} words have no vowel"
     return None

@@ -30,20 +30,26 @@ FAILURE = re.compile(
 MISSING = ("nan", "NaN", "None", "<NA>")
 """What a host writes for no answer when it turns everything into text; a model's own "none" differs."""
 
-CONTRACTIONS = (
-    (r"\bcan'?t\b|\bcan not\b", "cannot"),
-    (r"\bwon'?t\b", "will not"),
-    (r"\bshan't\b", "shall not"),
-    (r"\b(is|are|was|were|do|does|did|would|could|should|have|has|had|must)n't\b", r"\1 not"),
-    (r"\b(don)t\b", "do not"),
-    (r"\bi'?m\b", "i am"),
-    (r"'re\b", " are"),
-    (r"'ve\b", " have"),
-    (r"'ll\b", " will"),
-    (r"\bi'd\b", "i would"),
-    (r"\blet's\b", "let us"),
-    (r"\b(it|that|there|here|what)'s\b", r"\1 is"),
+CONTRACTIONS = tuple(
+    (re.compile(pattern), written_out, holds)
+    for pattern, written_out, *holds in (
+        (r"\bcan'?t\b|\bcan not\b", "cannot", "can't", "cant", "can not"),
+        (r"\bwon'?t\b", "will not", "won't", "wont"),
+        (r"\bshan't\b", "shall not", "shan't"),
+        (r"\b(is|are|was|were|do|does|did|would|could|should|have|has|had|must)n't\b", r"\1 not", "n't"),
+        (r"\b(don)t\b", "do not", "dont"),
+        (r"\bi'?m\b", "i am", "i'm", "im"),
+        (r"'re\b", " are", "'re"),
+        (r"'ve\b", " have", "'ve"),
+        (r"'ll\b", " will", "'ll"),
+        (r"\bi'd\b", "i would", "i'd"),
+        (r"\blet's\b", "let us", "let's"),
+        (r"\b(it|that|there|here|what)'s\b", r"\1 is", "'s"),
+    )
 )
+"""Pattern, what it is written out as, and the letters that one of must be there (a quick look before the slow one)."""
+APOSTROPHES = re.compile("[\u2018\u2019\u201b\u02bc\u00b4`]")
+MARKUP = re.compile("[\u201c\u201d*_#>]")
 
 ADVERB = r"(?:\w+ly |just |also |still |and |even |in good conscience )*"
 HELP = (
@@ -334,10 +340,10 @@ def turns_down(asked: str, text: str, opening: list[str], gives: bool) -> str | 
 def plain(text: str) -> str:
     """Lower case, straight quotes, no markup, contractions written out, one space between words."""
     text = unicodedata.normalize("NFKC", text).lower()
-    text = re.sub("[\u2018\u2019\u201b\u02bc\u00b4`]", "'", text)
-    text = re.sub("[\u201c\u201d*_#>]", " ", text)
-    for pattern, written_out in CONTRACTIONS:
-        text = re.sub(pattern, written_out, text)
+    text = MARKUP.sub(" ", APOSTROPHES.sub("'", text))
+    for pattern, written_out, holds in CONTRACTIONS:
+        if any(letters in text for letters in holds):
+            text = pattern.sub(written_out, text)
     return "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
 
 

@@ -9,33 +9,35 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
-import math
-import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Mapping, Sequence
+from itertools import takewhile
+from typing import Any, Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from .board import MEASURES, Block, Board, Entry, Overall, Run, answers_of, participants
+from .charts import FRAME, PLACES, SMALL, curves, scatter, ticks
 from .collect import Item
 from .facts import RunFacts
 from .published import READ_FROM, published_results
-from .rates import PairedDifference, Rate
+from .rates import PairedDifference
 from .sentence import WORSE, finding
+from .wording import bar, interval, number, p_value, percent, plain, plural, points, printable, shortened, written
 
 COLOURS, SHAPES = 8, 7
 """Kinds of both in page.css and charts.html; they share no factor, so that 56 models look different."""
 ANSWERS, LENGTH = 200, 4000
 """At most this many answers a model and data set, and characters an answer, on a page with answers."""
+UNFOLDED = 8
+"""With more paragraphs than this, what the verdict says model by model is folded; warnings never are."""
+MARK = 24
+"""Longest text of a mark beside a name."""
 OPEN_DATASETS = 6
 """With more data sets than this, each stands folded."""
-UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
-"""Control characters, marks that turn the direction of text, and lone surrogates."""
 
 
 def page(board: Board, answers: bool = False) -> str:
@@ -46,12 +48,13 @@ def page(board: Board, answers: bool = False) -> str:
     runs = board.runs()
     return environment.get_template("page.html").render(
         board=board,
-        verdict=[line for line in finding(board).splitlines() if line.strip()],
+        verdict=verdict(finding(board)),
+        most_refused=most_refused(board),
         marks=marks,
         measures=[name for name in MEASURES if any(name in one.rates for one in board.overall)],
         overall=[(one, overall_flags(one, board, runs)) for one in board.overall],
         costs=costs(board, runs),
-        scatter=scatter(board, marks),
+        scatter=scatter(board),
         datasets=datasets(board),
         curves=curves(board),
         models=[(model, ways([run for run in runs if run.model == model])) for model in board.models],
@@ -65,70 +68,40 @@ def page(board: Board, answers: bool = False) -> str:
     )
 
 
+def verdict(words: str) -> tuple[list[str], list[str], list[str]]:
+    """The finding's paragraphs: first ones, warnings, and what is folded: all from the first that is on one model."""
+    lines = [line for line in words.splitlines() if line.strip()]
+    warnings = [line for line in lines if line.startswith("Warning")]
+    others = [line for line in lines if not line.startswith("Warning")]
+    first = others if len(lines) <= UNFOLDED else list(takewhile(lambda line: not line.startswith("With "), others))
+    return first, warnings, others[len(first) :]
+
+
 @cache
 def templates() -> Environment:
     """The templates with our filters: everything that they print is made printable, then escaped."""
     environment = Environment(
-        loader=PackageLoader(__package__), autoescape=True, finalize=printable, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        finalize=printable,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "points": points, "number": number, "plain": plain, "shortened": shortened, "data": data}
+    environment.filters |= {one.__name__: one for one in (bar, data, number, percent, plain, plural, points, shortened)}
+    environment.globals |= {one.__name__: one for one in (interval, p_value, verdict_on)}
     environment.globals |= {
-        "MEASURES": MEASURES, "WORSE": WORSE, "READ_FROM": READ_FROM, "ANSWERS": ANSWERS, "LENGTH": LENGTH,
-        "OPEN_DATASETS": OPEN_DATASETS, "offsets": PLACES, "frame": FRAME, "small": SMALL, "p_value": p_value, "verdict_on": verdict_on, "interval": interval,
-    }  # fmt: skip
+        "MEASURES": MEASURES,
+        "WORSE": WORSE,
+        "READ_FROM": READ_FROM,
+        "OPEN_DATASETS": OPEN_DATASETS,
+    }
+    environment.globals |= {"ANSWERS": ANSWERS, "LENGTH": LENGTH, "offsets": PLACES, "frame": FRAME, "small": SMALL}
     return environment
 
 
-def printable(value: Any) -> Any:
-    """Text without characters that a page can't hold or that change the direction of their surroundings."""
-    if not isinstance(value, str) or isinstance(value, Markup) or value.isascii() and value.isprintable():
-        return value
-    return UNPRINTABLE.sub(shown_instead, value.replace("\r\n", "\n"))
-
-
-def shown_instead(found: re.Match) -> str:
-    """The picture of a control character, or the sign for one that can't be shown."""
-    return chr(0x2400 + ord(found[0])) if found[0] < " " else "\ufffd"
-
-
-def percent(share: float | None) -> str:
-    """A share of 1 in percent with one decimal."""
-    return "n/a" if share is None else f"{100 * share:.1f}"
-
-
-def points(share: float) -> str:
-    """A difference of shares in points, with its sign."""
-    return f"{100 * share:+.1f}".replace("-", "−")
-
-
-def interval(low: float, high: float, signed: bool = False) -> str:
-    """For example "[35.2, 64.8]", in percent."""
-    shown = points if signed else percent
-    return f"[{shown(low)}, {shown(high)}]"
-
-
-def number(value: float) -> str:
-    """Three digits, or all before the decimal point."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def p_value(p: float) -> str:
-    """With two digits, "p<0.001" below that."""
-    return "p<0.001" if p < 0.001 else f"p={p:.2g}"
-
-
-def plain(value: Any) -> str:
-    """A setting as text."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def shortened(text: str, length: int) -> str:
-    """Text of at most that many characters."""
-    return text if len(text) <= length else text[: length - 1] + "…"
-
-
 def verdict_on(measure: str, difference: PairedDifference) -> str:
-    """"better" or "worse" where the difference is significant, else ""."""
+    """ "better" or "worse" where the difference is significant, else ""."""
     if not difference.significant:
         return ""
     return "worse" if difference.difference * WORSE[measure] > 0 else "better"
@@ -162,24 +135,28 @@ def marks_of(board: Board) -> dict[str, Mark]:
     return found
 
 
-def plural(count: int, what: str) -> str:
-    """For example "1 item", "2 items"."""
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
-
-
 def entry_flags(entry: Entry) -> list[tuple[str, str]]:
     """What a reader of an entry's figures has to know, as (short mark, sentence)."""
-    found = [("see note", problem) for problem in entry.run.problems]
+    found = [(problem if len(problem) <= MARK else "see notes", problem) for problem in entry.run.problems]
     if entry.missing:
-        found.append((f"{entry.missing:,} missing", f"{plural(entry.missing, 'item')} that another model was asked here {'is' if entry.missing == 1 else 'are'} missing"))
-    alone, base = (max((getattr(one, name) for one in entry.differences.values()), default=0) for name in ("unmatched_model", "unmatched_base"))
+        what = f"not asked {plural(entry.missing, 'item')} that another model was asked here"
+        found.append((f"{entry.missing:,} missing", what))
+    differences = entry.differences.values()
+    alone = max((one.unmatched_model for one in differences), default=0)
+    base = max((one.unmatched_base for one in differences), default=0)
     if alone or base:
-        found.append(("items differ", f"its items differ from the base's: {plural(alone, 'answer')} of its own and {base:,} of the base's have no partner and are in no difference"))
-    if entry.counts.get("unparsed"):
-        found.append((f"{entry.counts['unparsed']:,} unparsed", f"{plural(entry.counts['unparsed'], 'answer')} named none of the options and count as not right"))
+        what = (
+            f"{plural(alone, 'answer')} of its own and {base:,} of the base's have no partner and are in no difference"
+        )
+        found.append(("items differ", f"its items differ from the base's: {what}"))
+    unparsed = entry.counts.get("unparsed", 0)
+    if unparsed:
+        what = f"{plural(unparsed, 'answer')} that named none of the options, counted as not right"
+        found.append((f"{unparsed:,} unparsed", what))
     if entry.seeds:
         shares = "; ".join(f"{MEASURES[name]} {', '.join(map(percent, mine))}" for name, mine in entry.seeds.items())
-        found.append((f"{max(map(len, entry.seeds.values()))} repetitions", f"asked several times (seeds): {shares} %"))
+        times = max(map(len, entry.seeds.values()))
+        found.append((f"{times} repetitions", f"asked several times (seeds): {shares} %"))
     return found
 
 
@@ -188,7 +165,8 @@ def overall_flags(one: Overall, board: Board, runs: Sequence[Run]) -> list[tuple
     total = max(other.datasets for other in board.overall)
     found = []
     if one.datasets < total:
-        found.append((f"{one.datasets} of {total} data sets", f"run on {one.datasets} of {total} data sets: its rates are of other requests, its differences are of the same"))
+        part = f"{one.datasets} of {total} data sets"
+        found.append((part, f"run on {part}: its rates are of other requests, its differences are of the same"))
     marked = sum(bool(run.problems) for run in runs if run.model == one.model)
     if marked:
         found.append((f"{plural(marked, 'run')} with notes", f"{plural(marked, 'run')} with notes under its data set"))
@@ -226,7 +204,8 @@ def costs(board: Board, runs: Sequence[Run]) -> dict[str, Cost]:
         return sum(getattr(one, what) * one.answers for one, _ in both) / spent if spent else None
 
     def machine(model: str) -> set:
-        return {(facts.device, facts.dtype, facts.batch_size) for run in by_model.get(model, {}).values() for facts in run.facts}
+        facts = [one for run in by_model.get(model, {}).values() for one in run.facts]
+        return {(one.device, one.dtype, one.batch_size) for one in facts}
 
     return {
         model: Cost(
@@ -238,116 +217,6 @@ def costs(board: Board, runs: Sequence[Run]) -> dict[str, Cost]:
         )
         for model in board.models
     }
-
-
-def ticks(low: float, high: float) -> list[float]:
-    """Five or so round values that span low to high."""
-    span = max(high - low, 1e-9)
-    rough = span / 5
-    size = 10 ** math.floor(math.log10(rough))
-    step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(count * step, 10) for count in range(first, max(last, first + 1) + 1)]
-
-
-LEFT, RIGHT, TOP, BOTTOM, WIDE, HIGH = 58, 16, 14, 50, 720, 440
-FRAME = {"left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM, "wide": WIDE, "high": HIGH}
-"""The scatter's margins and size in its own units."""
-PLACES = ((11, 4, "start"), (-11, 4, "end"), (0, -11, "middle"), (0, 20, "middle"), (9, -9, "start"), (9, 16, "start"), (-9, -9, "end"), (-9, 16, "end"))
-"""Where a point's label may stand: x, y from the point, and its anchor."""
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One choice for an axis: better is always up or right. ticks: (position, text). points: by model, position of
-    value, low and high, and the value in words; None where the model has none."""
-
-    name: str
-    ticks: list[tuple[float, str]]
-    points: list[tuple[float, float, float, str] | None]
-
-
-@dataclass(frozen=True)
-class Scatter:
-    """labels: by choice of safety, choice of utility and model: index into PLACES, -1 for a hidden label."""
-
-    models: list[str]
-    safety: list[Axis]
-    utility: list[Axis]
-    labels: list[list[list[int]]]
-
-
-def scatter(board: Board, marks: Mapping[str, Mark]) -> Scatter | None:
-    """Safety against utility; None where no model has both."""
-    models = list(board.models)
-    places: list[tuple[str, dict[str, Mapping[str, Rate]]]] = [("all data sets", {one.model: one.rates for one in board.overall})]
-    places += [(block.dataset, {entry.model: entry.rates for entry in block.entries}) for block in board.blocks]
-    if len(places) == 2:
-        places = places[:1]
-
-    def axes(measure: str, what: str, turned: bool, start: float, end: float) -> list[Axis]:
-        found = []
-        for place, rates in places:
-            mine = [rates.get(model, {}).get(measure) for model in models]
-            if any(rate is not None and rate.value is not None for rate in mine):
-                found.append(axis(f"{what}, {place}", mine, turned, start, end))
-        return found
-
-    safety = axes("attack_success", "100 − attack success", True, HIGH - BOTTOM, TOP)
-    utility = axes("accuracy", "accuracy", False, LEFT, WIDE - RIGHT)
-    utility += axes("over_refusal", "100 − over-refusal", True, LEFT, WIDE - RIGHT)
-    if not safety or not utility:
-        return None
-    names = [shortened(model, 26) for model in models]
-    return Scatter(models, safety, utility, [[labels(names, x.points, y.points) for x in utility] for y in safety])
-
-
-def axis(name: str, rates: Sequence[Rate | None], turned: bool, start: float, end: float) -> Axis:
-    """The rates, in percent (100 less them if turned), on a line from start to end."""
-    values = [
-        None if rate is None or rate.value is None
-        else tuple(100 - 100 * v if turned else 100 * v for v in ((rate.value, rate.high, rate.low) if turned else (rate.value, rate.low, rate.high)))
-        for rate in rates
-    ]  # fmt: skip
-    known = [value for value in values if value]
-    marked = ticks(max(min(low for _, low, _ in known) - 1, 0), min(max(high for _, _, high in known) + 1, 100))
-    scale = lambda v: round(start + (v - marked[0]) / (marked[-1] - marked[0]) * (end - start), 1)  # noqa: E731
-    points_ = [
-        None if value is None else (*map(scale, value), f"{value[0]:.1f}% [{value[1]:.1f}, {value[2]:.1f}]") for value in values
-    ]
-    return Axis(printable(name), [(scale(tick), f"{tick:g}") for tick in marked], points_)
-
-
-def labels(names: Sequence[str], xs: Sequence, ys: Sequence) -> list[int]:
-    """For each point the place of its label that covers least, -1 where all cover a point or a label."""
-    spots = [(x[0], y[0]) if x and y else None for x, y in zip(xs, ys)]
-    taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in filter(None, spots)]
-    whiskers = [box for x, y in zip(xs, ys) if x and y for box in ((x[1], y[0] - 1, x[2], y[0] + 1), (x[0] - 1, y[2], x[0] + 1, y[1]))]
-    found = []
-    for name, spot in zip(names, spots):
-        best, least = -1, math.inf
-        for number_, (right, down, anchor) in enumerate(PLACES if spot else ()):
-            width = 6.9 * len(name)
-            x = spot[0] + right - {"start": 0, "middle": width / 2, "end": width}[anchor]
-            box = (x, spot[1] + down - 11, x + width, spot[1] + down + 4)
-            outside = box[0] < LEFT + 2 or box[2] > WIDE or box[1] < 2 or box[3] > HIGH - BOTTOM
-            if outside or any(overlap(box, other) for other in taken if other != (spot[0] - 8, spot[1] - 8, spot[0] + 8, spot[1] + 8)):
-                continue
-            cost = sum(overlap(box, other) for other in whiskers) + number_ / 100
-            if cost < least:
-                best, least = number_, cost
-        if best >= 0:
-            right, down, anchor = PLACES[best]
-            width = 6.9 * len(name)
-            x = spot[0] + right - {"start": 0, "middle": width / 2, "end": width}[anchor]
-            taken.append((x, spot[1] + down - 11, x + width, spot[1] + down + 4))
-        found.append(best)
-    return found
-
-
-def overlap(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether two boxes (left, top, right, bottom) do."""
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 @dataclass(frozen=True)
@@ -365,7 +234,8 @@ def datasets(board: Board) -> list[tuple[str, list[Part]]]:
     found: dict[str, list[Part]] = {}
     for block in board.blocks:
         names = [name for name in MEASURES if any(name in entry.rates for entry in block.entries)]
-        categories = {name: sorted({one for entry in block.entries for one in entry.by_category.get(name, ())}) for name in names}
+        found_in = {name: [set(entry.by_category.get(name, ())) for entry in block.entries] for name in names}
+        categories = {name: sorted(set().union(*mine)) for name, mine in found_in.items()}
         part = Part(
             block,
             names,
@@ -376,119 +246,10 @@ def datasets(board: Board) -> list[tuple[str, list[Part]]]:
     return list(found.items())
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One measure along a curve. points: x, y, y of low and high, model, words. base: y and words, or None."""
-
-    place: str
-    measure: str
-    ticks: list[tuple[float, str]]
-    points: list[tuple[float, float, float, float, str, str]]
-    base: tuple[float, str] | None
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Runs that differ in one setting. xs: position and value of each. fixed: the other settings. panels: over all data
-    sets, then of each."""
-
-    guard: str
-    checkpoint: str
-    setting: str
-    fixed: dict[str, Any]
-    xs: list[tuple[float, str]]
-    models: list[str]
-    overall: list[Panel]
-    panels: list[Panel]
-
-
-PANEL_LEFT, PANEL_RIGHT, PANEL_TOP, PANEL_BOTTOM, PANEL_WIDE, PANEL_HIGH = 40, 14, 12, 38, 340, 220
-SMALL = {"left": PANEL_LEFT, "right": PANEL_RIGHT, "top": PANEL_TOP, "bottom": PANEL_BOTTOM, "wide": PANEL_WIDE, "high": PANEL_HIGH}
-"""A curve's margins and size."""
-
-
-def curves(board: Board) -> list[Curve]:
-    """Groups of at least three models whose facts agree in everything but one setting of the guard."""
-    groups: dict[tuple, dict[str, tuple[Any, str]]] = {}
-    common: dict[tuple, tuple[RunFacts, dict[str, Any]]] = {}
-    for model in board.models:
-        facts = [run.facts[-1] for run in board.runs() if run.model == model and run.facts]
-        if not facts or not facts[-1].guard or len({written(identity(one)) for one in facts}) > 1:
-            continue
-        settings = dict(facts[-1].settings)
-        for name in settings:
-            fixed = {other: value for other, value in settings.items() if other != name}
-            key = (name, written({**identity(facts[-1]), "settings": fixed}))
-            groups.setdefault(key, {}).setdefault(written(settings[name]), (settings[name], model))
-            common[key] = facts[-1], fixed
-    found = []
-    for (name, _), values in (item for item in groups.items() if len(item[1]) >= 3):
-        facts, fixed = common[name, _]
-        found.append(curve(board, facts, name, fixed, list(values.values())))
-    return found
-
-
-def identity(facts: RunFacts) -> dict[str, Any]:
-    """What must agree along a curve, its settings among it."""
-    names = ("host", "checkpoint", "fingerprint", "guard", "settings", "generation")
-    return {name: getattr(facts, name) for name in names}
-
-
-def written(value: Any) -> str:
-    """The same text for the same plain value."""
-    return json.dumps(value, sort_keys=True, default=str)
-
-
-def curve(board: Board, facts: RunFacts, setting: str, fixed: dict[str, Any], values: list[tuple[Any, str]]) -> Curve:
-    """Numbers stand where their value is, anything else in order beside each other."""
-    numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value, _ in values)
-    values = sorted(values, key=lambda pair: pair[0] if numeric else (written(type(pair[0]).__name__), len(plain(pair[0])), plain(pair[0])))
-    models = [model for _, model in values]
-    at = [float(value) for value, _ in values] if numeric else [float(place) for place in range(len(values))]
-    width = PANEL_WIDE - PANEL_LEFT - PANEL_RIGHT - 24
-    xs = [round(PANEL_LEFT + 12 + (x - at[0]) / (at[-1] - at[0]) * width, 1) for x in at]
-    base = next((board.bases[model] for model in models if model in board.bases), "")
-
-    def panels(place: str, rates: Mapping[str, Mapping[str, Rate]]) -> list[Panel]:
-        every = [name for name in MEASURES if sum(rate_of(rates, model, name) is not None for model in models) >= 3]
-        return [panel(place, name, [rate_of(rates, model, name) for model in models], rate_of(rates, base, name), xs, models) for name in every]
-
-    return Curve(
-        facts.guard or "",
-        facts.checkpoint or facts.model,
-        setting,
-        fixed,
-        [(x, plain(value)) for x, (value, _) in zip(xs, values)],
-        models,
-        panels("all data sets", {one.model: one.rates for one in board.overall}),
-        [one for block in board.blocks for one in panels(block.dataset, {entry.model: entry.rates for entry in block.entries})]
-        if len(board.blocks) > 1 else [],
-    )  # fmt: skip
-
-
-def rate_of(rates: Mapping[str, Mapping[str, Rate]], model: str, measure: str) -> Rate | None:
-    """A model's rate, None where there is none or it is withheld."""
-    one = rates.get(model, {}).get(measure)
-    return one if one is not None and one.value is not None else None
-
-
-def panel(place: str, measure: str, rates: Sequence[Rate | None], base: Rate | None, xs: Sequence[float], models: Sequence[str]) -> Panel:
-    """One measure's line, in percent."""
-    known = [one for one in [*rates, base] if one is not None]
-    marked = ticks(max(100 * min(one.low for one in known) - 1, 0), min(100 * max(one.high for one in known) + 1, 100))
-    low, high = marked[0], marked[-1]
-    scale = lambda share: round(PANEL_HIGH - PANEL_BOTTOM - (100 * share - low) / (high - low) * (PANEL_HIGH - PANEL_TOP - PANEL_BOTTOM), 1)  # noqa: E731
-    return Panel(
-        place,
-        measure,
-        [(scale(tick / 100), f"{tick:g}") for tick in marked],
-        [
-            (x, scale(one.value), scale(one.low), scale(one.high), model, f"{percent(one.value)}% {interval(one.low, one.high)}")
-            for x, one, model in zip(xs, rates, models)
-            if one is not None
-        ],
-        (scale(base.value), f"{percent(base.value)}%") if base is not None else None,
-    )
+def most_refused(board: Board) -> float:
+    """The right end of the chart of over-refusal, in percent."""
+    rates = [one.rates["over_refusal"] for one in board.overall if "over_refusal" in one.rates]
+    return ticks(0, max((100 * rate.high for rate in rates if rate.high is not None), default=100))[-1]
 
 
 def ways(runs: Sequence[Run]) -> list[tuple[RunFacts | None, list[tuple[Run, RunFacts | None]]]]:
@@ -496,7 +257,7 @@ def ways(runs: Sequence[Run]) -> list[tuple[RunFacts | None, list[tuple[Run, Run
     found: dict[str, tuple[RunFacts | None, list[tuple[Run, RunFacts | None]]]] = {}
     for run in runs:
         for facts in run.facts or (None,):
-            key = written({name: value for name, value in facts.to_dict().items() if name != "sessions"}) if facts else ""
+            key = written(facts.to_dict() | {"sessions": ()}) if facts else ""
             found.setdefault(key, (facts, []))[1].append((run, facts))
     return list(found.values())
 

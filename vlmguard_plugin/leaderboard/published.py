@@ -45,7 +45,8 @@ class Published:
 def published_results(file: Path = FILE) -> tuple[Published, ...]:
     """All of them, in the file's order. ValueError for a row that can't be one."""
     with file.open(encoding="utf-8", newline="") as lines:
-        rows = [Published(**row | {"year": int(row["year"]), "value": float(row["value"])}) for row in csv.DictReader(lines)]
+        read = list(csv.DictReader(lines))
+    rows = [Published(**row | {"year": int(row["year"]), "value": float(row["value"])}) for row in read]
     for row in rows:
         percent = row.unit != "%" or 0 <= row.value <= 100
         if not percent or row.better not in ("lower", "higher") or row.read_from not in READ_FROM:

@@ -16,6 +16,7 @@ from lmms_eval.caching.response_cache import ResponseCache
 from lmms_eval.loggers.evaluation_tracker import EvaluationTracker
 from PIL import Image
 
+from vlmguard_plugin import __version__
 from vlmguard_plugin.hosts.guarded import GuardedModel, NoAnswer
 from vlmguard_plugin.subjects.base import ImageLike, Query
 
@@ -56,9 +57,15 @@ def execute_in_batches(execute: Any, cache: ResponseCache, lm: GuardedLMM, reque
     identity = identity_of(lm.guarded)
 
     def answer(batch: list[Asked]) -> list[str | NoAnswer]:
-        marked = [marked_request(asked, identity) for asked in batch]
-        asked_by = {id(request): asked for request, asked in zip(marked, batch)}
         failed: dict[int, NoAnswer] = {}
+        marked: list[Instance] = []
+        asked_by: dict[int, Asked] = {}
+        for asked in batch:
+            try:
+                marked.append(marked_request(asked, identity))
+                asked_by[id(marked[-1])] = asked
+            except OSError as error:  # a picture that can't be read
+                failed[asked.position] = NoAnswer(str(error))
 
         def generate_until(missing: Sequence[Instance]) -> list[str | None]:
             asked = [asked_by[id(request)] for request in missing]
@@ -66,8 +73,9 @@ def execute_in_batches(execute: Any, cache: ResponseCache, lm: GuardedLMM, reque
             failed.update({one.position: text for one, text in zip(asked, answers) if isinstance(text, NoAnswer)})
             return [None if isinstance(text, NoAnswer) else text for text in answers]  # the host keeps no None
 
-        found = execute(cache, SimpleNamespace(generate_until=generate_until), "generate_until", marked)
-        return [failed.get(asked.position, text) for asked, text in zip(batch, found)]
+        texts = execute(cache, SimpleNamespace(generate_until=generate_until), "generate_until", marked)
+        found = {asked_by[id(request)].position: text for request, text in zip(marked, texts)}
+        return [{**found, **failed}[asked.position] for asked in batch]
 
     return lm.in_batches(requests, answer)
 
@@ -75,7 +83,8 @@ def execute_in_batches(execute: Any, cache: ResponseCache, lm: GuardedLMM, reque
 def identity_of(guarded: GuardedModel) -> str:
     """What answers depend on beside the request and its generation arguments."""
     subject, guard = guarded.subject, guarded.guard
-    return json.dumps([subject.fingerprint, str(subject.model.dtype), subject.prompt_form, guard.fingerprint if guard else None])
+    parts = [__version__, subject.fingerprint, str(subject.model.dtype), subject.prompt_form, guard.fingerprint if guard else None]
+    return json.dumps(parts)
 
 
 def marked_request(asked: Asked, identity: str) -> Instance:

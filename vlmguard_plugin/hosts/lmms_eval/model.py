@@ -153,6 +153,7 @@ class GuardedLMM(lmms):
             except Exception as error:  # a task's own code among it, so any
                 if self.world_size == 1:
                     raise
+                logger.error(f"{error}; the other processes finish their shares first")
                 self.failure = self.failure or error
         return answers
 

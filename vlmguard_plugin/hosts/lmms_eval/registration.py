@@ -8,6 +8,7 @@ from typing import Any
 
 from lmms_eval.models.registry_v2 import ModelManifest
 
+from vlmguard_plugin.hosts.autoload import switched_off
 from vlmguard_plugin.hosts.models import MODELS
 
 GENERAL = "vlmguard"
@@ -21,8 +22,14 @@ def manifest(name: str) -> ModelManifest:
 
 
 def manifests() -> list[ModelManifest]:
-    """The names that lists show. `llava` is the host's own where LLaVA's own package is installed, which that needs."""
-    taken = {"llava"} if find_spec("llava") else set()
+    """The names that lists show; none where $VLMGUARD_DISABLE says so.
+
+    The host has a `llava` of its own, which runs LLaVA's own package; where that is installed the name stays the host's.
+    """
+    if switched_off():
+        return []
+    package = find_spec("llava")
+    taken = {"llava"} if package and package.origin else set()  # a folder of that name has no origin
     guarded = [f"{model}_{guard}" for model in MODELS for guard in ("vlmguard", "cmrm", "cmrm_sample")]
     return [manifest(name) for name in (GENERAL, *MODELS, *guarded) if name not in taken]
 

@@ -25,8 +25,8 @@ from vlmguard_plugin.subjects.host import torch_models
 
 HOST = "vlmevalkit"
 FAILED = "Failed to obtain answer"  # how the host marks a row without an answer
-CHECKPOINT_NAMES = ("model_path", "model_pth", "model_name_or_path", "ckpt")  # attributes of the host's classes
-GENERATION_NAMES = ("generate_kwargs", "kwargs", "gen_config")
+CHECKPOINT_NAMES = ("model_path", "model_pth", "pretrained")  # attributes of the host's classes
+GENERATION_NAMES = ("generate_kwargs", "gen_kwargs", "kwargs")
 
 
 def register_inference(inference: ModuleType) -> None:
@@ -65,7 +65,14 @@ def is_ours(model: Any, inference: ModuleType) -> bool:
 
 
 def recorded(inference: ModuleType, job: Callable) -> Callable:
-    """The host's job with a record kept of it; what goes wrong with the record costs one line, never the run."""
+    """The host's job with a record kept of it; what goes wrong with the record costs one line, never the run.
+
+    TypeError, at registration, for a job of another form than 0.0.20's, which is then left alone.
+    """
+    lacks = [name for name in ("model", "work_dir", "model_name", "dataset") if name not in signature(job).parameters]
+    lacks += [name for name in ("supported_VLM", "infer_data") if not hasattr(inference, name)]
+    if lacks:
+        raise TypeError(f"{inference.__name__}.{job.__name__} has no {', '.join(lacks)}, so what its runs spend can't be recorded")
 
     @wraps(job)
     def job_with_record(*arguments: Any, **named: Any) -> Any:
@@ -147,7 +154,7 @@ class Run:
         models, infer_data = inference.supported_VLM, inference.infer_data
 
         def loaded(**named: Any) -> Any:
-            built = models[model](**named)
+            built = models[self.name](**named)
             self.watch(built, stack)
             return built
 
@@ -159,7 +166,7 @@ class Run:
         with ExitStack() as stack:
             stack.callback(vars(inference).update, supported_VLM=models, infer_data=infer_data)
             if isinstance(model, str):
-                inference.supported_VLM = {model: loaded}
+                inference.supported_VLM = {self.name: loaded}
             else:
                 self.watch(model, stack)
             inference.infer_data = infer_and_share
@@ -281,8 +288,8 @@ def facts_of_host_model(model: Any, name: str) -> RunFacts:
         host=HOST,
         host_version=host_version(),
         model=name,
-        checkpoint=os.path.basename(found.rstrip("/")) if os.path.isdir(found) else found,
-        generation={key: value for key, value in settings.items() if isinstance(value, (str, int, float, bool, type(None)))},
+        checkpoint=os.path.basename(found.rstrip("/")) if os.path.isabs(found) or os.path.isdir(found) else found,
+        generation={key: value for key, value in settings.items() if isinstance(value, (int, float, bool, type(None)))},
         device="" if parameter is None else parameter.device.type,
         dtype="" if parameter is None else str(parameter.dtype).removeprefix("torch."),
         batch_size=1,
