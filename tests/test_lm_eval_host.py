@@ -472,10 +472,13 @@ def test_an_answer_ends_before_a_stop_text(subject):
     query = vg.Query("What is a cake?", raw=True)
     (whole,) = subject.generate([query], max_new_tokens=16)
     stop = whole[3:5]
+    other_query = vg.Query("Why?", raw=True)
+    cut, other = subject.generate([query, other_query], max_new_tokens=16, stop=(stop,))
+    assert cut == whole[: whole.index(stop)]
+    assert other == subject.generate([other_query], max_new_tokens=16)[0].split(stop)[0]
     before = subject.generated_tokens
-    (cut, other) = subject.generate([query, vg.Query("Why?", raw=True)], max_new_tokens=16, stop=(stop,))
-    assert cut == whole[: whole.index(stop)] and stop not in other
-    assert subject.generated_tokens - before < 32
+    subject.generate([query], max_new_tokens=16, stop=(stop,))
+    assert subject.generated_tokens - before < 16
 
 
 def test_sampled_answers_come_from_the_seed(plain):

@@ -389,6 +389,8 @@ def test_sorting_by_keyboard(board, show):
         assert texts(browser, table + "tbody bdi") == [*known, "vlm_ecso"], "a withheld rate stands last both ways"
         header = browser.find_elements("css selector", table + "th[aria-sort]:not([aria-sort=none])")
         assert [one.get_attribute("aria-sort") for one in header] == ["ascending" if sign > 0 else "descending"]
+    browser.find_elements("css selector", table + "thead tr:last-child button")[2].send_keys(Keys.ENTER)
+    assert set(texts(browser, table + "tbody bdi")[-2:]) == {"vlm", "vlm_ecso"}, "neither has a difference"
     refusal = browser.find_elements("css selector", table + "thead tr:last-child button")[3]
     now = texts(browser, table + "tbody bdi")
     refusal.send_keys(Keys.ENTER)

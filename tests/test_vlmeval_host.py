@@ -134,7 +134,7 @@ def test_the_hosts_own_judge_options(place, tmp_path):
         python(
             "-m", "vlmeval.run", "--data", "Requests_mine_text", "--model", "llava", "--work-dir", tmp_path / "out",
             "--judge", "some-judge", "--judge-base-url", f"http://127.0.0.1:{server.server_port}/v1", "--judge-key", "none",
-            environment={**environment, "VLMGUARD_MAX_NEW_TOKENS": "24"},
+            environment={**environment, "VLMGUARD_MAX_NEW_TOKENS": "8"},
         )  # fmt: skip
     finally:
         server.shutdown()

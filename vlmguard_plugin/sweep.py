@@ -25,7 +25,6 @@ import pandas
 
 from vlmguard_plugin.benchmarks.tsv import lmu_data
 from vlmguard_plugin.calibration import combinations
-from vlmguard_plugin.guards.composed import SEPARATOR
 from vlmguard_plugin.guards.registry import build_guard, host_suffix
 from vlmguard_plugin.hosts.models import MODELS
 from vlmguard_plugin.judges.refusal import missing_answer
@@ -74,8 +73,8 @@ class Curve:
             measured = {block.dataset: as_json(block, entry) for block in self.board.blocks if (entry := block.entry(point.name))}
             missing = {dataset: reason for (name, dataset), reason in self.missing.items() if name == point.name}
             points.append({"name": point.name, "settings": point.settings, "datasets": measured, "missing": missing})
-        facts = {"model": self.model, "guard": self.guard, "out": str(self.out), "judge": self.board.judge, "notes": self.notes(), "points": points}
-        return json.dumps(facts, indent=2, allow_nan=False)
+        facts = {"model": self.model, "guard": self.guard, "out": str(self.out), "judge": self.board.judge}
+        return json.dumps({**facts, "notes": self.notes(), "points": points}, indent=2, allow_nan=False)
 
     def to_terminal(self, console: Console | None = None) -> None:
         """Print one table a data set, a line a point."""
@@ -83,7 +82,7 @@ class Curve:
         from rich.table import Table
         from rich.text import Text
 
-        from vlmguard_plugin.leaderboard.render import WIDTH, measures_of
+        from vlmguard_plugin.leaderboard.render import WIDTH, measures_of, visible
 
         console = console or Console(width=WIDTH)
         columns = list(dict.fromkeys(name for point in self.points for name, _ in flat(point.settings or {})))
@@ -107,9 +106,9 @@ class Curve:
         )
         console.print(Text(notes), style="dim")
         for note in self.notes():
-            console.print(Text(note), style="yellow")
+            console.print(Text(visible(note)), style="yellow")
         for (name, dataset), reason in self.missing.items():
-            console.print(Text(f"{name} has no predictions for {dataset}: {reason}"), style="red")
+            console.print(Text(visible(f"{name} has no predictions for {dataset}: {reason}")), style="red")
 
     def notes(self) -> list[str]:
         """What a reader of the curve has to know: runs with problems, and points that were not all asked in the same way."""
@@ -117,9 +116,10 @@ class Curve:
         runs = [run for run in self.board.runs() if run.model in names]
         found = [f"{run.model} on {run.dataset}: {'; '.join(run.problems)}" for run in runs if run.problems]
         for what in ("fingerprint", "generation", "dtype"):
-            ways = {json.dumps(value, sort_keys=True, default=str) for run in runs for facts in run.facts if (value := getattr(facts, what))}
+            values = [getattr(facts, what) for run in runs for facts in run.facts]
+            ways = sorted({json.dumps(value, sort_keys=True, default=str) for value in values if value})
             if len(ways) > 1:
-                found.append(f"the points differ in {what} beside the settings: {', '.join(sorted(ways))}; choose another --out to ask all anew")
+                found.append(f"the points differ in {what} beside the settings ({', '.join(ways)}); to ask all anew choose another --out")
         return found
 
     def told(self, point: Point, column: str) -> str:
@@ -293,7 +293,8 @@ def keep_points(path: Path, model: str, guard: str, points: Sequence[Point]) -> 
         if earlier.setdefault(point.name, mine) != mine:
             raise ValueError(f"{path} has {point.name} as {json.dumps(earlier[point.name])}; choose another folder for this sweep")
         if point.settings is not None:
-            content["model"][point.name] = {"class": "GuardedHost" if own else "GuardedVLM", "model": checkpoint, "guard": guard, **point.settings}
+            wrapper = "GuardedHost" if own else "GuardedVLM"
+            content["model"][point.name] = {"class": wrapper, "model": checkpoint, "guard": guard, **point.settings}
         elif not own and model not in MODELS:
             content["model"][point.name] = {"class": "GuardedVLM", "model": checkpoint}
     content["sweep"] = list(earlier.values())
@@ -316,7 +317,8 @@ def alone(out: Path) -> Iterator[Any]:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                print(f"vlmguard: another sweep, or the host of one that was stopped, still works in {out}; waiting for its end", file=sys.stderr)
+                still = "another sweep, or the host of one that was stopped, still works"
+                print(f"vlmguard: {still} in {out}; waiting for its end", file=sys.stderr)
                 fcntl.flock(lock, fcntl.LOCK_EX)
         yield lock
 

@@ -127,7 +127,7 @@ class Board:
         return list({id(entry.run): entry.run for block in self.blocks for entry in block.entries}.values())
 
     def to_json(self) -> str:
-        """Everything, at full precision; docs/leaderboard.schema.json describes it."""
+        """Everything, at full precision; schema.json, beside this file, describes it."""
         from .export import as_json
 
         return json.dumps(as_json(self), indent=2, allow_nan=False)

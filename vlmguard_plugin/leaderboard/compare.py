@@ -193,7 +193,9 @@ class Comparison:
                     side.name: {
                         "from_to": from_to(side.table),
                         "changes": named(side.table),
-                        f"by_{self.by}": {group: {"from_to": from_to(table), "changes": named(table)} for group, table in side.by.items()},
+                        f"by_{self.by}": {
+                            group: {"from_to": from_to(table), "changes": named(table)} for group, table in side.by.items()
+                        },
                     }
                     for side in one.sides
                 },
@@ -201,8 +203,8 @@ class Comparison:
             if items or answers:
                 facts["items"] = [change_facts(change, answers) for change in one.changes]
             datasets.append(facts)
-        whole = {"a": self.a, "b": self.b, "judge": self.judge, "only_a": list(self.only_a), "only_b": list(self.only_b), "datasets": datasets}
-        return json.dumps(whole, indent=2, allow_nan=False)
+        names = {"a": self.a, "b": self.b, "judge": self.judge, "only_a": list(self.only_a), "only_b": list(self.only_b)}
+        return json.dumps({**names, "datasets": datasets}, indent=2, allow_nan=False)
 
     def judged_by(self) -> str:
         return f"Judged by {self.judge}." if self.judge else ""
@@ -229,11 +231,12 @@ def compare(
     if files_of(one) & files_of(other):
         raise OutputError(f"{a} and {b} are the same predictions; name two models")
     labels = [one.label, other.label] if one.label != other.label else [f"{one.label} ({a})", f"{other.label} ({b})"]
-    mine, others = ({key: parts for key, parts in sets_of(each, judge).items() if not datasets or key[0] in datasets} for each in (one, other))
+    mine, others = sets_of(one, datasets, judge), sets_of(other, datasets, judge)
     common = [key for key in mine if key in others]
     found = holm_corrected([compared(*key, mine[key], others[key], by) for key in sorted(common)])
     if not any(each.common for each in found):
-        there = "; ".join(f"{label} has {', '.join(sorted(name for name, _ in sets)) or 'nothing'}" for label, sets in zip(labels, (mine, others)))
+        names = [", ".join(sorted(name for name, _ in sets)) or "nothing" for sets in (mine, others)]
+        there = f"{labels[0]} has {names[0]}; {labels[1]} has {names[1]}"
         wanted = f" among {', '.join(datasets)}" if datasets else ""
         alike = f", and of {', '.join(each.dataset for each in found)} no item is the same" if found else ""
         raise OutputError(f"{labels[0]} and {labels[1]} have nothing in common{wanted}: {there}{alike}")
@@ -264,9 +267,11 @@ def find(name: str, people: Sequence[Participant], folders: Sequence[str | Path]
     if len(chosen) == 1:
         return chosen[0]
     places = ", ".join(map(str, folders or [OUTPUTS]))
-    there = f"there are {', '.join(one.label for one in chosen or people)}" if people else f"there is no model; give the output folder with --in, not only {places}"
+    if not people:
+        raise OutputError(f"no model {name!r} in {places}; name the output folder with --in DIR")
+    there = f"there are {', '.join(one.label for one in chosen or people)}"
     if chosen:
-        raise OutputError(f"{name!r} is the name of {len(chosen)} models in {places}: {there}; give one of these labels, or a model's folder")
+        raise OutputError(f"{name!r} is the name of {len(chosen)} models in {places}: {there}; give one of these, or a model's folder")
     raise OutputError(f"no model {name!r} in {places}: {there}")
 
 
@@ -275,11 +280,11 @@ def files_of(one: Participant) -> set[Path]:
     return {part.file.resolve() for parts in one.parts.values() for part in parts}
 
 
-def sets_of(one: Participant, judge: str) -> dict[tuple[str, str], list[Predictions]]:
-    """A model's judged predictions, by data set and whether it is one of safety or of utility."""
+def sets_of(one: Participant, datasets: Sequence[str], judge: str) -> dict[tuple[str, str], list[Predictions]]:
+    """A model's judged predictions, by data set and whether it is one of safety or of utility. datasets: empty for all."""
     found: dict[tuple[str, str], list[Predictions]] = {}
     for dataset, parts in one.parts.items():
-        for part in parts:
+        for part in parts if not datasets or dataset in datasets else ():
             safety = part.kind == "safety"
             whole = judged(part, *stored_verdicts(part.folder, judge)) if safety else part
             found.setdefault((dataset, "safety" if safety else "utility"), []).append(whole)
@@ -290,12 +295,12 @@ def compared(dataset: str, kind: str, a: Sequence[Predictions], b: Sequence[Pred
     """Two models on one data set."""
     mine, others = answers_of(a), answers_of(b)
     common = [key for key in mine if key in others]
-    sides: dict[str, dict[str, Counter]] = {}
+    counted: dict[str, dict[str, Counter]] = {}
     changes = []
     for key in common:
         before, after = mine[key], others[key]
         side = side_of(before)
-        sides.setdefault(side, {}).setdefault(getattr(before, by), Counter())[before.label, after.label] += 1
+        counted.setdefault(side, {}).setdefault(getattr(before, by), Counter())[before.label, after.label] += 1
         if before.label != after.label:
             changes.append(Change(dataset, side, key[-1], before, after))
     clusters = {**clusters_of(mine), **clusters_of(others)}
@@ -308,15 +313,17 @@ def compared(dataset: str, kind: str, a: Sequence[Predictions], b: Sequence[Pred
         only_a=len(mine) - len(common),
         only_b=len(others) - len(common),
         unknown=sum("unknown" in (mine[key].label, others[key].label) for key in common),
-        sides=tuple(
-            Side(name, dict(sum(groups.values(), Counter())), {group: dict(table) for group, table in sorted(groups.items())} if any(groups) else {})
-            for name, groups in sorted(sides.items())
-        ),
+        sides=tuple(Side(name, dict(sum(groups.values(), Counter())), grouped(groups)) for name, groups in sorted(counted.items())),
         differences={name: one for name, one in differences.items() if one},
         rates={name: (rate(events_a[name], clusters=clusters), rate(events_b[name], clusters=clusters)) for name in events_a},
         changes=tuple(changes),
         notes=tuple(f"{part.model}: {problem}" for part in (*a, *b) for problem in part.problems),
     )
+
+
+def grouped(groups: Mapping[str, Counter]) -> dict[str, dict[tuple[str, str], int]]:
+    """The counts by group, in order; nothing where the data set names no groups."""
+    return {group: dict(table) for group, table in sorted(groups.items())} if any(groups) else {}
 
 
 def side_of(item: Item) -> str:
@@ -389,7 +396,8 @@ def by_rows(side: Side, by: str) -> tuple[list[str], list[list[str]]]:
     counted = {group: named(table) for group, table in side.by.items()}
     names = list(named(side.table))
     counted = {group: {name: counts.get(name, 0) for name in names} for group, counts in counted.items()}
-    order = sorted(counted, key=lambda group: (counted[group]["unchanged"] + counted[group]["unknown"] - sum(counted[group].values()), group))
+    changed = {group: sum(counts.values()) - counts["unchanged"] - counts["unknown"] for group, counts in counted.items()}
+    order = sorted(counted, key=lambda group: (-changed[group], group))
     rows = [[group or "-", str(sum(side.by[group].values())), *(str(counted[group][name]) for name in names)] for group in order]
     return [by, "items", *names], rows
 
@@ -397,8 +405,7 @@ def by_rows(side: Side, by: str) -> tuple[list[str], list[list[str]]]:
 def change_rows(changes: Sequence[Change], by: str, answers: bool) -> tuple[list[str], list[list[str]]]:
     """The items that changed, each in a line; with the request and both answers only where they are wanted."""
     header = ["index", "id", by, "side", "A -> B", *(["request", "answer of A", "answer of B"] if answers else [])]
-    several = any(one.number for one in changes)
-    rows = []
+    several, rows = any(one.number for one in changes), []
     for one in changes:
         index = f"{one.a.key[0]} ({one.number + 1})" if several else one.a.key[0]
         row = [index, one.a.id, getattr(one.a, by), one.side, f"{one.a.label} -> {one.b.label}"]

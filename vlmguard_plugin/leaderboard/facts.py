@@ -86,9 +86,23 @@ class RunFacts:
             facts = cls(**mine, sessions=sessions)
         except (TypeError, AttributeError) as error:
             raise ValueError(f"no facts of a run ({error})") from error
-        if not isinstance(facts.host, str) or not isinstance(facts.settings, dict):
-            raise ValueError(f"no facts of a run (host is {facts.host!r}, settings is {facts.settings!r})")
+        kinds = {
+            **dict.fromkeys(("host", "host_version", "model", "checkpoint", "fingerprint"), str),
+            **dict.fromkeys(("settings", "generation", "versions"), Mapping),
+            **dict.fromkeys(("guard", "guard_fingerprint"), (str, type(None))),
+            "seed": (int, type(None)),
+        }
+        wrong = [f"{name} is {getattr(facts, name)!r}" for name, kind in kinds.items() if not isinstance(getattr(facts, name), kind)]
+        amounts = [(name, getattr(one, name)) for one in sessions for name in ("seconds", "answers", "tokens")]
+        wrong += [f"{name} of a session is {value!r}" for name, value in amounts if not is_amount(value)]
+        if wrong:
+            raise ValueError(f"no facts of a run ({', '.join(wrong)})")
         return facts
+
+
+def is_amount(value: object) -> bool:
+    """Whether a value is None or a finite number from 0 on."""
+    return value is None or isinstance(value, (int, float)) and 0 <= value < float("inf")
 
 
 def facts_file(predictions: Path) -> Path:

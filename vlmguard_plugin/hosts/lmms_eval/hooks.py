@@ -1,4 +1,4 @@
-"""Two places where lmms-eval is told more than it asks for: its response cache and its results file. For our models only."""
+"""What lmms-eval's response cache and its results file are told beyond what they ask for, for our models only."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def execute_in_batches(execute: Any, cache: ResponseCache, lm: GuardedLMM, reque
 def identity_of(guarded: GuardedModel) -> str:
     """What answers depend on beside the request and its generation arguments."""
     subject, guard = guarded.subject, guarded.guard
-    parts = [__version__, subject.fingerprint, str(subject.model.dtype), subject.prompt_form, guard.fingerprint if guard else None]
-    return json.dumps(parts)
+    parts = [subject.fingerprint, str(subject.model.dtype), subject.prompt_form, guard.fingerprint if guard else None]
+    return json.dumps([__version__, *parts])
 
 
 def marked_request(asked: Asked, identity: str) -> Instance:
@@ -114,7 +114,9 @@ def content_of(image: ImageLike) -> bytes:
 def take_over_stopped_runs(cache: ResponseCache) -> None:
     """Put the answers of runs that were stopped into this run's own file; the host merges those of completed runs alone."""
     own = Path(cache.db_path)
-    roots = {own.parents[1], Path(cache.audit_path).parents[1], Path(getattr(cache, "_cache_root", None) or own.parents[1]) / "runs"}
+    runs = own.parents[1]  # on this machine's own disk where the cache's folder is a remote one
+    main = getattr(cache, "_cache_root", None)
+    roots = {runs, Path(main) / "runs"} if main else {runs}
     for file in sorted(file for root in roots for file in root.glob("*/rank_*.db")):
         done = file.parent / MERGED
         if file == own or (done.exists() and done.stat().st_mtime >= file.stat().st_mtime):

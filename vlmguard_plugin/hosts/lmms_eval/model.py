@@ -146,7 +146,8 @@ class GuardedLMM(lmms):
                     failed = [(asked, text) for asked, text in zip(batch, found) if isinstance(text, NoAnswer)]
                     if failed:
                         (asked, nothing), more = failed[0], f" (and {len(failed) - 1} more)" if failed[1:] else ""
-                        raise RequestFailed(f"task {asked.task}, document {asked.document}{more}: {nothing.reason}; {self.name} stops")
+                        where = f"task {asked.task}, document {asked.document}{more}"
+                        raise RequestFailed(f"{where}: {nothing.reason}; {self.name} stops")
                     for asked, text in zip(batch, found):
                         answers[asked.position] = text
                     bar.update(len(batch))
@@ -164,7 +165,8 @@ class GuardedLMM(lmms):
             if request.metadata.get(PADDING):
                 continue
             asked = self.asked(position, request)
-            kind = (asked.task, json.dumps([asked.generation, asked.stops], sort_keys=True, default=str), len(asked.query.all_images))
+            generation = json.dumps([asked.generation, asked.stops], sort_keys=True, default=str)
+            kind = (asked.task, generation, len(asked.query.all_images))
             waiting.setdefault(kind, []).append(asked)
             if len(waiting[kind]) == self.guarded.subject.batch_size:
                 yield waiting.pop(kind)

@@ -147,9 +147,12 @@ def predictions_in(run: Run, dataset: str, logs: Mapping[str, Path], folder: Pat
 
 
 def with_sessions(run: Run, logs: Mapping[str, Path]) -> RunFacts:
-    """The run's facts with what these tasks alone have cost."""
+    """The run's facts with what these tasks alone have cost; without where it is not told, or in no way to be read."""
     mine = [run.sessions[task] for task in logs if isinstance(run.sessions.get(task), dict)]
-    return RunFacts.from_dict({**run.facts.to_dict(), "sessions": mine if len(mine) == len(logs) else []})
+    try:
+        return RunFacts.from_dict({**run.facts.to_dict(), "sessions": mine if len(mine) == len(logs) else []})
+    except ValueError:
+        return replace(run.facts, sessions=())
 
 
 def read_log(path: Path) -> list[dict]:
