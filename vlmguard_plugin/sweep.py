@@ -289,7 +289,8 @@ def keep_points(path: Path, model: str, guard: str, points: Sequence[Point]) -> 
     checkpoint = str(Path(model).resolve()) if model not in MODELS and Path(model).is_dir() else model
     own = is_hosts_own(model)
     for point in points:
-        mine = {"name": point.name, "model": checkpoint, "guard": guard if point.settings is not None else None, "settings": point.settings}
+        its_guard = guard if point.settings is not None else None
+        mine = {"name": point.name, "model": checkpoint, "guard": its_guard, "settings": point.settings}
         if earlier.setdefault(point.name, mine) != mine:
             raise ValueError(f"{path} has {point.name} as {json.dumps(earlier[point.name])}; choose another folder for this sweep")
         if point.settings is not None:
@@ -350,7 +351,8 @@ def is_whole(predictions: Predictions) -> bool:
 
 def run_host(out: Path, models: Sequence[str], datasets: Sequence[str], arguments: Sequence[str], lock: Any) -> None:
     """VLMEvalKit's own command on these points and data sets; what it has answered there already it does not ask again."""
-    command = [sys.executable, "-m", "vlmeval.run", "--data", *datasets, "--model", *models, "--work-dir", str(out), "--reuse", *arguments]
+    command = [sys.executable, "-m", "vlmeval.run", "--data", *datasets, "--model", *models, "--work-dir", str(out), "--reuse"]
+    command += arguments
     print(f"vlmguard: VLMGUARD_MODELS={out / POINTS} {' '.join(command)}", file=sys.stderr)
     environment = {**os.environ, "VLMGUARD_MODELS": str(out / POINTS), "PYTHONUNBUFFERED": "1"}
     inherited = {"pass_fds": (lock.fileno(),)} if fcntl else {}

@@ -41,7 +41,11 @@ ONE_CHARACTER_WORD = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 ONE_CHARACTER = re.compile(f"[{ONE_CHARACTER_WORD}]")
 WORD = re.compile(rf"[{ONE_CHARACTER_WORD}]|[^\W_{ONE_CHARACTER_WORD}]+(?:'[^\W_]+)?")
 LETTERS = re.compile(r"[^\W\d_]{2,}")
+PLAIN = re.compile(r"[\t-\r\x1c-\x7e]*")
+NOT_ALPHANUMERIC = re.compile("[^A-Za-z0-9]+")
 VOWEL = re.compile("[aeiouyAEIOUY]")
+VOICELESS = re.compile("[B-DF-HJ-NP-TV-XZb-df-hj-np-tv-xz]{4}")
+"""Four letters without a vowel, as any word of four letters and no vowel has them."""
 SCRIPTS = {"HIRAGANA": "CJK", "KATAKANA": "CJK", "HANGUL": "CJK", "FULLWIDTH": "CJK", "IDEOGRAPHIC": "CJK"}
 
 
@@ -82,6 +86,8 @@ def longest_loop(words: list[str], shortest: int = 0, longest_unit: int = 30) ->
     fewer words don't count either.
     """
     best: tuple[int, tuple[str, ...]] = (0, ())
+    if 3 * len(set(words)) > 3 * len(words) - 2 * shortest:
+        return best  # a run that long says each of its words three times, which leaves room for fewer different ones
     for size in range(1, min(longest_unit, len(words) // 3) + 1):
         needed = 5 if size == 1 else 4 if size <= 3 else 3
         if not may_repeat(words, size, max(needed * size, shortest) - size):
@@ -126,6 +132,8 @@ def character_loop(text: str) -> str | None:
 
 def symbols(text: str) -> str | None:
     """Reason if the text is broken Unicode or holds hardly a letter or digit."""
+    if PLAIN.fullmatch(text) and 2 * len(NOT_ALPHANUMERIC.sub("", text)) > len(text):
+        return None  # no broken characters, and letters and digits enough whatever is left out
     counts = counted(text)
     visible = sum(counts.values())
     broken = sum(
@@ -164,6 +172,8 @@ def broken_words(text: str) -> str | None:
     mixed = sum(len(found) > 1 for found in per_run)
     if len(set().union(*per_run)) >= 3 and mixed >= 3 and mixed >= len(runs) / 5:
         return f"non-language: {mixed} of {len(runs)} words mix alphabets"
+    if text.isascii() and not VOICELESS.search(text):
+        return None
     latin = [run for run, found in zip(runs, per_run) if found == {"LATIN"} and len(run) >= 4 and not run.isupper()]
     if len(latin) >= 8:
         voiceless = sum(not (VOWEL.search(run) or VOWEL.search(unicodedata.normalize("NFD", run.lower()))) for run in latin)

@@ -134,7 +134,8 @@ class Comparison:
         for line in self.warnings():
             console.print(Text(f"! {visible(line)}", style="bold yellow"))
         for title, header, rows in self.tables(items, answers):
-            table = Table(title=Text(visible(title)), title_justify="left", show_lines=answers and "items that changed" in title)
+            console.print(Text(f"\n{visible(title)}", style="italic"))
+            table = Table(show_lines=answers)
             for column in header:
                 table.add_column(Text(visible(column)), overflow="fold")
             for row in rows:
@@ -172,7 +173,8 @@ class Comparison:
                 for (before, after), count in sorted(table.items())
             ]
         stream = io.StringIO()
-        csv.writer(stream, lineterminator="\n").writerows([header, *([cell(visible(one) if isinstance(one, str) else one) for one in row] for row in rows)])
+        shown = ([cell(visible(one) if isinstance(one, str) else one) for one in row] for row in rows)
+        csv.writer(stream, lineterminator="\n").writerows([header, *shown])
         return stream.getvalue()
 
     def to_json(self, items: bool = False, answers: bool = False) -> str:
@@ -387,7 +389,8 @@ def transition_rows(table: Mapping[tuple[str, str], int]) -> tuple[list[str], li
     """Label under A by label under B, in the usual order."""
     known = dict.fromkeys([*LABELS[:-1], *UTILITY_LABELS])
     labels = [label for label in known if any(label in pair for pair in table)]
-    rows = [[before, *(str(table.get((before, after), 0)) for after in labels)] for before in labels if any(pair[0] == before for pair in table)]
+    had = [before for before in labels if any(pair[0] == before for pair in table)]
+    rows = [[before, *(str(table.get((before, after), 0)) for after in labels)] for before in had]
     return ["A \\ B", *labels], rows
 
 

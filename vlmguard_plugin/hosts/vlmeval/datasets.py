@@ -16,7 +16,6 @@ from vlmguard_plugin.benchmarks.row import LETTERS, BenchmarkError, SourceMissin
 from vlmguard_plugin.benchmarks.tsv import SIDECAR
 from vlmguard_plugin.judges.base import LOCAL, Judge, build_judge
 from vlmguard_plugin.judges.judgements import Judgements
-from vlmguard_plugin.leaderboard.board import answers_of, clusters_of, measure, parts_of
 from vlmguard_plugin.leaderboard.collect import by_rules
 from vlmguard_plugin.leaderboard.rates import MAX_UNKNOWN, rate
 from vlmguard_plugin.leaderboard.readers.vlmevalkit import RUN, read_predictions
@@ -89,6 +88,8 @@ class PreparedDataset(ImageBaseDataset):
         are kept in the work directory. A measure with too many unknown rows has no percentage. The same figures are
         written to *_score.csv beside the predictions.
         """
+        from vlmguard_plugin.leaderboard.board import answers_of, clusters_of, measure, parts_of  # loads guards: not at the host's start
+
         judge = named_judge(judge_kwargs) if self.kind == "safety" else build_judge("rules")
         store = Judgements(work_dir_of(Path(eval_file)))
         by_judge = (lambda cases: store.judged(judge, cases, progress=True)) if judge.name != "rules" else by_rules

@@ -1,4 +1,7 @@
-"""Facts of runs, written beside the host's predictions while it answers, and the refusal of video."""
+"""Facts of runs, written beside the host's predictions while it answers, and the refusal of video.
+
+Imported with the host, so what loads guards and subjects is imported when a model is there.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,15 @@ from importlib.metadata import PackageNotFoundError, version
 from inspect import signature
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 from vlmeval.smp import get_pred_file_path, get_rank_and_world_size
 
-from vlmguard_plugin.hosts.guarded import Meter, Spent, versions
 from vlmguard_plugin.hosts.vlmeval.registration import guarded_host, guarded_vlm
 from vlmguard_plugin.leaderboard.facts import RunFacts, Session, facts_file, read_facts, record
-from vlmguard_plugin.subjects.host import torch_models
+
+if TYPE_CHECKING:
+    from vlmguard_plugin.hosts.guarded import Meter
 
 HOST = "vlmevalkit"
 FAILED = "Failed to obtain answer"  # how the host marks a row without an answer
@@ -133,7 +137,8 @@ class Run:
         self.broken = False
         self.facts: RunFacts | None = None
         self.meter: Meter | None = None
-        self.spent, self.before, self.counted, self._within = Spent(), Spent(), True, False
+        self.spent, self.before = Share(0.0, 0, None), Share(0.0, 0, None)
+        self.counted, self._within = True, False
 
     @harmless
     def begin(self) -> None:
@@ -175,6 +180,8 @@ class Run:
     @harmless
     def watch(self, model: Any, stack: ExitStack) -> None:
         """Time and count the model's answers until the stack is closed; the run is written down as running."""
+        from vlmguard_plugin.hosts.guarded import Meter
+
         if isinstance(getattr(model, "meter", None), Meter):
             self.meter, self.before = model.meter, total(model.meter)
         self.counted = not getattr(model, "is_api", False)  # those are asked from several threads
@@ -250,11 +257,11 @@ class Run:
         record(self.path, facts, Session(self.started, processes=self.processes, status=status, **spent), self.kept)
 
 
-def total(meter: Meter) -> Spent:
+def total(meter: Meter) -> Share:
     """Over all data sets."""
     spent = list(meter.spent.values())
     counted = [one.tokens for one in spent if one.tokens is not None]
-    return Spent(sum(one.seconds for one in spent), sum(one.answers for one in spent), sum(counted) if counted else None)
+    return Share(sum(one.seconds for one in spent), sum(one.answers for one in spent), sum(counted) if counted else None)
 
 
 def sum_of(shares: list[Share]) -> Share:
@@ -280,6 +287,9 @@ def host_version() -> str:
 
 def facts_of_host_model(model: Any, name: str) -> RunFacts:
     """What can be known of a model of the host's own: its checkpoint (else its class), and how it generates."""
+    from vlmguard_plugin.hosts.guarded import versions
+    from vlmguard_plugin.subjects.host import torch_models
+
     found = next((value for key in CHECKPOINT_NAMES if isinstance(value := getattr(model, key, None), str)), type(model).__name__)
     settings = next((value for key in GENERATION_NAMES if isinstance(value := getattr(model, key, None), dict)), {})
     roots = torch_models(model)
