@@ -79,7 +79,8 @@ def test_one_of_two_processes_killed_and_taken_up_again(host):
     assert run("torn", processes=2, DIE_AT="6", DIE_RANK="1", **TORN).returncode != 0
     before = kept(place, "torn", 2)
     (session,) = sessions(place, "torn")
-    assert session.status == "running" and session.processes == 2 and before >= 10
+    assert session.processes == 2 and before >= 10
+    assert session.status in ("running", "failed"), "failed: the other was done, and heard at the host's barrier that this one is gone"
     done = run("torn", "--reuse", processes=2, **TORN)
     assert answered(place / "torn", MODEL, SET) == alone, done.stderr[-3000:]
     rest = sessions(place, "torn")[-1]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Sequence
 from .board import MEASURES, Block, Board, Entry, Overall, Run
 from .facts import RunFacts
 from .rates import PairedDifference, Rate
-from .sentence import finding
+from .sentence import finding, headline, verdicts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,13 +56,16 @@ class Table:
 
 
 def terminal(board: Board, console: Console | None = None) -> None:
-    """Print the tables, how to read them, what is not whole, and the verdict; made for 120 columns."""
+    """Print the verdict, the tables, how to read them, what is not whole, and the headline again; for 120 columns."""
     from rich import box
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
     console = console or Console(width=WIDTH)
+    found = finding(board).split("\n")
+    for line in found:
+        console.print(Text(visible(line)), style="bold")
     for table in tables(board):
         shown = RichTable(title=Text(visible(table.title)), title_justify="left", show_lines=True, box=box.SQUARE)
         for name in table.header:
@@ -73,7 +76,7 @@ def terminal(board: Board, console: Console | None = None) -> None:
     console.print(Text(notes(board)), style="dim")
     for line in warnings(board):
         console.print(Text(visible(line)), style="yellow")
-    for line in finding(board).split("\n"):
+    for line in found[: len(headline(verdicts(board))) or 1]:
         console.print(Text(visible(line)), style="bold")
 
 

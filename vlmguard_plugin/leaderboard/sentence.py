@@ -98,9 +98,9 @@ def verdicts(board: Board) -> list[Verdict]:
         mine, other = overall[model], overall[base]
         if mine.datasets > 1:
             together = [
-                Compared(name, TOGETHER, mine.rates[name], other.rates[name], difference)
-                for name, difference in mine.differences.items()
-                if difference.significant
+                Compared(name, TOGETHER, mine.rates[name], other.rates[name], mine.differences[name])
+                for name in MEASURES
+                if name in mine.differences and mine.differences[name].significant
             ]
             compared += together
         found.append(
