@@ -161,7 +161,7 @@ def test_failed_and_unfinished_runs_are_named(tmp_path):
     place.mkdir()
     (place / "02_S.pkl").write_bytes(b"never loaded")
     (place / "status.json").write_text(json.dumps({"datasets": {"T": {"status": "infer", "error_message": "out of\n memory"}, "U": {"status": "done"}}}))
-    record(place / "m_cmrm_V.vlmguard.json", FACTS, replace(DONE, status="failed", error="no such guard"), kept_answers=False)
+    record(place / "m_cmrm_V_vlmguard.json", FACTS, replace(DONE, status="failed", error="no such guard"), kept_answers=False)
     board = leaderboard(tmp_path)
     found = {(run.model, run.dataset): run.reason for run in board.unfinished}
     assert found == {

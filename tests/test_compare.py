@@ -212,7 +212,7 @@ def ambiguous(tmp_path):
         for model in ("vlm", "vlm_cmrm"):
             path = write(tmp_path / folder, model, "Set", [YES], harmful=1)
             facts = {"host": "vlmevalkit", "model": model, "generation": {"max_new_tokens": tokens}}
-            path.with_name(path.stem + ".vlmguard.json").write_text(json.dumps({"format": 1, "runs": [facts]}))
+            path.with_name(path.stem + "_vlmguard.json").write_text(json.dumps({"format": 1, "runs": [facts]}))
         options += ["--in", tmp_path / folder]
     return options
 

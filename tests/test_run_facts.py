@@ -25,7 +25,7 @@ def host(tmp_path_factory):
     (place / "bare.json").write_text(
         json.dumps({"model": {"bare": bare}, "data": {"Requests_mine_blank": {"class": "SafetyRequests", "dataset": "Requests_mine_blank"}}})
     )
-    blocked = place / "blocked" / "llava" / "llava_Requests_mine_blank.vlmguard.json"
+    blocked = place / "blocked" / "llava" / "llava_Requests_mine_blank_vlmguard.json"
     (blocked / "in the way").mkdir(parents=True)
     failing = ["--data", "FilmRows_tiny", "--model", "llava", "Conversing", "--work-dir", place / "out"]
     done = host_run(

@@ -136,7 +136,7 @@ def command(place, grid, *more):
 
 def answered(place, name):
     """How many answers all sessions together have given for a point."""
-    runs = read_facts(place / "curve" / name / f"{name}_{DATA}.vlmguard.json")
+    runs = read_facts(place / "curve" / name / f"{name}_{DATA}_vlmguard.json")
     return sum(session.answers or 0 for run in runs for session in run.sessions)
 
 

@@ -1,7 +1,7 @@
 """What a run was: host, model, guard with its settings and fingerprint, versions, and what each data set cost.
 
 The hosts' own files don't say, so our side of each host writes it down: beside VLMEvalKit's predictions as
-MODEL_DATASET.vlmguard.json, and under "config" / "vlmguard" in the results of lmms-eval and lm-evaluation-harness.
+MODEL_DATASET_vlmguard.json, and under "config" / "vlmguard" in the results of lmms-eval and lm-evaluation-harness.
 Needs nothing but the standard library.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, Mapping
 from filelock import FileLock
 
 FORMAT = 1
-SUFFIX = ".vlmguard.json"
+SUFFIX = "_vlmguard.json"
 STATUSES = ("running", "complete", "failed")
 
 
@@ -132,7 +132,7 @@ def record(path: Path, facts: RunFacts, session: Session, kept_answers: bool) ->
     kept_answers: whether answers of earlier sessions stand beside this one's; else those are forgotten.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+    with FileLock(path.with_name(".vlmguard.lock")):
         try:
             runs = list(read_facts(path)) if kept_answers else []
         except ValueError:
