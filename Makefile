@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Of make demo: harmful and harmless requests per condition, at most 120.
 ITEMS ?= 40
+# Of make test: processes that share out the test files.
+WORKERS ?= 2
 READY := $(VENV)/ready
 
 # Threads of several processes on few cores must not spin against each other.
@@ -18,7 +20,7 @@ demo: setup
 	$(BIN)/vlmguard demo --items $(ITEMS)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 setup: $(READY)
 

@@ -20,7 +20,7 @@ from vlmguard_plugin.leaderboard import leaderboard  # noqa: E402
 from vlmguard_plugin.subjects.base import Query  # noqa: E402
 
 pytestmark = pytest.mark.slow
-SET, ROWS, TOKENS = "Requests_same_blank", 20, 24
+SET, ROWS, TOKENS = "Requests_same_blank", 20, 10
 
 
 @pytest.fixture(scope="module")
