@@ -19,6 +19,7 @@ export GOMP_SPINCOUNT ?= 0
 demo: setup
 	$(BIN)/vlmguard demo --items $(ITEMS)
 
+test: export OMP_NUM_THREADS ?= 1
 test: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
