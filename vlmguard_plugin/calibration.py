@@ -63,7 +63,7 @@ def calibrate(
 
     def fitted(settings: dict[str, Any]) -> Guard:
         fresh = type(guard)(**{**guard.unfitted_settings(), **settings})
-        key = tuple(getattr(fresh.settings, name) for name in guard.fit_settings)
+        key = tuple(getattr(fresh.settings, name) for name in guard.settings_of_fit)
         if key not in fits:
             fits[key] = fresh.fit(subject, fitted_on, progress=progress)
         return fits[key].with_settings(**fresh.unfitted_settings())

@@ -9,7 +9,7 @@ from abc import ABC
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Iterator, Sequence
 
 from torch import Tensor
 
@@ -17,7 +17,9 @@ from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.steering.edit import Edits
 from vlmguard_plugin.steering.fitted import FittedFolder
 from vlmguard_plugin.subjects.base import Query, Subject
-from vlmguard_plugin.subjects.huggingface import Likelihood
+
+if TYPE_CHECKING:
+    from vlmguard_plugin.subjects.huggingface import Likelihood
 
 
 class GuardNotFitted(RuntimeError):
@@ -63,7 +65,7 @@ class Guard(ABC):
 
     name: ClassVar[str]
     Settings: ClassVar[type]
-    fit_settings: ClassVar[tuple[str, ...]] = ()  # settings that the fitted numbers depend on
+    fit_settings: ClassVar[tuple[str, ...] | None] = None  # settings that the fitted numbers depend on; None: all of them
     needs_fit: ClassVar[bool] = True  # whether it belongs to one model
     looks_at_answers: ClassVar[bool] = False
 
@@ -111,9 +113,14 @@ class Guard(ABC):
         """Settings that calibration tries: each {setting: values} in every combination of its values."""
         return []
 
+    @property
+    def settings_of_fit(self) -> tuple[str, ...]:
+        """The settings that the fitted numbers depend on."""
+        return tuple(field.name for field in fields(self.Settings)) if self.fit_settings is None else self.fit_settings
+
     def with_settings(self, **changes: Any) -> "Guard":
         """The same fit under other settings; ValueError for a setting that the fit itself depends on (`fit_settings`)."""
-        for setting in self.fit_settings:
+        for setting in self.settings_of_fit:
             if changes.get(setting, getattr(self.settings, setting)) != getattr(self.settings, setting):
                 raise ValueError(f"{setting} enters the fit of {self.name!r}; build and fit a guard with {setting}={changes[setting]!r}")
         changed = type(self)(**{**asdict(self.settings), **changes})

@@ -63,4 +63,4 @@ def _fit_settings(guard: Guard) -> dict[str, Any]:
     if isinstance(guard, ComposedGuard):
         return {part.name: _fit_settings(part) for part in guard.guards if part.needs_fit}
     settings = guard.unfitted_settings()
-    return {name: settings[name] for name in guard.fit_settings}
+    return {name: settings[name] for name in guard.settings_of_fit}

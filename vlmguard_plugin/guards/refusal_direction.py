@@ -58,6 +58,7 @@ class RefusalDirection(RepresentationGuard):
 
     name = "refusal_direction"
     Settings = RefusalDirectionSettings
+    fit_settings = ()
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         return band(num_layers, 0.5)

@@ -57,6 +57,7 @@ class ShiftDC(RepresentationGuard):
 
     name = "shiftdc"
     Settings = ShiftDCSettings
+    fit_settings = ()
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         return tuple(range(num_layers // 2, num_layers))
