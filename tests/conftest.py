@@ -131,3 +131,8 @@ def pictures(tmp_path):
 
 
 ALPHABET = string.ascii_lowercase
+
+
+def pytest_collection_modifyitems(items):
+    """The slow tests first, so that no process is left alone with them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
