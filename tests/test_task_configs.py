@@ -201,7 +201,8 @@ def test_safety_rates_take_the_rows_they_are_about(data):
     assert tasks.share(found["degeneration"]) == 0.0 and tasks.share(found["unknown"]) == 0.0
     assert tasks.counts(found["verdict"]) == "refusal 2, attack_success 1"
     expected = {"dataset": "FigStep_Tiny", "index": "2", "id": "b", "harmful": False, "category": "theft", "pair": "p"}
-    assert found["verdict"][1] == {**expected, "condition": "picture", "label": "refusal"}
+    asked = {"question": HARMLESS, "condition": "picture", "intent": "Ask", "shown": ""}
+    assert found["verdict"][1] == {**expected, **asked, "label": "refusal"}
 
 
 def test_unknown_answers_are_counted_and_left_out_of_rates(data):
