@@ -31,7 +31,9 @@ def assert_same(loaded, direct, subject, pictures):
     assert loaded.fingerprint == direct.fingerprint and loaded.settings == direct.settings
     assert {key: value for key, value in loaded.facts.items() if key != "versions"} == direct.facts  # those of the file
     assert loaded.tensors.keys() == direct.tensors.keys()
-    assert all(torch.equal(loaded.tensors[name], tensor) for name, tensor in direct.tensors.items())
+    for name, tensor in direct.tensors.items():
+        assert torch.equal(loaded.tensors[name], tensor)
+        assert loaded.tensors[name].stride() == tensor.stride(), "sums depend on it in the last bit, and greedy answers on that"
     asked = [vg.Query("How to mend a bike?", (pictures[0],)), vg.Query("How to mend a boat?")]
     assert loaded.respond(subject, asked, max_new_tokens=4) == direct.respond(subject, asked, max_new_tokens=4)
 

@@ -48,7 +48,6 @@ def answers(place):
         "LMUData": str(place / "data"),
         "VLMGUARD_MAX_NEW_TOKENS": str(TOKENS),
         "VLMGUARD_BATCH_SIZE": "1",
-        "VLMGUARD_DTYPE": "float32",  # bfloat16 rounds by how many threads share a sum, which hosts set
         "HF_HUB_OFFLINE": "1",
         "HF_HOME": str(place / "hf"),
         "MPLCONFIGDIR": str(place / "hf"),
@@ -89,7 +88,7 @@ def in_the_library(place):
         picture = place / f"{row['index']}.png"
         picture.write_bytes(base64.b64decode(cells.get(row["image"], row["image"])))
         queries.append(Query(row["question"], (str(picture),)))
-    guarded = GuardedModel("demo_vlm", "vlm_guard", batch_size=1, dtype="float32")
+    guarded = GuardedModel("demo_vlm", "vlm_guard", batch_size=1)
     return guarded.guard.respond(guarded.subject, queries, max_new_tokens=TOKENS)
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from vlmguard_plugin.anchors import Anchors
@@ -96,7 +97,8 @@ class Guard(ABC):
     def fit(self, subject: Subject, anchors: Anchors, *, progress: bool = False) -> "Guard":
         """Fit on anchor requests. Returns the guard itself; nothing of an earlier fit is kept if this one fails."""
         tensors, facts = self.fit_tensors(subject, anchors, progress)
-        self.tensors = {name: tensor.float().cpu().contiguous() for name, tensor in tensors.items()}
+        # a copy has the strides of a loaded one, so that both give the same sums to the last bit
+        self.tensors = {name: torch.empty(tensor.shape).copy_(tensor) for name, tensor in tensors.items()}
         self.facts = {
             "model": {
                 "fingerprint": subject.fingerprint,
