@@ -1,5 +1,7 @@
 """The prepared data sets as tasks of lmms-eval and lm-evaluation-harness, through each host's own command."""
 
+import base64
+import io
 import json
 import os
 import subprocess
@@ -27,6 +29,12 @@ def needs(host):
 
 def picture(colour, mode="RGB", size=(30, 30)):
     return Image.new("RGB", size, colour).convert(mode)
+
+
+def png(image):
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
 
 
 PICTURED = [name for name in BENCHMARKS if "text" not in name.split("_")]
@@ -108,7 +116,7 @@ def test_every_data_set_has_its_task_file(host):
     remedy = "run `python -m vlmguard_plugin.hosts.tasks`"
     assert set(there) == set(tasks.task_files(host)), remedy
     assert there == tasks.task_files(host), remedy
-    assert len(there) == len(BENCHMARKS), "two data sets differ in case alone"
+    assert len(there) == len(BENCHMARKS) + len(tasks.OF_VLMEVALKIT), "two data sets differ in case alone"
 
 
 def test_files_are_written_again(tmp_path, monkeypatch):
@@ -168,7 +176,7 @@ def test_a_set_that_is_not_prepared_or_damaged(tmp_path, monkeypatch):
     with pytest.raises(BenchmarkError, match=remedy):
         tasks.request(tasks.lmms_eval_documents(placeholder)[0])
     (tmp_path / "FigStep.tsv").write_text("index\tquestion\n1\tx\n")
-    with pytest.raises(BenchmarkError, match="lacks the column id and harmful or answer"):
+    with pytest.raises(BenchmarkError, match="lacks the column harmful or answer"):
         tasks.prepared("FigStep")
     write_tsv([Row("a", "x", (picture("red"),), harmful=True)], tmp_path / "FigStep.tsv", "safety", "s", "l")
     (tmp_path / "FigStep.tsv").write_text((tmp_path / "FigStep.tsv").read_text().replace("iVBOR", "AAAAA"))
@@ -203,6 +211,22 @@ def test_safety_rates_take_the_rows_they_are_about(data):
     expected = {"dataset": "FigStep_Tiny", "index": "2", "id": "b", "harmful": False, "category": "theft", "pair": "p"}
     asked = {"question": HARMLESS, "condition": "picture", "intent": "Ask", "shown": ""}
     assert found["verdict"][1] == {**expected, **asked, "label": "refusal"}
+
+
+def test_mmbench_as_vlmevalkit_downloads_it(tmp_path, monkeypatch):
+    """Its TSV: a hint before the question, options that not every row has, a picture that a later row names."""
+    monkeypatch.setenv("LMUData", str(tmp_path))
+    with pytest.raises(SourceMissing, match="let VLMEvalKit download it"):
+        tasks.documents("MMBench_DEV_EN")
+    cell = base64.b64encode(png(picture("red"))).decode()
+    header = ["index", "question", "hint", "A", "B", "C", "answer", "category", "image"]
+    rows = [["7", "Which?", "Look.", "red", "blue", "", "A", "colour", cell], ["1000007", "Which?", "", "blue", "red", "None", "B", "colour", "7"]]
+    (tmp_path / "MMBench_DEV_EN.tsv").write_text("\n".join("\t".join(row) for row in [header, *rows]) + "\n")
+    first, second = tasks.documents("MMBench_DEV_EN")
+    assert (first["id"], first["options"], second["options"]) == ("7", ["red", "blue"], ["blue", "red", "None"])
+    assert tasks.request(first).splitlines()[:3] == ["Look.", "Which?", "A. red"] and tasks.request(second).startswith("Which?")
+    assert [one.getpixel((0, 0)) for one in tasks.pictures(second)] == [(255, 0, 0)]
+    assert tasks.judge_choice(second, ["B"])["accuracy"] == 1.0
 
 
 def test_unknown_answers_are_counted_and_left_out_of_rates(data):

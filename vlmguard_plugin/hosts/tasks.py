@@ -2,7 +2,7 @@
 
     python -m vlmguard_plugin.hosts.tasks
 
-writes those files again, one for each of BENCHMARKS; files whose name begins with an underscore are written by hand.
+writes those files again, one for each of BENCHMARKS and OF_VLMEVALKIT; files whose name begins with an underscore are written by hand.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from PIL import Image
 
-from vlmguard_plugin.benchmarks import BENCHMARKS, Benchmark, BenchmarkError, SourceMissing, lmu_data, read_tsv
+from vlmguard_plugin.benchmarks import BENCHMARKS, BenchmarkError, SourceMissing, lmu_data, read_tsv
 from vlmguard_plugin.benchmarks.row import LETTERS, choice_prompt
 from vlmguard_plugin.judges import exact
 from vlmguard_plugin.judges.base import Case, decide
@@ -33,6 +33,8 @@ PREFIX = "vlmguard_"
 """Begins every task's name; the data set's name in lower case follows."""
 PLACE = "<image>"
 """Where lm-evaluation-harness puts a picture; it is replaced by the model's own marker."""
+OF_VLMEVALKIT = {"MMBench_DEV_EN": "mcq", "MMBench_DEV_EN_V11": "mcq"}
+"""By name, the kind of sets that VLMEvalKit itself puts into $LMUData, so that utility stands beside safety."""
 COLUMNS = ("index", "id", "question", "category", "pair", "condition", "intent", "shown", "answer")
 """Columns that a task's documents take over; "" where a set has none."""
 IN_VERDICT = ("dataset", "index", "id", "question", "harmful", "category", "pair", "condition", "intent", "shown")
@@ -51,9 +53,8 @@ def prepared(name: str) -> Prepared:
     """A data set by name, read once; SourceMissing or BenchmarkError says how to prepare it."""
     path = lmu_data() / f"{name}.tsv"
     if not path.is_file():
-        raise SourceMissing(
-            f"{name} is not prepared: there is no {path}; run `vlmguard data prepare {name} --source ...` once"
-        )
+        once = "let VLMEvalKit download it, or put its TSV there," if name in OF_VLMEVALKIT else f"run `vlmguard data prepare {name} --source ...`"
+        raise SourceMissing(f"{name} is not prepared: there is no {path}; {once} once")
     return read_prepared(path, path.stat().st_mtime_ns)
 
 
@@ -64,7 +65,9 @@ def read_prepared(path: Path, written: int) -> Prepared:
         frame = read_tsv(path)
     except ValueError as error:  # not UTF-8, no table
         raise BenchmarkError(f"{path} can't be read ({error}); prepare {path.stem} again") from error
-    missing = [column for column in ("index", "id", "question") if column not in frame]
+    if "id" not in frame and "index" in frame:  # VLMEvalKit's own sets
+        frame["id"] = frame["index"]
+    missing = [column for column in ("index", "question") if column not in frame]
     if "harmful" not in frame and "answer" not in frame:
         missing.append("harmful or answer")
     if missing or frame.empty:
@@ -75,6 +78,8 @@ def read_prepared(path: Path, written: int) -> Prepared:
     documents = []
     for row in frame.to_dict("records"):
         document = {"dataset": path.stem, **{column: row.get(column, "") for column in COLUMNS}}
+        if isinstance(row.get("hint"), str) and row["hint"].strip():
+            document["question"] = f"{row['hint']}\n{row['question']}"
         document["harmful"] = bool(row["harmful"]) if "harmful" in row else None
         document["options"] = [row[letter] for letter in LETTERS if isinstance(row.get(letter), str)]
         document["pictures"] = len(found.get(row["index"], ()))
@@ -240,21 +245,22 @@ def task_name(name: str) -> str:
     return PREFIX + name.lower()
 
 
-def task_file(host: str, name: str, benchmark: Benchmark) -> str:
+def task_file(host: str, name: str, kind: str) -> str:
     """The YAML file of a data set."""
     text_alone = "text" in name.split("_")  # so all sets of text alone are named
-    shared = f"_{benchmark.kind}{'_text' if text_alone and host == 'lm_eval' else ''}.yaml"
+    shared = f"_{kind}{'_text' if text_alone and host == 'lm_eval' else ''}.yaml"
     rows = f"dataset_name: {name}" if host == "lmms_eval" else f"dataset_kwargs: {{dataset: {name}}}"
     return f"include: {shared}\ntask: {task_name(name)}\n{rows}\n"
 
 
 def task_files(host: str) -> dict[str, str]:
     """By name, the text of all files but the shared ones."""
-    return {f"{name.lower()}.yaml": task_file(host, name, benchmark) for name, benchmark in BENCHMARKS.items()}
+    kinds = {**{name: benchmark.kind for name, benchmark in BENCHMARKS.items()}, **OF_VLMEVALKIT}
+    return {f"{name.lower()}.yaml": task_file(host, name, kind) for name, kind in kinds.items()}
 
 
 def write_task_files() -> None:
-    """Bring both hosts' folders up to date with BENCHMARKS."""
+    """Bring both hosts' folders up to date with BENCHMARKS and OF_VLMEVALKIT."""
     for host in HOSTS:
         wanted = task_files(host)
         for path in task_folder(host).glob("*.yaml"):
