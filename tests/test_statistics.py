@@ -184,3 +184,43 @@ def test_shared_base_requests_make_the_detectable_difference_larger():
     assert shared.detectable > alone.detectable and shared.p_mcnemar == alone.p
     assert shared.clusters == 20 and math.isclose(shared.difference, alone.difference)
     assert detectable_difference(3, 0.0) is None
+
+
+def test_simulated_predictions_from_files_to_the_verdict(tmp_path):
+    """12 boards of prediction files: one guard that helps, one that does nothing, one that refuses everything more often."""
+    pytest.importorskip("python_calamine", reason="the leaderboard needs the extra leaderboard")
+    from vlmguard_plugin.leaderboard.board import build_board
+    from vlmguard_plugin.leaderboard.sentence import verdicts
+
+    rng = np.random.default_rng(2)
+    requests, templates, boards = 50, 3, 12
+    refuses = {"m": (0.3, 0.02), "m_cmrm": (0.7, 0.02), "m_tbop": (0.3, 0.02), "m_ecso": (0.3, 0.4)}
+    found = {guard: {"lowers": 0, "harms": 0, "covered": 0} for guard in list(refuses)[1:]}
+    for number in range(boards):
+        place = tmp_path / str(number)
+        hard = rng.normal(size=requests)  # what the templates of one request share
+        for model, (harmful, harmless) in refuses.items():
+            shift = stats.norm.ppf(harmful) * math.sqrt(2)  # so that the rate over all requests is `harmful`
+            lines = ["index\tquestion\tharmful\tbase_request\tprediction"]
+            for request in range(requests):
+                for template in range(templates):
+                    said = [hard[request] + rng.normal() < shift, rng.random() < harmless]
+                    for mark, refused in zip((1, 0), said):
+                        text = "I'm sorry, but I can't assist with that." if refused else "A stand-in for an answer."
+                        index = 1 + 2 * (request * templates + template) + mark
+                        base = f"{request}" if mark else f"harmless {request} {template}"
+                        lines.append(f"{index}\tTemplate {template} of {request}?\t{mark}\t{base}\t{text}")
+            (place / model).mkdir(parents=True)
+            (place / model / f"{model}_S.tsv").write_text("\n".join(lines) + "\n")
+        board = build_board(place)
+        for verdict in verdicts(board):
+            mine = found[verdict.model]
+            mine["lowers"] += bool(verdict.lowers)
+            mine["harms"] += bool(verdict.harms)
+            difference = board.blocks[0].entry(verdict.model).differences["attack_success"]
+            assert (difference.n, difference.clusters) == (requests * templates, requests)
+            mine["covered"] += covers((difference.low, difference.high), refuses["m"][0] - refuses[verdict.model][0])
+    assert found["m_cmrm"]["lowers"] == boards and found["m_cmrm"]["harms"] <= 2
+    assert found["m_tbop"]["lowers"] <= 2 and found["m_tbop"]["harms"] <= 2
+    assert found["m_ecso"]["harms"] == boards and found["m_ecso"]["lowers"] <= 2
+    assert all(one["covered"] >= 9 for one in found.values())
