@@ -164,6 +164,8 @@ def test_the_smallest_difference_is_the_first_that_the_test_calls_significant():
     changed[5] = False
     assert paired_difference(changed, dict.fromkeys(range(40), False)).p > ALPHA
     assert smallest_difference(5, 5) is None and smallest_difference(40, 5) is None
+    few = {item: True for item in range(5)}
+    assert paired_difference(few, dict.fromkeys(few, False)).detectable is None, "no difference at all can be found"
 
 
 @pytest.mark.parametrize("n, discordant", [(40, 0.3), (100, 0.05), (100, 0.2), (400, 0.3)])
