@@ -21,7 +21,7 @@ demo: setup
 
 test: export OMP_NUM_THREADS ?= 1
 test: setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 setup: $(READY)
 
