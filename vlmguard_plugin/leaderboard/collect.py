@@ -110,7 +110,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Collected:
-    """All that is in the output folders, judged. judge: name and version of the judge of the safety sets."""
+    """All that is in the output folders, judged."""
 
     predictions: tuple[Predictions, ...]
     skipped: tuple[Skipped, ...]
