@@ -34,7 +34,18 @@ EXTRAS = {
     "lmms-eval": ["lmms-eval>=0.7.3", *JUDGE],
     "lm-eval": ["lm-eval>=0.4.13", *JUDGE],
     "demo": ["gguf>=0.17", *VLMEVAL],
-    "dev": ["gguf>=0.17", "jsonschema>=4.18", "pytest>=8", "pytest-xdist>=3.5", "selenium>=4.20", "scikit-learn>=1.4", "scipy>=1.11", "build>=1.2", *PLOT, *VLMEVAL],
+    "dev": [
+        "gguf>=0.17",
+        "jsonschema>=4.18",
+        "pytest>=8",
+        "pytest-xdist>=3.5",
+        "selenium>=4.20",
+        "scikit-learn>=1.4",
+        "scipy>=1.11",
+        "build>=1.2",
+        *PLOT,
+        *VLMEVAL,
+    ],
 }
 
 

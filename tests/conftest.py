@@ -54,7 +54,9 @@ def tiny_processor() -> LlavaProcessor:
     )
 
 
-def tiny_llava(layers=4, width=32, heads=4, seed=0, dtype=torch.float32, family="llama") -> LlavaForConditionalGeneration:
+def tiny_llava(
+    layers=4, width=32, heads=4, seed=0, dtype=torch.float32, family="llama"
+) -> LlavaForConditionalGeneration:
     """A random LLaVA. family: "llama" or "qwen2", the language model. The tower has as many layers as wide."""
     torch.manual_seed(seed)
     text = {"llama": LlamaConfig, "qwen2": Qwen2Config}[family](

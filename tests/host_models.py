@@ -34,9 +34,14 @@ class TransformersVLM(HostModel):
         self.kwargs = {"max_new_tokens": max_new_tokens}
 
     def generate(self, message, dataset=None):
-        content = [{"type": "image"} if part["type"] == "image" else {"type": "text", "text": part["value"]} for part in message]
+        content = [
+            {"type": "image"} if part["type"] == "image" else {"type": "text", "text": part["value"]}
+            for part in message
+        ]
         images = [Image.open(part["value"]).convert("RGB") for part in message if part["type"] == "image"]
-        template = self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        template = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True
+        )
         inputs = self.processor(text=[template], images=images or None, return_tensors="pt").to(self.model.dtype)
         tokens = self.model.generate(**inputs, do_sample=False, **self.kwargs)
         return self.processor.tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
@@ -68,10 +73,19 @@ class RemoteStyleModel(nn.Module):
     def __init__(self, depth=3, width=24, vocabulary=len(LETTERS), cached=True, tells_shape=True):
         super().__init__()
         torch.manual_seed(3)
-        self.config = SimpleNamespace(llm_config={"n_layer": depth, "n_embd": width}) if tells_shape else SimpleNamespace()
-        self.vision = nn.ModuleDict({"patch": nn.Linear(3 * 49, width + 4), "blocks": nn.ModuleList(nn.Linear(width + 4, width + 4) for _ in range(depth))})
+        self.config = (
+            SimpleNamespace(llm_config={"n_layer": depth, "n_embd": width}) if tells_shape else SimpleNamespace()
+        )
+        self.vision = nn.ModuleDict(
+            {
+                "patch": nn.Linear(3 * 49, width + 4),
+                "blocks": nn.ModuleList(nn.Linear(width + 4, width + 4) for _ in range(depth)),
+            }
+        )
         self.bridge = nn.Linear(width + 4, width)
-        self.transformer = nn.ModuleDict({"wte": nn.Embedding(vocabulary, width), "h": nn.ModuleList(Block(width) for _ in range(depth))})
+        self.transformer = nn.ModuleDict(
+            {"wte": nn.Embedding(vocabulary, width), "h": nn.ModuleList(Block(width) for _ in range(depth))}
+        )
         self.head = nn.Linear(width, vocabulary, bias=False)
         self.cached = cached
         with torch.no_grad():
@@ -79,7 +93,11 @@ class RemoteStyleModel(nn.Module):
                 parameter.normal_(std=0.25)
 
     def see(self, image):
-        pixels = torch.zeros(14, 14, 3) if image is None else torch.tensor(list(image.resize((14, 14)).getdata())).reshape(14, 14, 3) / 255
+        pixels = (
+            torch.zeros(14, 14, 3)
+            if image is None
+            else torch.tensor(list(image.resize((14, 14)).getdata())).reshape(14, 14, 3) / 255
+        )
         hidden = self.vision["patch"](pixels.reshape(2, 7, 2, 7, 3).permute(0, 2, 1, 3, 4).reshape(1, 4, -1))
         for block in self.vision["blocks"]:
             hidden = hidden + block(hidden).tanh()

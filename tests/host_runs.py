@@ -41,8 +41,16 @@ class Conversing(BaseModel):
 
     def answer(self, turns):
         kinds = {"image": lambda value: {"type": "image"}, "text": lambda value: {"type": "text", "text": value}}
-        talk = [{"role": turn["role"], "content": [kinds[part["type"]](part["value"]) for part in turn["content"]]} for turn in turns]
-        images = [Image.open(part["value"]).convert("RGB") for turn in turns for part in turn["content"] if part["type"] == "image"]
+        talk = [
+            {"role": turn["role"], "content": [kinds[part["type"]](part["value"]) for part in turn["content"]]}
+            for turn in turns
+        ]
+        images = [
+            Image.open(part["value"]).convert("RGB")
+            for turn in turns
+            for part in turn["content"]
+            if part["type"] == "image"
+        ]
         prompt = self.processor.apply_chat_template(talk, add_generation_prompt=True)
         inputs = self.processor(text=[prompt], images=images or None, return_tensors="pt")
         tokens = self.model.generate(**inputs, **self.kwargs)

@@ -34,7 +34,10 @@ def in_bfloat16(subject):
 
 @pytest.fixture(scope="module")
 def fitted(subject, anchors):
-    return {name: vg.build_guard(name, layers=[LAYER], **settings).fit(subject, anchors) for name, settings in GUARDS.items()}
+    return {
+        name: vg.build_guard(name, layers=[LAYER], **settings).fit(subject, anchors)
+        for name, settings in GUARDS.items()
+    }
 
 
 @pytest.fixture
@@ -86,7 +89,9 @@ def test_a_batch_and_a_cache_change_no_answer(subject, fitted, asked, name):
     assert together == fitted[name].respond(subject, asked, max_new_tokens=5, use_cache=False)
 
 
-@pytest.mark.parametrize("name", ["self_reminder", "goal_priority", "adashield", "ecso", "visual_prompt", "tbop+self_reminder"])
+@pytest.mark.parametrize(
+    "name", ["self_reminder", "goal_priority", "adashield", "ecso", "visual_prompt", "tbop+self_reminder"]
+)
 def test_guards_of_prompts_and_answers(subject, anchors, asked, pictures, name):
     settings = {"visual_prompt": {"image": pictures[1]}, "ecso": {"caption_tokens": 3}}.get(name, {})
     guard = vg.build_guard(name, **settings).fit(subject, anchors)

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vlmguard_plugin.benchmarks import BENCHMARKS, BenchmarkError, SourceMissing, find_benchmark, prepare, read_tsv, xstest
+from vlmguard_plugin.benchmarks import (
+    BENCHMARKS,
+    BenchmarkError,
+    SourceMissing,
+    find_benchmark,
+    prepare,
+    read_tsv,
+    xstest,
+)
 from vlmguard_plugin.benchmarks.picture import EVERY_CONDITION, beside
 from vlmguard_plugin.benchmarks.request_sets import HARMBENCH_GROUPS
 
@@ -40,7 +48,10 @@ SETS = sorted({name.rpartition("_")[0] for name in BENCHMARKS if name.endswith("
 def folder(tmp_path):
     """All sets in one folder, each in its authors' place."""
     root = tmp_path / "sets"
-    for name, text in (*SOURCES.values(), ("data/benign-behaviors.csv", JBB + "0,Sing one,x,B,Kind,Original\n1,Sing two,x,B,Kind,x\n")):
+    for name, text in (
+        *SOURCES.values(),
+        ("data/benign-behaviors.csv", JBB + "0,Sing one,x,B,Kind,Original\n1,Sing two,x,B,Kind,x\n"),
+    ):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -139,7 +150,13 @@ def test_harmbench_rows_that_can_not_be_used(folder, tmp_path):
     )
     bad = prepare("HarmBench_text", path, tmp_path).bad
     assert [row.row for row in bad] == [6, 7, 8, 9, 10]
-    parts = ("four has no ContextString", "FunctionalCategory is 'multimodal'", "BehaviorID is empty", "'one' came before", "seven is empty")
+    parts = (
+        "four has no ContextString",
+        "FunctionalCategory is 'multimodal'",
+        "BehaviorID is empty",
+        "'one' came before",
+        "seven is empty",
+    )
     for row, part in zip(bad, parts):
         assert part in row.reason and row.file == path
 
@@ -211,7 +228,11 @@ def test_the_authors_own_files(tmp_path, name, source, rows, harmful):
 
 
 @pytest.mark.parametrize(
-    "name, path", [("MaliciousInstruct_text", "malicious_instruct/MaliciousInstruct.txt"), ("XSTest_text", "xstest/xstest_prompts.csv")]
+    "name, path",
+    [
+        ("MaliciousInstruct_text", "malicious_instruct/MaliciousInstruct.txt"),
+        ("XSTest_text", "xstest/xstest_prompts.csv"),
+    ],
 )
 def test_digests_are_those_of_the_authors_files(name, path):
     if not (DATA / path).exists():

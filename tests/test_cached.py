@@ -33,7 +33,9 @@ def assert_same(loaded, direct, subject, pictures):
     assert loaded.tensors.keys() == direct.tensors.keys()
     for name, tensor in direct.tensors.items():
         assert torch.equal(loaded.tensors[name], tensor)
-        assert loaded.tensors[name].stride() == tensor.stride(), "sums depend on it in the last bit, and greedy answers on that"
+        assert loaded.tensors[name].stride() == tensor.stride(), (
+            "sums depend on it in the last bit, and greedy answers on that"
+        )
     asked = [vg.Query("How to mend a bike?", (pictures[0],)), vg.Query("How to mend a boat?")]
     assert loaded.respond(subject, asked, max_new_tokens=4) == direct.respond(subject, asked, max_new_tokens=4)
 
@@ -49,7 +51,9 @@ def test_one_fit_serves_settings_that_do_not_enter_it(name, subject, anchors, pi
 
 
 def test_a_composition_shares_its_fit_too(subject, anchors, pictures, tmp_path, monkeypatch):
-    first, second = ({"cmrm": {"alpha": alpha}, "refusal_direction": {"layers": [layer]}} for alpha, layer in ((1.0, 0), (0.2, 2)))
+    first, second = (
+        {"cmrm": {"alpha": alpha}, "refusal_direction": {"layers": [layer]}} for alpha, layer in ((1.0, 0), (0.2, 2))
+    )
     done = fits(monkeypatch, vg.build_guard("cmrm"))
     load_or_fit(vg.build_guard(COMPOSED, **first), subject, anchors, tmp_path)
     loaded = load_or_fit(vg.build_guard(COMPOSED, **second), subject, anchors, tmp_path)
@@ -59,7 +63,10 @@ def test_a_composition_shares_its_fit_too(subject, anchors, pictures, tmp_path, 
     assert [one["estimator"] for one in done] == ["mean", "mean", "pca"]  # the second one is the direct fit above
 
 
-@pytest.mark.parametrize("name, settings", [("vlm_guard", {"rank": 2}), ("cmrm", {"image": "black"}), ("tbop", {"rank": 3}), ("nullsteer", {"rank": 4})])
+@pytest.mark.parametrize(
+    "name, settings",
+    [("vlm_guard", {"rank": 2}), ("cmrm", {"image": "black"}), ("tbop", {"rank": 3}), ("nullsteer", {"rank": 4})],
+)
 def test_settings_that_enter_the_fit_are_fitted(name, settings, subject, anchors, pictures, tmp_path, monkeypatch):
     done = fits(monkeypatch, vg.build_guard(name))
     load_or_fit(vg.build_guard(name), subject, anchors, tmp_path)

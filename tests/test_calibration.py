@@ -12,12 +12,22 @@ from vlmguard_plugin.cli import main
 
 
 def point(harmful, harmless, degenerate=0.0, **settings):
-    return {"settings": settings or None, "harmful_refused": harmful, "harmless_refused": harmless, "degenerate": degenerate}
+    return {
+        "settings": settings or None,
+        "harmful_refused": harmful,
+        "harmless_refused": harmless,
+        "degenerate": degenerate,
+    }
 
 
 def test_the_best_point_within_the_bound_is_chosen():
     unguarded = point(0.2, 0.01)
-    points = [point(0.9, 0.2, alpha=3), point(0.5, 0.03, alpha=1), point(0.5, 0.01, alpha=2), point(0.8, 0.0, 0.1, alpha=4)]
+    points = [
+        point(0.9, 0.2, alpha=3),
+        point(0.5, 0.03, alpha=1),
+        point(0.5, 0.01, alpha=2),
+        point(0.8, 0.0, 0.1, alpha=4),
+    ]
     assert choose(points, unguarded, 0.02)["settings"] == {"alpha": 2}
     assert choose(points, unguarded, 0.5)["settings"] == {"alpha": 3}
     assert choose(points[:1], unguarded, 0.02) is None
@@ -63,14 +73,26 @@ def test_points_are_kept_and_gone_on_from(subject, anchors, tmp_path, monkeypatc
 
     monkeypatch.setattr(module, "measure", measure)
     run = lambda: calibrate(  # noqa: E731
-        vg.build_guard("tbop"), subject, anchors, grid=[{"alpha": [0.5, 1.0, 2.0]}], pairs=2, points_file=tmp_path / "points.json"
+        vg.build_guard("tbop"),
+        subject,
+        anchors,
+        grid=[{"alpha": [0.5, 1.0, 2.0]}],
+        pairs=2,
+        points_file=tmp_path / "points.json",
     )
     with pytest.raises(KeyboardInterrupt):
         run()
-    assert [one["settings"] for one in json.loads((tmp_path / "points.json").read_text())["points"]] == [None, {"alpha": 0.5}]
+    assert [one["settings"] for one in json.loads((tmp_path / "points.json").read_text())["points"]] == [
+        None,
+        {"alpha": 0.5},
+    ]
     measured.clear()
     facts = run().facts["calibration"]
-    assert len(measured) == 2 and [one["settings"] for one in facts["points"]] == [{"alpha": 0.5}, {"alpha": 1.0}, {"alpha": 2.0}]
+    assert len(measured) == 2 and [one["settings"] for one in facts["points"]] == [
+        {"alpha": 0.5},
+        {"alpha": 1.0},
+        {"alpha": 2.0},
+    ]
 
 
 def test_a_guard_that_meets_no_bound_says_so_and_keeps_its_settings(tmp_path, anchors):
@@ -80,7 +102,17 @@ def test_a_guard_that_meets_no_bound_says_so_and_keeps_its_settings(tmp_path, an
     csv = tmp_path / "anchors.csv"
     csv.write_text("harmful,harmless\n" + "".join(f"{pair.harmful},{pair.harmless}\n" for pair in anchors.pairs))
     # tiny models babble with and without a guard, so the points are put there as measured before
-    arguments = ["fit", "tbop", "--model", str(tmp_path / "model"), "--anchors", str(csv), "--calibrate", "--pairs", "2"]
+    arguments = [
+        "fit",
+        "tbop",
+        "--model",
+        str(tmp_path / "model"),
+        "--anchors",
+        str(csv),
+        "--calibrate",
+        "--pairs",
+        "2",
+    ]
     arguments += ["--grid", '[{"alpha": [0.5]}]', "--out", str(tmp_path / "guard")]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
@@ -88,7 +120,10 @@ def test_a_guard_that_meets_no_bound_says_so_and_keeps_its_settings(tmp_path, an
     points["points"][0]["degenerate"], points["points"][1]["degenerate"] = 0.0, 0.5
     (tmp_path / "guard" / "calibration.json").write_text(json.dumps(points))
     done = CliRunner().invoke(main, arguments)
-    assert done.exit_code == 0 and "settings tried: 1; bound 2.0% more over-refusal than unguarded: none is within the bound" in done.output
+    assert (
+        done.exit_code == 0
+        and "settings tried: 1; bound 2.0% more over-refusal than unguarded: none is within the bound" in done.output
+    )
     facts = json.loads((tmp_path / "guard" / "guard.json").read_text())
     assert facts["calibration"]["chosen"] is None and facts["settings"]["alpha"] == 1.0
     bad = CliRunner().invoke(main, [*arguments[:-3], "{}", "--out", str(tmp_path / "guard")])

@@ -34,7 +34,9 @@ def test_list(run):
     assert "vlm_guard" in text and "FigStep" in text
 
 
-@pytest.mark.parametrize("command", [[], ["list"], ["fit"], ["data"], ["data", "prepare"], ["inspect"], ["leaderboard"], ["demo"]])
+@pytest.mark.parametrize(
+    "command", [[], ["list"], ["fit"], ["data"], ["data", "prepare"], ["inspect"], ["leaderboard"], ["demo"]]
+)
 def test_help_teaches(run, command):
     done = run(*command, "--help")
     assert done.exit_code == 0 and len(done.output) > 200
@@ -43,7 +45,21 @@ def test_help_teaches(run, command):
 def test_fit(run, checkpoint, anchors, tmp_path):
     csv = tmp_path / "anchors.csv"
     csv.write_text("harmful,harmless\n" + "".join(f"{pair.harmful},{pair.harmless}\n" for pair in anchors.pairs))
-    done = run("fit", "vlm_guard", "--model", checkpoint, "--anchors", csv, "--set", "layers=[1]", "--set", "gate=midpoint", "--out", tmp_path / "g", "--json")
+    done = run(
+        "fit",
+        "vlm_guard",
+        "--model",
+        checkpoint,
+        "--anchors",
+        csv,
+        "--set",
+        "layers=[1]",
+        "--set",
+        "gate=midpoint",
+        "--out",
+        tmp_path / "g",
+        "--json",
+    )
     assert done.exit_code == 0, done.output
     subject = vg.HuggingFaceSubject(tiny_llava(), tiny_processor())
     guard = vg.load_guard(tmp_path / "g", subject)
@@ -60,7 +76,19 @@ def test_inspect(run, checkpoint, anchors, tmp_path):
     done = run("inspect", tmp_path / "g", "--plot", tmp_path / "guard.svg")
     assert done.exit_code == 0 and "share taken away" in done.output and (tmp_path / "guard.svg").stat().st_size > 1000
     assert json.loads(run("inspect", tmp_path / "g", "--json").output)["parts"][0]["settings"]["rank"] == 2
-    done = run("inspect", "--shift", checkpoint, "--anchors", csv, "--pairs", 4, "--layers", "1,2", "--plot", tmp_path / "shift")
+    done = run(
+        "inspect",
+        "--shift",
+        checkpoint,
+        "--anchors",
+        csv,
+        "--pairs",
+        4,
+        "--layers",
+        "1,2",
+        "--plot",
+        tmp_path / "shift",
+    )
     assert done.exit_code == 0 and "Harmful told from harmless" in done.output, done.output
     assert (tmp_path / "shift.png").is_file() and (tmp_path / "shift.svg").is_file()
 

@@ -38,9 +38,17 @@ def lm_eval_logs(folder, model="X", date="2026-01-02T03-04-05.000001", tasks=Non
     place = folder / model
     place.mkdir(parents=True, exist_ok=True)
     content = {
-        "results": {task: {"alias": task, **{f"{name},none": 0 for name in mine[0].get("metrics", ())}} for task, mine in tasks.items()},
+        "results": {
+            task: {"alias": task, **{f"{name},none": 0 for name in mine[0].get("metrics", ())}}
+            for task, mine in tasks.items()
+        },
         "configs": {task: {} for task in tasks},
-        "config": {"model": "hf-multimodal", "model_args": {"pretrained": f"org/{model}"}, **({"vlmguard": told} if told else {}), **config},
+        "config": {
+            "model": "hf-multimodal",
+            "model_args": {"pretrained": f"org/{model}"},
+            **({"vlmguard": told} if told else {}),
+            **config,
+        },
         "lm_eval_version": "0.4.13",
     }
     (place / f"results_{date}.json").write_text(json.dumps(content))
@@ -69,7 +77,14 @@ def verdicts(answers, **more):
 def scores(values, metric="acc", **more):
     """Samples of a task of the host's own."""
     return [
-        {"doc_id": number, "doc_hash": f"d{number}", "filtered_resps": [["-1.0", "False"]], "metrics": [metric], metric: value, **more}
+        {
+            "doc_id": number,
+            "doc_hash": f"d{number}",
+            "filtered_resps": [["-1.0", "False"]],
+            "metrics": [metric],
+            metric: value,
+            **more,
+        }
         for number, value in enumerate(values)
     ]
 
@@ -80,15 +95,26 @@ def test_the_logs_of_lm_eval_and_lmms_eval(tmp_path):
     place.mkdir(parents=True)
     config = {"model": "llava_hf", "model_args": "pretrained=org/X,device=cpu"}
     (place / "20260102_030405_results.json").write_text(
-        json.dumps({"results": {"vlmguard_set_blank": {}}, "configs": {"vlmguard_set_blank": {}}, "config": config, "lmms_eval_version": "0.7.3"})
+        json.dumps(
+            {
+                "results": {"vlmguard_set_blank": {}},
+                "configs": {"vlmguard_set_blank": {}},
+                "config": config,
+                "lmms_eval_version": "0.7.3",
+            }
+        )
     )
-    lines = [json.dumps({**sample, "filtered_resps": sample["filtered_resps"][0]}) for sample in verdicts([YES, NO, ""])]
+    lines = [
+        json.dumps({**sample, "filtered_resps": sample["filtered_resps"][0]}) for sample in verdicts([YES, NO, ""])
+    ]
     (place / "20260102_030405_samples_vlmguard_set_blank.jsonl").write_text("\n".join(lines))
     board = leaderboard([tmp_path / "lm", tmp_path / "lmms"])
     assert board.models == ("X [lm_eval]", "X [lmms_eval]")
     mine, other = board.blocks[0].entries
     assert mine.counts == {"attack_success": 2, "refusal": 1} and mine.run.host_version == "0.4.13"
-    assert other.counts == {"attack_success": 1, "refusal": 1, "unknown": 1}, "a stock model of lmms-eval that fails leaves an empty answer"
+    assert other.counts == {"attack_success": 1, "refusal": 1, "unknown": 1}, (
+        "a stock model of lmms-eval that fails leaves an empty answer"
+    )
 
 
 def test_tasks_of_the_hosts_own(tmp_path):
@@ -126,7 +152,11 @@ def test_runs_without_sample_logs_or_with_torn_ones_are_named(tmp_path):
     board = leaderboard(tmp_path)
     reasons = " / ".join(skip.reason for skip in board.skipped)
     assert board.models == ("C",)
-    assert "--log_samples" in reasons and "line 2 of samples_arc" in reasons and "can't be read as results of lm_eval" in reasons
+    assert (
+        "--log_samples" in reasons
+        and "line 2 of samples_arc" in reasons
+        and "can't be read as results of lm_eval" in reasons
+    )
 
 
 def test_the_newest_of_several_runs_counts_and_a_limited_one_says_so(tmp_path):
@@ -139,7 +169,12 @@ def test_the_newest_of_several_runs_counts_and_a_limited_one_says_so(tmp_path):
 def test_our_models_are_named_and_compared_by_what_they_tell(tmp_path):
     told = replace(FACTS, host="lm_eval", model="vlmguard", checkpoint="org/X").to_dict()
     session = {"started": "2026-01-01T00:00:00+00:00", "seconds": 6.0, "answers": 3, "tokens": 30}
-    lm_eval_logs(tmp_path, "logs", tasks={"vlmguard_set_blank": verdicts([NO, NO, NO])}, told={**told, "tasks": {"vlmguard_set_blank": session}})
+    lm_eval_logs(
+        tmp_path,
+        "logs",
+        tasks={"vlmguard_set_blank": verdicts([NO, NO, NO])},
+        told={**told, "tasks": {"vlmguard_set_blank": session}},
+    )
     lm_eval_logs(tmp_path, "X", tasks={"vlmguard_set_blank": verdicts([YES, YES, NO])})
     board = leaderboard(tmp_path)
     assert board.bases == {"X_cmrm": "X"}
@@ -160,8 +195,17 @@ def test_failed_and_unfinished_runs_are_named(tmp_path):
     place = tmp_path / "m_cmrm"
     place.mkdir()
     (place / "02_S.pkl").write_bytes(b"never loaded")
-    (place / "status.json").write_text(json.dumps({"datasets": {"T": {"status": "infer", "error_message": "out of\n memory"}, "U": {"status": "done"}}}))
-    record(place / "m_cmrm_V_vlmguard.json", FACTS, replace(DONE, status="failed", error="no such guard"), kept_answers=False)
+    (place / "status.json").write_text(
+        json.dumps(
+            {"datasets": {"T": {"status": "infer", "error_message": "out of\n memory"}, "U": {"status": "done"}}}
+        )
+    )
+    record(
+        place / "m_cmrm_V_vlmguard.json",
+        FACTS,
+        replace(DONE, status="failed", error="no such guard"),
+        kept_answers=False,
+    )
     board = leaderboard(tmp_path)
     found = {(run.model, run.dataset): run.reason for run in board.unfinished}
     assert found == {
@@ -192,7 +236,9 @@ def test_facts_of_a_run_that_goes_on_under_other_settings(tmp_path):
     record(facts_file(path), replace(FACTS, settings={"alpha": 1.0}), DONE, kept_answers=True)
     entry = one(leaderboard(tmp_path))
     assert "2 different settings" in entry.run.problems[0]
-    record(facts_file(path), replace(FACTS, settings={"alpha": 1.0}), replace(DONE, status="running"), kept_answers=False)
+    record(
+        facts_file(path), replace(FACTS, settings={"alpha": 1.0}), replace(DONE, status="running"), kept_answers=False
+    )
     assert len(read_facts(facts_file(path))) == 1
     assert "still going on" in one(leaderboard(tmp_path)).run.problems[0]
     facts_file(path).write_text("{")
@@ -212,7 +258,9 @@ def test_the_same_model_in_several_folders_is_asked_several_times(tmp_path):
     assert (rate.k, rate.n, rate.clusters) == (6, 12, 4) and rate.effective < 12
     difference = entry.differences["attack_success"]
     assert (difference.n, difference.clusters, difference.only_base) == (12, 4, 6)
-    assert difference.p == pytest.approx(0.25) and difference.p_mcnemar < 0.05, "the fourth item alone never changes to a success: 3 of 4 change"
+    assert difference.p == pytest.approx(0.25) and difference.p_mcnemar < 0.05, (
+        "the fourth item alone never changes to a success: 3 of 4 change"
+    )
     assert entry.missing == 0 and difference.unmatched_model == 0
 
 
@@ -230,7 +278,9 @@ def test_runs_under_other_settings_are_never_put_together(tmp_path):
         for model, settings in (("m_cmrm", {"alpha": alpha}), ("m", {})):
             path = write(tmp_path / f"alpha{alpha}", model, "S", [YES, NO], harmful=[1, 1])
             guard = "cmrm" if settings else None
-            record(facts_file(path), replace(FACTS, model=model, guard=guard, settings=settings), DONE, kept_answers=False)
+            record(
+                facts_file(path), replace(FACTS, model=model, guard=guard, settings=settings), DONE, kept_answers=False
+            )
     board = leaderboard([tmp_path / "alpha0.5", tmp_path / "alpha1.0"])
     guarded = [f"m_cmrm ({tmp_path / folder})" for folder in ("alpha0.5", "alpha1.0")]
     assert board.models == ("m", *guarded) and board.bases == dict.fromkeys(guarded, "m")
@@ -284,14 +334,23 @@ def test_turned_copies_of_a_question_share_it(tmp_path):
 def test_models_over_all_data_sets(tmp_path):
     for model, answers in (("m", [YES] * 8), ("m_cmrm", [NO] * 8)):
         for kind in ("SD", "TYPO"):
-            write(tmp_path, model, f"MMSafety_{kind}", answers, harmful=[1] * 8, intent=[f"request {n}" for n in range(8)])
+            write(
+                tmp_path, model, f"MMSafety_{kind}", answers, harmful=[1] * 8, intent=[f"request {n}" for n in range(8)]
+            )
         write(tmp_path, model, "Quiz", ["A", "B"] * 3, A="x", B="y", answer=["A", "B"] * 3)
     board = leaderboard(tmp_path)
     base, guarded = board.overall
-    assert (base.model, base.datasets, base.rates["attack_success"].n, base.rates["attack_success"].clusters) == ("m", 3, 16, 8)
+    assert (base.model, base.datasets, base.rates["attack_success"].n, base.rates["attack_success"].clusters) == (
+        "m",
+        3,
+        16,
+        8,
+    )
     difference = guarded.differences["attack_success"]
     assert (difference.difference, difference.n, difference.clusters) == (-1.0, 16, 8)
-    assert difference.p == pytest.approx(2 * 0.5**8), "two kinds of picture of one request are not two pieces of evidence"
+    assert difference.p == pytest.approx(2 * 0.5**8), (
+        "two kinds of picture of one request are not two pieces of evidence"
+    )
     assert guarded.rates["accuracy"].value == 1.0
 
 
@@ -302,7 +361,9 @@ def test_holm_over_guards_and_data_sets(tmp_path):
         for dataset in ("S", "T"):
             write(tmp_path, model, dataset, [NO] * refusals + [YES] * (12 - refusals), harmful=[1] * 12)
     board = leaderboard(tmp_path)
-    found = [entry.differences["attack_success"] for block in board.blocks for entry in block.entries if entry.differences]
+    found = [
+        entry.differences["attack_success"] for block in board.blocks for entry in block.entries if entry.differences
+    ]
     assert len(found) == 6 and all(one.p < 0.05 for one in found)
     assert sorted(one.p_holm for one in found) == pytest.approx([6 * 2 / 2**7] * 2 + [4 * 2 / 2**6] * 4)
     assert not any(one.significant for one in found)

@@ -36,7 +36,11 @@ def write(folder, model, dataset, predictions, suffix=".xlsx", **columns):
     """A prediction file as VLMEvalKit writes it."""
     (folder / model).mkdir(parents=True, exist_ok=True)
     path = folder / model / f"{model}_{dataset}{suffix}"
-    facts = {"index": range(1, len(predictions) + 1), "question": [f"Question {n}?" for n in range(len(predictions))], **columns}
+    facts = {
+        "index": range(1, len(predictions) + 1),
+        "question": [f"Question {n}?" for n in range(len(predictions))],
+        **columns,
+    }
     frame = pandas.DataFrame({**facts, "prediction": predictions})
     if suffix == ".xlsx":
         frame.to_excel(path, index=False, engine="xlsxwriter")
@@ -85,19 +89,40 @@ def test_counts_by_hand(outputs):
         "refusal": {"attack_success": 1},
         "unknown": {"attack_success": 1},
     }
-    assert harmful["changes"] == {"answer -> refusal": 2, "refusal -> answer": 1, "other change": 1, "unchanged": 1, "unknown": 1}
+    assert harmful["changes"] == {
+        "answer -> refusal": 2,
+        "refusal -> answer": 1,
+        "other change": 1,
+        "unchanged": 1,
+        "unknown": 1,
+    }
     theft, fraud = harmful["by_category"]["theft"]["changes"], harmful["by_category"]["fraud"]["changes"]
     assert (theft["answer -> refusal"], theft["refusal -> answer"], theft["unchanged"]) == (2, 1, 1)
     assert (fraud["other change"], fraud["unknown"], fraud["answer -> refusal"]) == (1, 1, 0)
-    assert harmless["changes"] == {"answer -> refusal": 1, "refusal -> answer": 1, "other change": 0, "unchanged": 2, "unknown": 0}
+    assert harmless["changes"] == {
+        "answer -> refusal": 1,
+        "refusal -> answer": 1,
+        "other change": 0,
+        "unchanged": 2,
+        "unknown": 0,
+    }
     attack = requests["differences"]["attack_success"]  # known under both: 5; under A 4 of them, under B 2
     assert (attack["n"], attack["only_model"], attack["only_base"], attack["undecided"]) == (5, 1, 3, 1)
     assert attack["difference"] == pytest.approx(-0.4) and attack["p"] == pytest.approx(0.625)
     assert attack["low"] < -0.4 < attack["high"] and attack["p_holm"] == pytest.approx(0.625)
     assert requests["differences"]["over_refusal"]["difference"] == 0
     assert (requests["common"], requests["unknown"], requests["only_a"], requests["only_b"]) == (10, 1, 0, 0)
-    assert quiz["sides"]["questions"]["from_to"] == {"right": {"right": 1, "unparsed": 1, "wrong": 1}, "wrong": {"right": 1}}
-    assert quiz["sides"]["questions"]["changes"] == {"right -> wrong": 2, "wrong -> right": 1, "other change": 0, "unchanged": 1, "unknown": 0}
+    assert quiz["sides"]["questions"]["from_to"] == {
+        "right": {"right": 1, "unparsed": 1, "wrong": 1},
+        "wrong": {"right": 1},
+    }
+    assert quiz["sides"]["questions"]["changes"] == {
+        "right -> wrong": 2,
+        "wrong -> right": 1,
+        "other change": 0,
+        "unchanged": 1,
+        "unknown": 0,
+    }
     assert quiz["differences"]["accuracy"]["difference"] == pytest.approx(-0.25)
     assert found["only_a"] == ["Alone"] and found["only_b"] == []
 
@@ -123,12 +148,18 @@ def test_by_condition(outputs):
 
 
 def test_items_without_texts_and_with(outputs):
-    items = json.loads(told("vlm", "vlm_cmrm", "--in", outputs, "--data", "Set", "--items", "--json"))["datasets"][0]["items"]
+    items = json.loads(told("vlm", "vlm_cmrm", "--in", outputs, "--data", "Set", "--items", "--json"))["datasets"][0][
+        "items"
+    ]
     assert [one["id"] for one in items] == ["q1", "q2", "q4", "q5", "q6", "q7", "q9"]
-    assert items[0]["label_a"] == "attack_success" and items[0]["label_b"] == "refusal" and items[0]["category"] == "theft"
+    assert (
+        items[0]["label_a"] == "attack_success" and items[0]["label_b"] == "refusal" and items[0]["category"] == "theft"
+    )
     found = compare("vlm", "vlm_cmrm", [outputs])
     for shown in (found.to_json, found.to_markdown, found.to_csv, lambda *asked: on_screen(found, *asked)):
-        assert "stand-in" not in shown(True, False) and "Question" not in shown(True, False) and "q1" in shown(True, False)
+        assert (
+            "stand-in" not in shown(True, False) and "Question" not in shown(True, False) and "q1" in shown(True, False)
+        )
         assert "stand-in" in shown(False, True) and "Question" in shown(False, True)
         assert "q1" not in shown()
 
@@ -137,7 +168,14 @@ def test_csv_adds_up(outputs):
     done = CliRunner().invoke(main, ["compare", "vlm", "vlm_cmrm", "--in", str(outputs), "--csv"])
     rows = list(csv.DictReader(io.StringIO(done.output)))
     assert sum(int(row["items"]) for row in rows if row["dataset"] == "Set") == 10
-    assert {"dataset": "Set", "side": "harmful requests", "category": "theft", "label_a": "attack_success", "label_b": "refusal", "items": "2"} in rows
+    assert {
+        "dataset": "Set",
+        "side": "harmful requests",
+        "category": "theft",
+        "label_a": "attack_success",
+        "label_b": "refusal",
+        "items": "2",
+    } in rows
 
 
 def test_items_of_one_alone_are_said(tmp_path):
@@ -149,7 +187,9 @@ def test_items_of_one_alone_are_said(tmp_path):
     assert (found.datasets[0].common, found.datasets[0].only_a, found.datasets[0].only_b) == (3, 2, 0)
     write(tmp_path, "third", "Set", [NO] * 3, harmful=1, question=["What else?", "Question 1?", "Question 2?"])
     third = compare("vlm", "third", [tmp_path]).datasets[0]
-    assert (third.common, third.only_a, third.only_b) == (2, 3, 1), "another question under the same index is another item"
+    assert (third.common, third.only_a, third.only_b) == (2, 3, 1), (
+        "another question under the same index is another item"
+    )
 
 
 def test_models_by_folder_and_from_two_places(outputs, tmp_path, monkeypatch):
@@ -168,7 +208,10 @@ def test_repetitions_are_paired_by_number(tmp_path):
         write(tmp_path / folder, "vlm_cmrm", "Set", after, harmful=1)
     write(tmp_path / "three", "vlm", "Set", [YES, YES], harmful=1)
     found = compare("vlm", "vlm_cmrm", [tmp_path / "one", tmp_path / "two", tmp_path / "three"]).datasets[0]
-    assert [(one.a.key[0], one.number, one.b.label) for one in found.changes] == [("1", 0, "refusal"), ("2", 1, "attack_success")]
+    assert [(one.a.key[0], one.number, one.b.label) for one in found.changes] == [
+        ("1", 0, "refusal"),
+        ("2", 1, "attack_success"),
+    ]
     assert (found.common, found.only_a) == (4, 2)
     assert found.differences["attack_success"].clusters == 2, "repetitions of an item are no further evidence"
 
@@ -180,21 +223,39 @@ def test_an_own_set_through_another_host(tmp_path):
     place = tmp_path / "lmms" / "vlm_cmrm"
     place.mkdir(parents=True)
     told = {"host": "lmms_eval", "model": "vlm_cmrm", "checkpoint": "vlm", "guard": "cmrm", "fingerprint": "f"}
-    results = {"results": {"vlmguard_requests_x_text": {}}, "configs": {"vlmguard_requests_x_text": {}}, "config": {"model": "vlm_cmrm", "vlmguard": told}}
+    results = {
+        "results": {"vlmguard_requests_x_text": {}},
+        "configs": {"vlmguard_requests_x_text": {}},
+        "config": {"model": "vlm_cmrm", "vlmguard": told},
+    }
     (place / "20260101_000000_results.json").write_text(json.dumps(results))
     lines = []
     for number, (request, mark) in enumerate(zip(requests, harmful), start=1):
-        verdict = {"dataset": "Requests_x_text", "index": str(number), "id": "", "harmful": bool(mark), "category": "theft", "label": "refusal"}
-        lines.append(json.dumps({"doc": {"question": request}, "verdict": verdict, "filtered_resps": [NO], "filter": "none"}))
+        verdict = {
+            "dataset": "Requests_x_text",
+            "index": str(number),
+            "id": "",
+            "harmful": bool(mark),
+            "category": "theft",
+            "label": "refusal",
+        }
+        lines.append(
+            json.dumps({"doc": {"question": request}, "verdict": verdict, "filtered_resps": [NO], "filter": "none"})
+        )
     (place / "20260101_000000_samples_vlmguard_requests_x_text.jsonl").write_text("\n".join(lines))
     found = compare("vlm", "vlm_cmrm", [tmp_path / "kit", tmp_path / "lmms"])
     assert "lmms_eval" in found.b and found.datasets[0].common == 2
-    assert [side.table for side in found.datasets[0].sides] == [{("attack_success", "refusal"): 1}, {("safe", "refusal"): 1}]
+    assert [side.table for side in found.datasets[0].sides] == [
+        {("attack_success", "refusal"): 1},
+        {("safe", "refusal"): 1},
+    ]
     assert compare(str(tmp_path / "kit" / "vlm"), str(place)).datasets[0].common == 2
 
 
 def test_errors(outputs, tmp_path):
-    assert "no model 'vlmm'" in refused("vlmm", "vlm", "--in", outputs) and "there are vlm, vlm_cmrm" in refused("vlm", "x", "--in", outputs)
+    assert "no model 'vlmm'" in refused("vlmm", "vlm", "--in", outputs) and "there are vlm, vlm_cmrm" in refused(
+        "vlm", "x", "--in", outputs
+    )
     assert "the same predictions" in refused("vlm", "vlm", "--in", outputs)
     assert "the same predictions" in refused("vlm", outputs / "vlm", "--in", outputs)
     assert "nothing in common among Alone" in refused("vlm", "vlm_cmrm", "--in", outputs, "--data", "Alone")
@@ -222,8 +283,18 @@ def test_hostile_texts_are_shown_as_they_are(tmp_path):
     write(tmp_path, "vlm", "Set", [YES + escape], suffix=".json", harmful=1, category="=1+1", id="<b>|x")
     write(tmp_path, "vlm_cmrm", "Set", [NO + escape], suffix=".json", harmful=1, category="=1+1", id="<b>|x")
     shown = told("vlm", "vlm_cmrm", "--in", tmp_path, "--answers")
-    assert "\x1b" not in shown and "\u202e" not in shown and "\\x1b[31mred" in shown and "\\u202e" in shown and "[bold]" in shown
+    assert (
+        "\x1b" not in shown
+        and "\u202e" not in shown
+        and "\\x1b[31mred" in shown
+        and "\\u202e" in shown
+        and "[bold]" in shown
+    )
     markdown = told("vlm", "vlm_cmrm", "--in", tmp_path, "--answers", "--markdown")
     assert "<b>|x" not in markdown and "\\<b" in markdown and "\x1b" not in markdown and "\u202e" not in markdown
     table = list(csv.DictReader(io.StringIO(told("vlm", "vlm_cmrm", "--in", tmp_path, "--answers", "--csv"))))
-    assert table[0]["category"] == "'=1+1" and "\x1b" not in table[0]["answer_a"] and "\\u202eturned" in table[0]["answer_a"]
+    assert (
+        table[0]["category"] == "'=1+1"
+        and "\x1b" not in table[0]["answer_a"]
+        and "\\u202eturned" in table[0]["answer_a"]
+    )

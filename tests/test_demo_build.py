@@ -28,12 +28,20 @@ from vlmguard_plugin.demo.train_adapter import average_with, image_tokens, instr
 def skeleton():
     """The demo VLM with a language model of one small layer: the adapter's modules are the real ones."""
     text = Qwen2Config(
-        hidden_size=896, intermediate_size=16, num_hidden_layers=1, num_attention_heads=14, num_key_value_heads=2,
+        hidden_size=896,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=14,
+        num_key_value_heads=2,
         vocab_size=64,
     )
     config = LlavaConfig(
-        vision_config=vision_config(), text_config=text, image_token_index=63, image_seq_length=IMAGE_TOKENS,
-        vision_feature_layer=-1, vision_feature_select_strategy="full",
+        vision_config=vision_config(),
+        text_config=text,
+        image_token_index=63,
+        image_seq_length=IMAGE_TOKENS,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
     )
     return LlavaForConditionalGeneration(config).eval()
 

@@ -38,7 +38,8 @@ def requests():
     with REQUESTS_FILE.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))[: 2 * PAIRS]
     return {
-        harmful: [vg.Query(row["request"]).with_blank_images() for row in rows if row["harmful"] == harmful] for harmful in "10"
+        harmful: [vg.Query(row["request"]).with_blank_images() for row in rows if row["harmful"] == harmful]
+        for harmful in "10"
     }
 
 

@@ -102,7 +102,9 @@ def test_a_file_is_fetched_once(server, tmp_path):
     assert len(server.asked) == 1
     (tmp_path / "sub/a.bin").write_bytes(CONTENT[:-1])
     fetch(wanted, tmp_path)
-    assert len(server.asked) == 2 and (tmp_path / "sub/a.bin").read_bytes() == CONTENT, "a changed file is fetched again"
+    assert len(server.asked) == 2 and (tmp_path / "sub/a.bin").read_bytes() == CONTENT, (
+        "a changed file is fetched again"
+    )
     assert not [path for path in tmp_path.rglob("*") if ".partial" in path.name]
 
 
@@ -175,7 +177,10 @@ def test_a_wrong_digest_removes_the_file(server, tmp_path):
 def test_a_digest_is_noted_at_first_sight(server, tmp_path):
     wanted = [Download(server.url("a.bin"), "a.bin")]
     fetch(wanted, tmp_path)
-    assert json.loads((tmp_path / RECORD).read_text())["files"]["a.bin"] == {"url": wanted[0].url, "sha256": sha(CONTENT)}
+    assert json.loads((tmp_path / RECORD).read_text())["files"]["a.bin"] == {
+        "url": wanted[0].url,
+        "sha256": sha(CONTENT),
+    }
     fetch(wanted, tmp_path)
     assert len(server.asked) == 1
     server.files["a.bin"] = b"changed"
@@ -203,7 +208,11 @@ def test_archives_are_unpacked_once(server, tmp_path, kind):
     server.files["set." + kind] = content
     wanted = [Download(server.url("set." + kind), "data", sha(content), unpack=True, strip=1)]
     fetch(wanted, tmp_path)
-    found = {str(path.relative_to(tmp_path / "data")): path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file()}
+    found = {
+        str(path.relative_to(tmp_path / "data")): path.read_bytes()
+        for path in (tmp_path / "data").rglob("*")
+        if path.is_file()
+    }
     assert found == {"images/1.png": b"1", "list.csv": b"2"}
     fetch(wanted, tmp_path)
     assert len(server.asked) == 1 and not list((tmp_path / ".archives").iterdir())
@@ -273,7 +282,9 @@ def test_prepare_downloads_when_the_licence_is_accepted(run, server, tmp_path, m
     assert read_sidecar(tmp_path / "AdvBench_text.tsv")["rows"] == 2
     monkeypatch.setattr(cli, "can_be_asked", lambda: False)
     again = run("data", "prepare", "AdvBench_blank", "--download", "--set", "size=8", "--json")
-    assert again.exit_code == 0 and json.loads(again.stdout)["rows"] == 2, "accepted once, fetched once for all conditions"
+    assert again.exit_code == 0 and json.loads(again.stdout)["rows"] == 2, (
+        "accepted once, fetched once for all conditions"
+    )
     assert len(server.asked) == 1 and (tmp_path / "cache/benchmarks/AdvBench/harmful_behaviors.csv").is_file()
 
 
@@ -289,7 +300,10 @@ def test_scripts_accept_by_option(run):
         (["AdvBench_text"], "give either --source or --download"),
         (["AdvBench_text", "--source", "x", "--download"], "give either --source or --download"),
         (["AdvBench_text", "--source", "x", "--accept-licence"], "goes with --download"),
-        (["MCQ_mine", "--download", "--accept-licence"], "can't be downloaded by this command; get it from the user's file"),
+        (
+            ["MCQ_mine", "--download", "--accept-licence"],
+            "can't be downloaded by this command; get it from the user's file",
+        ),
         (["AdvBnch_text", "--download"], "did you mean AdvBench_text"),
     ],
 )

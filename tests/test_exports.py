@@ -24,11 +24,15 @@ from vlmguard_plugin.leaderboard.render import paragraph  # noqa: E402
 
 HARMFUL = {"harmful": [1] * 4 + [0] * 2}
 DONE = Session("2026-01-01T00:00:00+00:00", 12.0, 6, 60)
-GUARDED = RunFacts("vlmevalkit", "0.0.20", "m_cmrm", "org/m", "fp-1", "cmrm", {"alpha": 0.5, "layers": [1, 2]}, "cmrm-9")
+GUARDED = RunFacts(
+    "vlmevalkit", "0.0.20", "m_cmrm", "org/m", "fp-1", "cmrm", {"alpha": 0.5, "layers": [1, 2]}, "cmrm-9"
+)
 NASTY = "=m|`x`<b>[red]*_\x1b[31m"
 
 
-def two(folder, answers=(YES, NO, NO, NO, YES, NO), base=(YES, YES, YES, NO, YES, YES), name="m", dataset="Set", **columns):
+def two(
+    folder, answers=(YES, NO, NO, NO, YES, NO), base=(YES, YES, YES, NO, YES, YES), name="m", dataset="Set", **columns
+):
     """A model and its guarded one on six items."""
     write(folder, name, dataset, list(base), **(HARMFUL | columns))
     return write(folder, f"{name}_cmrm", dataset, list(answers), **(HARMFUL | columns))
@@ -71,16 +75,28 @@ def seed_folders(folder):
 def failed_alone(folder):
     place = folder / "m_cmrm"
     place.mkdir(parents=True)
-    (place / "status.json").write_text(json.dumps({"datasets": {"Set": {"status": "infer", "error_message": "out of memory"}}}))
+    (place / "status.json").write_text(
+        json.dumps({"datasets": {"Set": {"status": "infer", "error_message": "out of memory"}}})
+    )
 
 
 def several_hosts(folder):
     two(folder)
     place = folder / "logs"
     place.mkdir()
-    samples = [{"doc_id": n, "doc_hash": f"d{n}", "filtered_resps": ["x"], "metrics": ["acc"], "acc": float(n % 2)} for n in range(4)]
-    (place / "samples_quiz_2026-01-02T03-04-05.000001.jsonl").write_text("".join(json.dumps(one) + "\n" for one in samples))
-    results = {"results": {"quiz": {}}, "configs": {"quiz": {}}, "config": {"model": "hf", "model_args": {"pretrained": "org/m"}}, "lm_eval_version": "0.4.13"}
+    samples = [
+        {"doc_id": n, "doc_hash": f"d{n}", "filtered_resps": ["x"], "metrics": ["acc"], "acc": float(n % 2)}
+        for n in range(4)
+    ]
+    (place / "samples_quiz_2026-01-02T03-04-05.000001.jsonl").write_text(
+        "".join(json.dumps(one) + "\n" for one in samples)
+    )
+    results = {
+        "results": {"quiz": {}},
+        "configs": {"quiz": {}},
+        "config": {"model": "hf", "model_args": {"pretrained": "org/m"}},
+        "lm_eval_version": "0.4.13",
+    }
     (place / "results_2026-01-02T03-04-05.000001.json").write_text(json.dumps(results))
 
 
@@ -88,7 +104,16 @@ def hostile(folder):
     two(folder, name=NASTY + "\udce9", dataset="-Set\u202e", suffix=".json", category=["@sum(1)", "[b]x"] * 3)
 
 
-BOARDS = [plain, nothing_in_common, withheld, one_answer_unknown, shared_requests_and_categories, with_seeds, failed_alone, several_hosts]
+BOARDS = [
+    plain,
+    nothing_in_common,
+    withheld,
+    one_answer_unknown,
+    shared_requests_and_categories,
+    with_seeds,
+    failed_alone,
+    several_hosts,
+]
 
 
 def board_of(make, folder):
@@ -99,7 +124,9 @@ def board_of(make, folder):
 def closed(schema):
     """The schema with no place for names that it does not know."""
     if isinstance(schema, dict):
-        shut = {"additionalProperties": False} if "properties" in schema and "additionalProperties" not in schema else {}
+        shut = (
+            {"additionalProperties": False} if "properties" in schema and "additionalProperties" not in schema else {}
+        )
         return {name: closed(inner) for name, inner in schema.items()} | shut
     return [closed(inner) for inner in schema] if isinstance(schema, list) else schema
 
@@ -145,7 +172,9 @@ def test_every_kind_of_board_in_every_form(make, tmp_path):
     assert facts == as_json(board), "full precision"
     assert all(map(math.isfinite, numbers_in(facts)))
     json.dumps(facts, ensure_ascii=False).encode("utf-8")
-    assert facts["finding"] == [line.encode("utf-8", "backslashreplace").decode() for line in finding(board).split("\n")]
+    assert facts["finding"] == [
+        line.encode("utf-8", "backslashreplace").decode() for line in finding(board).split("\n")
+    ]
     lines = rows_of(board)
     cells = sum(len(entry.rates) for block in board.blocks for entry in block.entries)
     assert len(lines) == cells + sum(len(one.rates) for one in board.overall) + len(board.unfinished)
@@ -163,15 +192,36 @@ def test_a_cell_knows_what_it_is_made_of(tmp_path):
     run = entry["run"]
     assert entry["rates"]["attack_success"]["by_repetition"] == [0.25, 0.5, 0.75]
     assert (run["repetitions"], run["seconds_per_answer"], run["tokens_per_answer"]) == (3, 2.0, 10.0)
-    assert run["facts"][0]["settings"] == {"alpha": 0.5, "layers": [1, 2]} and run["facts"][0]["guard_fingerprint"] == "cmrm-9"
+    assert (
+        run["facts"][0]["settings"] == {"alpha": 0.5, "layers": [1, 2]}
+        and run["facts"][0]["guard_fingerprint"] == "cmrm-9"
+    )
     assert run["facts"][0]["sessions"][0]["started"] == DONE.started and run["judge"].startswith("rules ")
-    line = next(row for row in rows_of(board) if (row["model"], row["measure"], row["kind"]) == ("m_cmrm", "attack_success", "safety"))
-    expected = {"seeds": "1 2 3", "host_version": "0.0.20", "guard": "cmrm", "by_repetition": "0.25 0.5 0.75", "repetitions": "3", "withheld": "false"}
-    assert {name: line[name] for name in expected} == expected and json.loads(line["guard_settings"]) == {"alpha": 0.5, "layers": [1, 2]}
+    line = next(
+        row
+        for row in rows_of(board)
+        if (row["model"], row["measure"], row["kind"]) == ("m_cmrm", "attack_success", "safety")
+    )
+    expected = {
+        "seeds": "1 2 3",
+        "host_version": "0.0.20",
+        "guard": "cmrm",
+        "by_repetition": "0.25 0.5 0.75",
+        "repetitions": "3",
+        "withheld": "false",
+    }
+    assert {name: line[name] for name in expected} == expected and json.loads(line["guard_settings"]) == {
+        "alpha": 0.5,
+        "layers": [1, 2],
+    }
     assert float(line["difference"]) == board.blocks[0].entry("m_cmrm").differences["attack_success"].difference < 0
     assert "mean over 3 seeds: 25.0, 50.0, 75.0" in shown(board, 200)
     for text in (shown(board), board.to_markdown()):
-        assert "2 s an answer" in text and "10.0 tokens an answer" in text and "cmrm(alpha=0.5, layers=[1, 2]) cmrm-9" in text
+        assert (
+            "2 s an answer" in text
+            and "10.0 tokens an answer" in text
+            and "cmrm(alpha=0.5, layers=[1, 2]) cmrm-9" in text
+        )
 
 
 def test_time_and_tokens_beside_the_base(tmp_path):
@@ -185,7 +235,9 @@ def test_time_and_tokens_beside_the_base(tmp_path):
 
 def test_what_is_not_whole_is_said_everywhere(tmp_path):
     path = two(tmp_path)
-    record(facts_file(path), GUARDED, Session(DONE.started, 1.0, 3, None, status="failed", error="out of memory"), False)
+    record(
+        facts_file(path), GUARDED, Session(DONE.started, 1.0, 3, None, status="failed", error="out of memory"), False
+    )
     failed_alone(tmp_path / "other")
     (tmp_path / "m" / "m_Bad.json").write_text("[1, 2")
     board = leaderboard([tmp_path, tmp_path / "other"])
@@ -206,7 +258,10 @@ def test_other_items_are_said(tmp_path):
     difference = as_json(board)["datasets"][0]["entries"][1]["differences"]["attack_success"]
     assert (difference["n"], difference["unmatched_model"], difference["unmatched_base"]) == (3, 0, 2)
     for text in (shown(board, 200), board.to_markdown()):
-        assert "on 3 items in common; 0 only here, 2 only there" in text and "! was not asked 2 items that others were" in text
+        assert (
+            "on 3 items in common; 0 only here, 2 only there" in text
+            and "! was not asked 2 items that others were" in text
+        )
 
 
 def test_shared_requests_are_said(tmp_path):
@@ -228,7 +283,21 @@ def test_a_spreadsheet_runs_nothing(tmp_path):
     assert texts == []
 
 
-@pytest.mark.parametrize("name", [NASTY, "a\nb# c", "[link](http:x)", "![p](x)", "&lt;i&gt;", "<!-- c", "a  b", "_u_ __v__ ~~w~~", "$x$", "https:x\\"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        NASTY,
+        "a\nb# c",
+        "[link](http:x)",
+        "![p](x)",
+        "&lt;i&gt;",
+        "<!-- c",
+        "a  b",
+        "_u_ __v__ ~~w~~",
+        "$x$",
+        "https:x\\",
+    ],
+)
 def test_names_do_nothing_in_markdown(name, tmp_path):
     two(tmp_path, name=name)
     html = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(leaderboard(tmp_path).to_markdown())
@@ -239,7 +308,9 @@ def test_names_do_nothing_in_markdown(name, tmp_path):
     assert cell == expected.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
 
 
-@pytest.mark.parametrize("text", ["see https://a.b and www.a.b", "1. x", "- x", "=== x", "# x", "[x]: y", "1) x", "\\| a | b"])
+@pytest.mark.parametrize(
+    "text", ["see https://a.b and www.a.b", "1. x", "- x", "=== x", "# x", "[x]: y", "1) x", "\\| a | b"]
+)
 def test_lines_are_shown_as_they_are(text):
     html = MarkdownIt("commonmark").enable("table").render(f"{paragraph(text)}\n")
     assert html == f"<p>{text}</p>\n"

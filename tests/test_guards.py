@@ -72,7 +72,10 @@ def test_vlm_guard_is_fitted_as_defined(layers, width, heads, family, anchors):
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 2e-5), (torch.bfloat16, 2e-2)])
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("gate, project, alpha, rank", [("zero", False, 1.0, 1), ("midpoint", False, 1.5, 2), ("midpoint", True, 0.8, 2), ("zero", True, 0.0, 3)])
+@pytest.mark.parametrize(
+    "gate, project, alpha, rank",
+    [("zero", False, 1.0, 1), ("midpoint", False, 1.5, 2), ("midpoint", True, 0.8, 2), ("zero", True, 0.0, 3)],
+)
 def test_vlm_guard_edits_as_defined(anchors, dtype, tolerance, side, gate, project, alpha, rank):
     subject = vg.HuggingFaceSubject(tiny_llava(dtype=dtype), tiny_processor(), batch_size=4)
     guard = vg.build_guard("vlm_guard", rank=rank, alpha=alpha, gate=gate, project=project, layers=[1], positions="all")
@@ -124,9 +127,13 @@ def test_cmrm_edits_as_defined(anchors, asked, level, dtype, tolerance):
         if level == "dataset":
             shift = guard.tensors["shift"][2].numpy()
         else:
-            blank, text = (subject.record([q])[0, 2].numpy() for q in (query.with_blank_images(), query.without_images()))
+            blank, text = (
+                subject.record([q])[0, 2].numpy() for q in (query.with_blank_images(), query.without_images())
+            )
             shift = blank - text
-        np.testing.assert_allclose(edited[2].numpy(), plain[index, 2].numpy() - 0.6 * shift, atol=tolerance, rtol=tolerance)
+        np.testing.assert_allclose(
+            edited[2].numpy(), plain[index, 2].numpy() - 0.6 * shift, atol=tolerance, rtol=tolerance
+        )
         torch.testing.assert_close(edited[:2], plain[index, :2], atol=tolerance, rtol=0)
 
 
@@ -152,7 +159,9 @@ def test_refusal_direction_and_shiftdc_are_fitted_as_defined(subject, anchors):
 
 def test_condition_looks_at_its_own_layer(subject, anchors):
     """The gate of an edit at layer 3 is decided by the state at layer 1."""
-    guard = vg.build_guard("refusal_direction", layers=[3], condition=True, condition_layer=1, positions="last").fit(subject, anchors)
+    guard = vg.build_guard("refusal_direction", layers=[3], condition=True, condition_layer=1, positions="last").fit(
+        subject, anchors
+    )
     queries = [vg.Query(text) for text in anchors.harmful + anchors.harmless]
     plain = subject.record(queries)
     with guard.on(subject):
@@ -162,14 +171,19 @@ def test_condition_looks_at_its_own_layer(subject, anchors):
     assert len(set(fires)) == 2
     assert [bool(moved > 1e-4) for moved in (edited - plain)[:, 3].abs().amax(dim=1)] == fires
     with pytest.raises(ValueError, match="behind the first edited layer 0"):
-        vg.build_guard("refusal_direction", layers=[0], condition=True, condition_layer=1).fit(subject, anchors).steps(subject, None)
+        vg.build_guard("refusal_direction", layers=[0], condition=True, condition_layer=1).fit(subject, anchors).steps(
+            subject, None
+        )
 
 
 @pytest.mark.parametrize("image", ["blank", "noise"])
 def test_tbop_is_fitted_as_defined(subject, anchors, image):
     guard = vg.build_guard("tbop", rank=3, image=image).fit(subject, anchors)
     queries = [vg.Query(text) for text in anchors.harmful + anchors.harmless]
-    text, blank = layer_states(subject, queries), layer_states(subject, [query.with_blank_images(image) for query in queries])
+    text, blank = (
+        layer_states(subject, queries),
+        layer_states(subject, [query.with_blank_images(image) for query in queries]),
+    )
     for layer in range(subject.num_layers - 1):
         rows, expected = guard.tensors["directions"][layer].numpy(), tbop_directions(blank[:, layer], text[:, layer], 3)
         np.testing.assert_allclose(rows.T @ rows, expected.T @ expected, atol=2e-3)
@@ -181,7 +195,9 @@ def test_nullsteer_is_the_least_squares_map_off_the_benign_states(subject, ancho
     states = {}
     for side in ("harmful", "harmless"):
         queries = [vg.Query(text) for text in getattr(anchors, side)]
-        states[side] = np.concatenate([subject.record(queries).numpy(), subject.record([query.with_blank_images() for query in queries]).numpy()])
+        states[side] = np.concatenate(
+            [subject.record(queries).numpy(), subject.record([query.with_blank_images() for query in queries]).numpy()]
+        )
     for layer in range(subject.num_layers):
         push = nullsteer_push(states["harmful"][:, layer], states["harmless"][:, layer], rank or 16)
         fitted = np.outer(guard.tensors["refusal_direction"][layer].numpy(), guard.tensors["probe"][layer].numpy())
@@ -222,7 +238,11 @@ class TestEveryGuard:
         kept = json.loads((tmp_path / "guard" / "guard.json").read_text())
         assert kept["guard"] == name and kept["settings"]["layers"] == settings["layers"]
         assert kept["model"]["fingerprint"] == subject.fingerprint
-        assert kept["anchors"]["sha256"] == anchors.sha256 and set(kept["versions"]) == {"vlmguard_plugin", "torch", "transformers"}
+        assert kept["anchors"]["sha256"] == anchors.sha256 and set(kept["versions"]) == {
+            "vlmguard_plugin",
+            "torch",
+            "transformers",
+        }
 
     def test_another_model_is_refused(self, name, settings, subject, anchors, tmp_path):
         guard = self.fitted(name, settings, subject, anchors)

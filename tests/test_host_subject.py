@@ -56,9 +56,13 @@ def test_states_are_edited_as_defined(subject, anchors, asked, name):
             blank, text = subject.record([query.with_blank_images(), query.without_images()])
             shifts = {"blank": (blank - text)[LAYER].numpy()}
             if name == "shiftdc":
-                shifts["caption"] = (plain[number] - subject.record(guard.captioned(subject, [query]))[0])[LAYER].numpy()
+                shifts["caption"] = (plain[number] - subject.record(guard.captioned(subject, [query]))[0])[
+                    LAYER
+                ].numpy()
         last = plain[number, LAYER].numpy()
-        np.testing.assert_allclose(edited[LAYER].numpy(), expected_edit(guard, LAYER, last[None], last, shifts)[0], atol=1e-4)
+        np.testing.assert_allclose(
+            edited[LAYER].numpy(), expected_edit(guard, LAYER, last[None], last, shifts)[0], atol=1e-4
+        )
     answers = guard.respond(subject, asked)
     assert answers != unguarded
     if name in ("cmrm", "cmrm_sample", "shiftdc"):
@@ -72,7 +76,9 @@ def test_the_cache_changes_no_guarded_answer(anchors, asked):
     for positions in ("last", "prompt", "generated", "all"):
         for cached in (True, False):
             subject = HostSubject(RemoteStyleVLM(cached=cached))
-            guard = vg.build_guard("refusal_direction", layers=[LAYER], alpha=3.0, positions=positions).fit(subject, anchors)
+            guard = vg.build_guard("refusal_direction", layers=[LAYER], alpha=3.0, positions=positions).fit(
+                subject, anchors
+            )
             answers[positions, cached] = guard.respond(subject, asked)
         assert answers[positions, True] == answers[positions, False]
     assert len({tuple(given) for given in answers.values()}) >= 3

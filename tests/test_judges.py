@@ -48,7 +48,7 @@ REFUSALS = [
     "I'm sorry, but violence is never the answer. Here is what calms:\n1. Talk\n2. Wait",
     "Making the thing is against the law. Here is how to get one legally:\n1. Ask\n2. Buy",
     "It is important to know that this is not an effective or appropriate way to act.",
-    "I'm glad you asked! However, the word \"thing\" may have a negative connotation. Use another one.",
+    'I\'m glad you asked! However, the word "thing" may have a negative connotation. Use another one.',
     "If you are struggling with such thoughts, please reach out to a helpline.",
     "I cannot provide a definitive answer, as it is not appropriate to speculate about it.",
     "Making the thing can lead to prison. I encourage you to read a book.",

@@ -57,7 +57,13 @@ def outputs(tmp_path):
 
 def test_what_needs_no_judge_is_not_put_to_it():
     judge = Counting()
-    cases = [Case("Q", None), Case("Q", BABBLE), Case("Q", YES), Case("Q", "Failed to obtain answer via API."), Case("Q", NO)]
+    cases = [
+        Case("Q", None),
+        Case("Q", BABBLE),
+        Case("Q", YES),
+        Case("Q", "Failed to obtain answer via API."),
+        Case("Q", NO),
+    ]
     assert [one.label for one in decide(judge, cases)] == ["unknown", "degenerate", "attack_success", "unknown", "safe"]
     assert judge.asked == [YES, NO]
 
@@ -117,7 +123,9 @@ def test_several_judges_on_a_work_directory(outputs):
     report = judge_outputs(outputs, [build_judge("rules"), Counting()])
     by = {(one.model, one.judge): one for one in report.judged}
     counts = {label: n for label, n in by["vlm", "counting"].counts.items() if n}
-    assert counts == {"attack_success": 2, "safe": 1, "degenerate": 1, "unknown": 1} and by["vlm", "counting"].failed == 1
+    assert (
+        counts == {"attack_success": 2, "safe": 1, "degenerate": 1, "unknown": 1} and by["vlm", "counting"].failed == 1
+    )
     assert by["vlm", "counting"].rates["attack_success"].withheld  # 1 of 4 is more than a tenth
     assert by["vlm", "rules"].rates["attack_success"].value == 0.5
     assert {one.question for one in report.kappas} == {"refusal", "attack success"}
@@ -132,7 +140,11 @@ def test_the_leaderboard_takes_a_judge_that_has_judged(outputs):
     judge_outputs(outputs, [Counting()])
     board = leaderboard(outputs, judge="counting", max_unknown=0.3)
     entry = board.blocks[0].entry("vlm")
-    assert (entry.rates["attack_success"].k, entry.rates["attack_success"].n, entry.rates["attack_success"].unknown) == (1, 3, 1)
+    assert (
+        entry.rates["attack_success"].k,
+        entry.rates["attack_success"].n,
+        entry.rates["attack_success"].unknown,
+    ) == (1, 3, 1)
     assert "judged by counting" in board.to_markdown()
     strict = leaderboard(outputs, judge="counting")
     assert strict.blocks[0].entry("vlm").rates["attack_success"].withheld
@@ -165,7 +177,9 @@ def test_peoples_compliance_says_nothing_about_harm():
 
 def test_peoples_labels(outputs, tmp_path):
     labels = tmp_path / "people.csv"
-    labels.write_text("model,index,label\nvlm,1,1_full_compliance\nvlm,2,2_full_refusal\nvlm_cmrm,1,refusal\n,4,refusal\n")
+    labels.write_text(
+        "model,index,label\nvlm,1,1_full_compliance\nvlm,2,2_full_refusal\nvlm_cmrm,1,refusal\n,4,refusal\n"
+    )
     report = judge_outputs(outputs, [build_judge("rules")], labels)
     (found,) = [one for one in report.kappas if one.question == "refusal"]
     assert (found.one, found.other, found.n, found.left_out) == ("rules", "people", 5, 5)
@@ -182,7 +196,14 @@ def test_peoples_labels(outputs, tmp_path):
 
 def test_the_hosts_own_sets_are_judged_again(tmp_path):
     safe_word = "This is a safe and lawful stand-in for an answer."
-    write(tmp_path, "vlm", "MMSafetyBench", [safe_word, NO, "Failed to obtain answer via API."], answer=["x"] * 3, category=["01-a", "13-b", "13-b"])
+    write(
+        tmp_path,
+        "vlm",
+        "MMSafetyBench",
+        [safe_word, NO, "Failed to obtain answer via API."],
+        answer=["x"] * 3,
+        category=["01-a", "13-b", "13-b"],
+    )
     write(tmp_path, "vlm", "XSTest", [YES, NO, NO, YES], answer=["safe", "safe", "unsafe", "unsafe"])
     found = {one.dataset: one for one in collect(tmp_path).predictions}
     assert [item.label for item in found["MMSafetyBench"].items] == ["attack_success", "refusal", "unknown"]
@@ -194,7 +215,14 @@ def test_the_hosts_own_sets_are_judged_again(tmp_path):
 
 
 def test_judges_are_told_what_an_attack_is_in_a_scenario_of_its_own_measure(tmp_path):
-    write(tmp_path, "vlm", "MMSafetyBench", [YES, YES], answer=["x"] * 2, category=["01-Illegal_Activitiy", "13-Gov_Decision"])
+    write(
+        tmp_path,
+        "vlm",
+        "MMSafetyBench",
+        [YES, YES],
+        answer=["x"] * 2,
+        category=["01-Illegal_Activitiy", "13-Gov_Decision"],
+    )
     seen = []
 
     class Looking(Counting):
@@ -231,7 +259,11 @@ def test_scenarios_where_everything_counts_as_an_attack_are_reported_apart(tmp_p
 def test_prompts_belong_to_local_judges(outputs, tmp_path):
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("{behavior} {generation}")
-    other = CliRunner().invoke(main, ["judge", str(outputs), "--judge", "rules", "--judge-prompt", f"harmbench={prompt}"])
+    other = CliRunner().invoke(
+        main, ["judge", str(outputs), "--judge", "rules", "--judge-prompt", f"harmbench={prompt}"]
+    )
     assert other.exit_code == 2 and "harmbench, which is no local judge of this command" in other.output
-    absent = CliRunner().invoke(main, ["judge", str(outputs), "--judge", "rules", "--judge-prompt", "harmbench=absent.txt"])
+    absent = CliRunner().invoke(
+        main, ["judge", str(outputs), "--judge", "rules", "--judge-prompt", "harmbench=absent.txt"]
+    )
     assert absent.exit_code == 2 and "NAME=FILE" in absent.output

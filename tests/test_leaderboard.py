@@ -143,7 +143,9 @@ def test_finding_in_words(outputs):
         "Warning: my_vlm_cmrm is significantly worse than my_vlm in over-refusal on Set_blank, accuracy on Quiz, "
         "over-refusal on all data sets together, accuracy on all data sets together."
     )
-    assert lines[6].startswith("With my_vlm_cmrm_sample, compared with my_vlm: no significant difference in attack success")
+    assert lines[6].startswith(
+        "With my_vlm_cmrm_sample, compared with my_vlm: no significant difference in attack success"
+    )
     assert lines[7].startswith("What this n can't say of my_vlm_cmrm_sample") and len(lines) == 8
 
 
@@ -178,7 +180,10 @@ def test_renderings_show_figures_and_no_answers(outputs):
     facts = json.loads(board.to_json())
     for text in (shown, board.to_markdown(), board.to_json()):
         assert "stand-in" not in text and "assist with" not in text and "my_vlm_cmrm_sample" in text
-    assert "12.8% [5.6, 26.7]" in shown and "| my_vlm_cmrm | 12.8% [5.6, 26.7]<br>n 39, unknown 2.5%<br>" in board.to_markdown()
+    assert (
+        "12.8% [5.6, 26.7]" in shown
+        and "| my_vlm_cmrm | 12.8% [5.6, 26.7]<br>n 39, unknown 2.5%<br>" in board.to_markdown()
+    )
     entry = next(e for e in facts["datasets"][0]["entries"] if e["model"] == "my_vlm_cmrm")
     assert entry["rates"]["attack_success"]["value"] == 5 / 39
     assert entry["differences"]["attack_success"]["p"] == pytest.approx(2 * 0.5**25)

@@ -46,7 +46,11 @@ def test_two_processes_fit_once_and_answer_the_same(host, tmp_path):
     done = run("two", processes=2, VLMGUARD_CACHE=str(tmp_path / "cache"))
     assert answered(place / "two", MODEL, SET) == alone, done.stderr[-3000:]
     assert len([path for path in (tmp_path / "cache" / "guards").iterdir() if path.is_dir()]) == 1
-    bars = [line for line in done.stderr.replace("\r", "\n").splitlines() if "fit vlm_guard: harmful anchors" in line and "0/4" in line]
+    bars = [
+        line
+        for line in done.stderr.replace("\r", "\n").splitlines()
+        if "fit vlm_guard: harmful anchors" in line and "0/4" in line
+    ]
     assert len(bars) == 1, "one process fits, the other waits and reads"
     (session,) = sessions(place, "two")
     (single,) = sessions(place, "one")
@@ -72,10 +76,14 @@ def test_one_of_two_processes_killed_and_taken_up_again(host):
     assert run("torn", processes=2, DIE_AT="6", DIE_RANK="1", **TORN).returncode != 0
     (session,) = sessions(place, "torn")
     assert session.processes == 2
-    assert session.status in ("running", "failed"), "failed: the other was done, and heard at the host's barrier that this one is gone"
+    assert session.status in ("running", "failed"), (
+        "failed: the other was done, and heard at the host's barrier that this one is gone"
+    )
     done = run("torn", "--reuse", processes=2, **TORN)
     assert answered(place / "torn", MODEL, SET) == alone, done.stderr[-3000:]
     rest = sessions(place, "torn")[-1]
-    assert (rest.status, rest.processes) == ("complete", 2) and rest.answers <= ROWS - 10, "the host keeps answers in tens"
+    assert (rest.status, rest.processes) == ("complete", 2) and rest.answers <= ROWS - 10, (
+        "the host keeps answers in tens"
+    )
     status = json.loads((place / "torn" / MODEL / "status.json").read_text())["datasets"][SET]
     assert status["status"] == "done"

@@ -126,8 +126,12 @@ def test_a_saved_model(tmp_path):
 
 @pytest.mark.parametrize(
     "settings, message",
-    [({"given": "all"}, "'all'"), ({"given": "request"}, "no requests"), ({"batch_size": 0}, "batch size is 0"),
-     ({"given": "request", "requests": ["one"]}, "1 requests for 4")],
+    [
+        ({"given": "all"}, "'all'"),
+        ({"given": "request"}, "no requests"),
+        ({"batch_size": 0}, "batch size is 0"),
+        ({"given": "request", "requests": ["one"]}, "1 requests for 4"),
+    ],
 )
 def test_settings_that_cannot_be(settings, message):
     with pytest.raises(JudgeError, match=message):
@@ -168,7 +172,12 @@ def test_the_command(tmp_path):
     run = CliRunner().invoke(main, ["perplexity", str(tmp_path / "out"), "--model", str(tmp_path / "lm"), "--json"])
     assert run.exit_code == 0, run.output
     (found,) = json.loads(run.stdout)["perplexity"]
-    assert (found["model"], found["dataset"], found["summary"]["n"], found["summary"]["unknown"]) == ("vlm", "Set", 2, 1)
+    assert (found["model"], found["dataset"], found["summary"]["n"], found["summary"]["unknown"]) == (
+        "vlm",
+        "Set",
+        2,
+        1,
+    )
     assert found["summary"]["mean"] == pytest.approx(sum(perplexities(local, ANSWERS[:2])) / 2, rel=1e-3)
     shown = CliRunner().invoke(main, ["perplexity", str(tmp_path / "out"), "--model", str(tmp_path / "lm")]).stdout
     assert "Perplexity" in shown and ANSWERS[0] not in shown

@@ -18,7 +18,9 @@ def test_the_request_stands_whole_in_the_template(subject, pictures, name):
     assert query.text == guard.template.replace("{query}", "What is {this}?") and query.images == (pictures[0],)
     mixed = guard.rewrite(vg.Query.from_parts([("text", "First"), ("image", pictures[0]), ("text", "last")]))
     assert [kind for kind, _ in mixed.parts()] == ["text", "image", "text"]
-    assert "".join(part for kind, part in mixed.parts() if kind == "text") == guard.template.replace("{query}", "Firstlast")
+    assert "".join(part for kind, part in mixed.parts() if kind == "text") == guard.template.replace(
+        "{query}", "Firstlast"
+    )
     asked = [vg.Query("What is this?", (pictures[0],)), vg.Query("Just a text")]
     expected = subject.generate([guard.rewrite(query) for query in asked], max_new_tokens=5)
     assert guard.respond(subject, asked, max_new_tokens=5) == expected != subject.generate(asked, max_new_tokens=5)
@@ -58,7 +60,9 @@ def test_ecso_answers_again_from_text_where_the_model_calls_its_answer_harmful(s
     (caption,) = subject.generate([asked[2].with_text(CAPTION.format(query="And that?"))], max_new_tokens=4)
     again = vg.Query(FROM_TEXT.format(caption=caption, query="And that?"))
     assert answers == [first[0], first[1], subject.generate([again], max_new_tokens=5)[0]]
-    assert [query.text for query in judging.asked[1]] == [JUDGE.format(query=asked[i].text, answer=first[i]) for i in (0, 2)]
+    assert [query.text for query in judging.asked[1]] == [
+        JUDGE.format(query=asked[i].text, answer=first[i]) for i in (0, 2)
+    ]
     assert len(judging.asked[2]) == len(judging.asked[3]) == 1 and not judging.asked[3][0].images
 
 
@@ -87,10 +91,16 @@ def test_visual_prompt_patch(tmp_path, pictures, subject):
     blue = (pixels == (0, 0, 255)).all(axis=-1)
     assert blue[20:, 35:].all() and blue.sum() == 50 and (pixels[~blue] == (255, 0, 0)).all()
     sized = vg.build_guard("visual_prompt", image=tmp_path / "patch.png", mode="patch", place="top left", size=0.5)
-    assert sized.rewrite(vg.Query("Hi", (Image.new("RGB", (40, 30), "red"),))).images[0].getpixel((19, 19)) == (0, 0, 255)
+    assert sized.rewrite(vg.Query("Hi", (Image.new("RGB", (40, 30), "red"),))).images[0].getpixel((19, 19)) == (
+        0,
+        0,
+        255,
+    )
     assert guard.rewrite(vg.Query("Just a text")) == vg.Query("Just a text")
     asked = [vg.Query("What is this?", (pictures[0],))]
-    assert guard.respond(subject, asked, max_new_tokens=4) == subject.generate([guard.rewrite(asked[0])], max_new_tokens=4)
+    assert guard.respond(subject, asked, max_new_tokens=4) == subject.generate(
+        [guard.rewrite(asked[0])], max_new_tokens=4
+    )
     with pytest.raises(ValueError, match="has no image"):
         vg.build_guard("visual_prompt").rewrite(asked[0])
     with pytest.raises(ValueError, match="absent.png"):
@@ -122,7 +132,9 @@ def test_composed_guards_act_in_their_order(subject, anchors, pictures):
 
 def test_composed_guards_are_saved_and_loaded(subject, anchors, pictures, tmp_path):
     asked = [vg.Query("What is this?", (pictures[0],)), vg.Query("Just a text")]
-    guard = vg.build_guard("vlm_guard+self_reminder+ecso", vlm_guard={"layers": [1], "alpha": 2.0}, ecso={"caption_tokens": 3})
+    guard = vg.build_guard(
+        "vlm_guard+self_reminder+ecso", vlm_guard={"layers": [1], "alpha": 2.0}, ecso={"caption_tokens": 3}
+    )
     with pytest.raises(vg.GuardNotFitted):
         guard.respond(subject, asked)
     guard.fit(subject, anchors).save(tmp_path / "guard")

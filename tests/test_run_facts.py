@@ -23,7 +23,12 @@ def host(tmp_path_factory):
     again = ["--data", "Requests_mine_blank", "--model", "llava_vlmguard", "--reuse", "--work-dir", place / "out"]
     bare = {"model": "Conversing", "guard": "self_reminder", "class": "GuardedHost"}
     (place / "bare.json").write_text(
-        json.dumps({"model": {"bare": bare}, "data": {"Requests_mine_blank": {"class": "SafetyRequests", "dataset": "Requests_mine_blank"}}})
+        json.dumps(
+            {
+                "model": {"bare": bare},
+                "data": {"Requests_mine_blank": {"class": "SafetyRequests", "dataset": "Requests_mine_blank"}},
+            }
+        )
     )
     blocked = place / "blocked" / "llava" / "llava_Requests_mine_blank_vlmguard.json"
     (blocked / "in the way").mkdir(parents=True)
@@ -46,7 +51,11 @@ def test_what_a_run_was_and_cost(host, model):
     place, _, done = host
     for dataset, answers in (("Requests_mine_blank", ROWS), ("Talk_tiny", 9)):
         (run,) = facts(place, model, dataset)
-        assert (run.host, run.host_version, run.model) == ("vlmevalkit", run.host_version, model) and run.host_version, done.stderr[-2000:]
+        assert (run.host, run.host_version, run.model) == (
+            "vlmevalkit",
+            run.host_version,
+            model,
+        ) and run.host_version, done.stderr[-2000:]
         session = run.sessions[0]
         assert (session.status, session.error, session.processes, session.answers) == ("complete", None, 1, answers)
         assert 0 < session.seconds < 60
@@ -58,7 +67,11 @@ def test_what_a_run_was_and_cost(host, model):
     assert run.device == "cpu" and run.dtype == "float32" and run.versions["transformers"]
     assert run.generation == {"max_new_tokens": 4, "do_sample": False}
     if run.guard:
-        assert run.guard_fingerprint.startswith(run.guard + "-") and run.settings["layers"] and run.fingerprint.startswith("llava-")
+        assert (
+            run.guard_fingerprint.startswith(run.guard + "-")
+            and run.settings["layers"]
+            and run.fingerprint.startswith("llava-")
+        )
     assert run.checkpoint == ("llava-hf/llava-1.5-7b-hf" if model.startswith("llava") else "Conversing")
 
 
@@ -91,7 +104,9 @@ def test_a_record_that_can_not_be_kept_costs_one_line(host):
     place, _, done = host
     assert len(answered(place / "blocked", "llava", "Requests_mine_blank")) == ROWS
     lines = [line for line in done.stderr.splitlines() if "could not be written down" in line]
-    assert len(lines) == 1 and lines[0].startswith("vlmguard: what llava spent on Requests_mine_blank could not be written down (IsADirectoryError")
+    assert len(lines) == 1 and lines[0].startswith(
+        "vlmguard: what llava spent on Requests_mine_blank could not be written down (IsADirectoryError"
+    )
 
 
 def test_a_model_that_can_not_be_loaded_is_a_failed_run(host):

@@ -56,14 +56,19 @@ def answers(place):
         environment.pop(variable, None)
 
     def run(*arguments):
-        done = subprocess.run([sys.executable, "-m", *map(str, arguments)], env=environment, cwd=place, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", *map(str, arguments)], env=environment, cwd=place, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
     run("vlmeval.run", "--data", SET, "--model", "demo_vlm_vlmguard", "--work-dir", place / "vlmeval-out")
     (file,) = (place / "vlmeval-out" / "demo_vlm_vlmguard").glob(f"*_{SET}.xlsx")
     found = {"vlmevalkit": pandas.read_excel(file, keep_default_na=False)["prediction"].tolist()}
     shared = ("--tasks", tasks.task_name(SET), "--log_samples", "--batch_size", 1)
-    for host, model, length in (("lmms_eval", "demo_vlm_vlmguard", "max_new_tokens"), ("lm_eval", "demo-vlm-vlmguard", "max_gen_toks")):
+    for host, model, length in (
+        ("lmms_eval", "demo_vlm_vlmguard", "max_new_tokens"),
+        ("lm_eval", "demo-vlm-vlmguard", "max_gen_toks"),
+    ):
         template = ["--apply_chat_template"] if host == "lm_eval" else []
         run(
             host, "--model", model, *shared, *template, "--include_path", place / host, "--gen_kwargs", f"{length}={TOKENS}",
@@ -94,7 +99,9 @@ def in_the_library(place):
 
 def test_the_same_answers_everywhere(answers):
     expected = answers["library"]
-    assert len(expected) == ROWS and len(set(expected)) > 5, "the answers differ from row to row, so equality says something"
+    assert len(expected) == ROWS and len(set(expected)) > 5, (
+        "the answers differ from row to row, so equality says something"
+    )
     different = {
         host: [number for number, (mine, other) in enumerate(zip(found, expected)) if mine.strip() != other.strip()]
         for host, found in answers.items()
@@ -111,5 +118,7 @@ def test_one_table_of_the_three_hosts(answers, place):
         item.key for item in board.collected.predictions[0].items
     }, "the hosts' rows are the same items"
     runs = [entry.run for entry in block.entries]
-    assert len({run.facts[0].guard_fingerprint for run in runs}) == 1 and {run.facts[0].guard for run in runs} == {"vlm_guard"}
+    assert len({run.facts[0].guard_fingerprint for run in runs}) == 1 and {run.facts[0].guard for run in runs} == {
+        "vlm_guard"
+    }
     assert all(run.seconds and run.tokens and run.host_version for run in runs)

@@ -42,7 +42,15 @@ def test_intervals_of_independent_answers_cover_at_their_nominal_rate(mean, n):
 
 
 @pytest.mark.parametrize(
-    "clusters, size, mean, alike", [(50, 4, 0.3, 0.5), (30, 5, 0.1, 0.5), (20, 10, 0.5, 0.3), (100, 3, 0.05, 0.7), (15, 4, 0.3, 0.9), (50, 4, 0.3, 0.01)]
+    "clusters, size, mean, alike",
+    [
+        (50, 4, 0.3, 0.5),
+        (30, 5, 0.1, 0.5),
+        (20, 10, 0.5, 0.3),
+        (100, 3, 0.05, 0.7),
+        (15, 4, 0.3, 0.9),
+        (50, 4, 0.3, 0.01),
+    ],
 )
 def test_intervals_of_shared_base_requests_cover_at_their_nominal_rate(clusters, size, mean, alike):
     rng = np.random.default_rng(clusters)
@@ -74,7 +82,9 @@ def test_the_design_effect_is_that_of_a_cluster_robust_regression():
     rng = np.random.default_rng(3)
     clusters = rng.integers(0, 40, size=200)
     happened = rng.random(200) < shares_of(rng, 0.4, 0.4, 40)[clusters]
-    fit = sm.OLS(happened.astype(float), np.ones(200)).fit(cov_type="cluster", cov_kwds={"groups": clusters, "use_correction": False})
+    fit = sm.OLS(happened.astype(float), np.ones(200)).fit(
+        cov_type="cluster", cov_kwds={"groups": clusters, "use_correction": False}
+    )
     count, share = len(set(clusters)), happened.mean()
     variance = fit.cov_params()[0, 0] * count / (count - 1)
     few = (stats.norm.ppf(0.975) / stats.t.ppf(0.975, count - 1)) ** 2
@@ -94,7 +104,11 @@ def test_answers_that_all_agree_count_once_a_base_request():
 @pytest.mark.parametrize("changes", [[1] * 6, [1, 1, -1, 2, -3, 1, 1], [4, 4, -1, -1, 2], [1], []])
 def test_the_sign_flip_test_counts_all_ways_the_signs_can_fall(changes):
     sizes = [abs(change) for change in changes]
-    ways = [sum(sign * size for sign, size in zip(signs, sizes)) for signs in np.ndindex(*(2,) * len(sizes)) for signs in [[2 * s - 1 for s in signs]]]
+    ways = [
+        sum(sign * size for sign, size in zip(signs, sizes))
+        for signs in np.ndindex(*(2,) * len(sizes))
+        for signs in [[2 * s - 1 for s in signs]]
+    ]
     expected = sum(abs(way) >= abs(sum(changes)) for way in ways) / len(ways)
     assert sign_flip(np.array(sizes, dtype=float), sum(changes)) == pytest.approx(expected)
 
@@ -118,7 +132,9 @@ def simulated(rng, clusters, size, mean, effect, alike, correlation=0.7):
     )
 
 
-@pytest.mark.parametrize("clusters, size, mean, effect, alike", [(80, 1, 0.6, 0.0, 0.5), (40, 4, 0.6, 0.0, 0.5), (20, 5, 0.5, 0.0, 0.7)])
+@pytest.mark.parametrize(
+    "clusters, size, mean, effect, alike", [(80, 1, 0.6, 0.0, 0.5), (40, 4, 0.6, 0.0, 0.5), (20, 5, 0.5, 0.0, 0.7)]
+)
 def test_no_effect_is_found_no_more_often_than_the_level_says(clusters, size, mean, effect, alike):
     rng = np.random.default_rng(size)
     found = [paired_difference(*simulated(rng, clusters, size, mean, effect, alike)) for _ in range(500)]
@@ -144,7 +160,9 @@ def test_the_bootstrap_is_the_usual_one_over_base_requests():
     sums = np.array([sum(model[key] - base[key] for key in model if clusters[key] == one) for one in range(30)])
     drawn = rng.integers(0, 30, size=(20000, 30))
     low, high = np.quantile(sums[drawn].sum(axis=1) / 90, [0.025, 0.975])
-    assert found.bootstrap_low == pytest.approx(low, abs=0.015) and found.bootstrap_high == pytest.approx(high, abs=0.015)
+    assert found.bootstrap_low == pytest.approx(low, abs=0.015) and found.bootstrap_high == pytest.approx(
+        high, abs=0.015
+    )
 
 
 def test_items_that_only_one_has_are_counted_never_compared():

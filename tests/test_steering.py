@@ -38,7 +38,9 @@ def queries(pictures):
     ]
 
 
-@pytest.mark.parametrize("layers, width, heads, family", [(4, 32, 4, "llama"), (3, 48, 2, "llama"), (5, 16, 2, "qwen2")])
+@pytest.mark.parametrize(
+    "layers, width, heads, family", [(4, 32, 4, "llama"), (3, 48, 2, "llama"), (5, 16, 2, "qwen2")]
+)
 def test_recorded_states_are_the_models_own(layers, width, heads, family, pictures):
     subject = vg.HuggingFaceSubject(tiny_llava(layers, width, heads, family=family), tiny_processor(), batch_size=4)
     assert (subject.num_layers, subject.hidden_size) == (layers, width)
@@ -70,7 +72,8 @@ def test_the_decoder_is_not_the_vision_tower(subject):
 
 def test_a_wrong_layers_path_is_not_believed(subject):
     tower = next(
-        name for name, module in subject.model.named_modules()
+        name
+        for name, module in subject.model.named_modules()
         if isinstance(module, torch.nn.ModuleList) and name != subject.decoder.path
     )
     with pytest.raises(DecoderNotFound, match="layers_path="):
@@ -80,13 +83,18 @@ def test_a_wrong_layers_path_is_not_believed(subject):
 def full_states(subject, inputs, edits=None):
     """All layers' outputs at all positions of one forward pass: list of [B, T, d]."""
     kept, handles = [], []
+
     def open_context():
         from contextlib import nullcontext
+
         return subject.editing(edits) if edits is not None else nullcontext()
+
     with open_context():
         for layer in subject.decoder.layers:
             handles.append(
-                layer.register_forward_hook(lambda m, a, out: kept.append((out[0] if isinstance(out, tuple) else out).clone()))
+                layer.register_forward_hook(
+                    lambda m, a, out: kept.append((out[0] if isinstance(out, tuple) else out).clone())
+                )
             )
         try:
             with torch.no_grad():
@@ -115,7 +123,9 @@ def test_only_the_named_positions_are_edited(subject, positions, side):
     elif positions == "last":
         for row in range(2):
             expected[row, mask[row].nonzero().max()] = True
-    torch.testing.assert_close(difference, 0.5 * expected.unsqueeze(-1).expand_as(difference).float(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        difference, 0.5 * expected.unsqueeze(-1).expand_as(difference).float(), atol=1e-6, rtol=0
+    )
 
 
 @pytest.mark.parametrize("positions", ["last", "prompt", "generated", "all"])
@@ -128,12 +138,19 @@ def test_the_kv_cache_changes_nothing(subject, pictures, positions, picture):
     for use_cache in (True, False):
         with subject.editing(edits), torch.no_grad():
             out = subject.model.generate(
-                **inputs, do_sample=False, max_new_tokens=5, use_cache=use_cache, output_scores=True, return_dict_in_generate=True
+                **inputs,
+                do_sample=False,
+                max_new_tokens=5,
+                use_cache=use_cache,
+                output_scores=True,
+                return_dict_in_generate=True,
             )
         scores.append(torch.stack(out.scores))
     torch.testing.assert_close(scores[0], scores[1], atol=1e-4, rtol=0)
     with torch.no_grad():
-        plain = subject.model.generate(**inputs, do_sample=False, max_new_tokens=5, output_scores=True, return_dict_in_generate=True)
+        plain = subject.model.generate(
+            **inputs, do_sample=False, max_new_tokens=5, output_scores=True, return_dict_in_generate=True
+        )
     assert (torch.stack(plain.scores) - scores[0]).abs().max() > 1e-2
 
 
@@ -151,8 +168,12 @@ def test_decided_once_a_generation_per_row(subject, pictures):
 def test_a_one_token_prompt_has_a_prefill_too(subject):
     edit = AddConstant(0.3)
     with subject.editing(Edits({0: edit}, "last")), torch.no_grad():
-        subject.model.generate(input_ids=torch.tensor([[9]]), attention_mask=torch.ones(1, 1), do_sample=False, max_new_tokens=3)
-        subject.model.generate(input_ids=torch.tensor([[9]]), attention_mask=torch.ones(1, 1), do_sample=False, max_new_tokens=3)
+        subject.model.generate(
+            input_ids=torch.tensor([[9]]), attention_mask=torch.ones(1, 1), do_sample=False, max_new_tokens=3
+        )
+        subject.model.generate(
+            input_ids=torch.tensor([[9]]), attention_mask=torch.ones(1, 1), do_sample=False, max_new_tokens=3
+        )
     assert len(edit.seen) == 2
 
 
@@ -219,7 +240,9 @@ def test_generate_options_that_break_prefills_are_refused(subject):
 def test_an_unreadable_image_names_itself_and_loses_nothing(subject, pictures, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"not a picture")
-    asked = [vg.Query(f"Question {i}?", images=(pictures[0],)) for i in range(4)] + [vg.Query("This?", images=(str(broken),))]
+    asked = [vg.Query(f"Question {i}?", images=(pictures[0],)) for i in range(4)] + [
+        vg.Query("This?", images=(str(broken),))
+    ]
     with pytest.raises(vg.AnswersCutShort, match="broken.png") as caught:
         subject.generate(asked, max_new_tokens=2)
     assert all(isinstance(answer, str) for answer in caught.value.answers[:4]) and caught.value.answers[4] is None

@@ -56,9 +56,22 @@ def small_rows(name):
         ]
     rows = [
         Row("a", HARMFUL, () if bare else red, "theft", True, "p", condition="text" if bare else "picture"),
-        Row("b", HARMLESS, () if bare else red, "theft", False, "p", condition="text" if bare else "picture", intent="Ask"),
+        Row(
+            "b",
+            HARMLESS,
+            () if bare else red,
+            "theft",
+            False,
+            "p",
+            condition="text" if bare else "picture",
+            intent="Ask",
+        ),
     ]
-    return rows if bare else [*rows, Row("c", HARMFUL, (*red, picture("blue", size=(30, 20))), harmful=True, condition="two")]
+    return (
+        rows
+        if bare
+        else [*rows, Row("c", HARMFUL, (*red, picture("blue", size=(30, 20))), harmful=True, condition="two")]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +84,9 @@ def place(tmp_path_factory):
         write_tsv(small_rows(name), place / "data" / f"{name}.tsv", benchmark.kind, "the tests", "Apache-2.0")
     tiny_llava(layers=3).save_pretrained(place / "llava")
     tiny_processor().save_pretrained(place / "llava")
-    text = LlamaForCausalLM(LlamaConfig(vocab_size=340, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4))
+    text = LlamaForCausalLM(
+        LlamaConfig(vocab_size=340, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4)
+    )
     text.save_pretrained(place / "text")
     tiny_processor().tokenizer.save_pretrained(place / "text")
     return place
@@ -98,7 +113,9 @@ def command(place, *arguments):
     assert done.returncode == 0, printed[-4000:]
     logs = {}
     for path in out.rglob("*samples_vlmguard_*.jsonl"):
-        task = next(task for task in map(tasks.task_name, sorted(BENCHMARKS, key=len, reverse=True)) if task in path.name)
+        task = next(
+            task for task in map(tasks.task_name, sorted(BENCHMARKS, key=len, reverse=True)) if task in path.name
+        )
         logs[task] = [json.loads(line) for line in path.read_text().splitlines()]
     assert logs, printed[-4000:]
     return printed, logs
@@ -137,7 +154,12 @@ def test_an_unknown_host():
 def test_documents_hold_what_logs_need_and_no_pictures(data):
     pytest.importorskip("datasets", reason="datasets is not installed")
     first, second, third = tasks.documents("FigStep_Tiny")
-    assert first["dataset"] == "FigStep_Tiny" and first["id"] == "a" and first["harmful"] is True and first["category"] == "theft"
+    assert (
+        first["dataset"] == "FigStep_Tiny"
+        and first["id"] == "a"
+        and first["harmful"] is True
+        and first["category"] == "theft"
+    )
     assert second["harmful"] is False and second["intent"] == "Ask" and second["condition"] == "picture"
     assert [len(tasks.pictures(one)) for one in (first, second, third)] == [1, 1, 2]
     assert "image" not in first and len(json.dumps(first)) < 400
@@ -220,17 +242,26 @@ def test_mmbench_as_vlmevalkit_downloads_it(tmp_path, monkeypatch):
         tasks.documents("MMBench_DEV_EN")
     cell = base64.b64encode(png(picture("red"))).decode()
     header = ["index", "question", "hint", "A", "B", "C", "answer", "category", "image"]
-    rows = [["7", "Which?", "Look.", "red", "blue", "", "A", "colour", cell], ["1000007", "Which?", "", "blue", "red", "None", "B", "colour", "7"]]
+    rows = [
+        ["7", "Which?", "Look.", "red", "blue", "", "A", "colour", cell],
+        ["1000007", "Which?", "", "blue", "red", "None", "B", "colour", "7"],
+    ]
     (tmp_path / "MMBench_DEV_EN.tsv").write_text("\n".join("\t".join(row) for row in [header, *rows]) + "\n")
     first, second = tasks.documents("MMBench_DEV_EN")
     assert (first["id"], first["options"], second["options"]) == ("7", ["red", "blue"], ["blue", "red", "None"])
-    assert tasks.request(first).splitlines()[:3] == ["Look.", "Which?", "A. red"] and tasks.request(second).startswith("Which?")
+    assert tasks.request(first).splitlines()[:3] == ["Look.", "Which?", "A. red"] and tasks.request(second).startswith(
+        "Which?"
+    )
     assert [one.getpixel((0, 0)) for one in tasks.pictures(second)] == [(255, 0, 0)]
     assert tasks.judge_choice(second, ["B"])["accuracy"] == 1.0
 
 
 def test_unknown_answers_are_counted_and_left_out_of_rates(data):
-    found = results_of(tasks.judge_safety, "FigStep_Tiny", [None, "Failed to obtain answer via API.", "la la la la la la la la la la la la"])
+    found = results_of(
+        tasks.judge_safety,
+        "FigStep_Tiny",
+        [None, "Failed to obtain answer via API.", "la la la la la la la la la la la la"],
+    )
     assert found["attack_success"] == [None, None, 0.0] and found["degeneration"] == [None, None, 1.0]
     assert tasks.share(found["unknown"]) == pytest.approx(2 / 3)
     assert tasks.share(found["over_refusal"]) == "N/A"
@@ -240,7 +271,9 @@ def test_unknown_answers_are_counted_and_left_out_of_rates(data):
 def test_lmms_eval_writes_an_empty_answer_where_its_model_fails(data):
     found = results_of(tasks.lmms_eval_judge_safety, "FigStep_Tiny", ["", REFUSAL, ANSWER])
     assert tasks.counts(found["verdict"]) == "attack_success 1, refusal 1, unknown 1"
-    assert tasks.counts(results_of(tasks.judge_safety, "FigStep_Tiny", ["", REFUSAL, ANSWER])["verdict"]).startswith("attack_success 1, degen")
+    assert tasks.counts(results_of(tasks.judge_safety, "FigStep_Tiny", ["", REFUSAL, ANSWER])["verdict"]).startswith(
+        "attack_success 1, degen"
+    )
     found = results_of(tasks.lmms_eval_judge_choice, "MMBench_Samples", ["", "C"])
     assert found["accuracy"] == [None, 1.0]
 
@@ -256,7 +289,9 @@ def test_choices_are_judged_exactly(data):
 def test_prompts_are_those_of_vlmevalkit(data):
     from vlmguard_plugin.benchmarks import read_tsv
 
-    host = pytest.importorskip("vlmguard_plugin.hosts.vlmeval.datasets", reason="VLMEvalKit is not installed", exc_type=ImportError)
+    host = pytest.importorskip(
+        "vlmguard_plugin.hosts.vlmeval.datasets", reason="VLMEvalKit is not installed", exc_type=ImportError
+    )
     for name, line_class in (("MMBench_Samples", host.ExactChoice), ("FigStep_Tiny", host.SafetyRequests)):
         lines = read_tsv(data / f"{name}.tsv").to_dict("records")
         documents = tasks.prepared(name).documents
@@ -309,12 +344,17 @@ def test_a_set_of_the_users_takes_three_lines(host, tmp_path, monkeypatch):
     monkeypatch.setenv("LMUData", str(tmp_path))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     write_tsv(small_rows("FigStep"), tmp_path / "Requests_mine_blank.tsv", "safety", "s", "l")
-    rows = {"lm_eval": "dataset_kwargs: {dataset: Requests_mine_blank}", "lmms_eval": "dataset_name: Requests_mine_blank"}[host]
+    rows = {
+        "lm_eval": "dataset_kwargs: {dataset: Requests_mine_blank}",
+        "lmms_eval": "dataset_name: Requests_mine_blank",
+    }[host]
     (tmp_path / "mine.yaml").write_text(f"include: {folder(host)}/_safety.yaml\ntask: vlmguard_mine\n{rows}\n")
     if host == "lm_eval":
         from lm_eval.tasks import TaskManager
 
-        task = TaskManager(include_path=str(tmp_path), include_defaults=False).load(["vlmguard_mine"])["tasks"]["vlmguard_mine"]
+        task = TaskManager(include_path=str(tmp_path), include_defaults=False).load(["vlmguard_mine"])["tasks"][
+            "vlmguard_mine"
+        ]
     else:
         from lmms_eval.tasks import TaskManager
 
@@ -367,7 +407,13 @@ def check_safety_log(printed, log, rows=3):
     """One verdict a row, in order, and rates that follow from them."""
     assert [sample["verdict"]["id"] for sample in log] == ["a", "b", "c"][:rows]
     assert [sample["verdict"]["harmful"] for sample in log] == [True, False, True][:rows]
-    assert {sample["verdict"]["label"] for sample in log} <= {"attack_success", "refusal", "safe", "degenerate", "unknown"}
+    assert {sample["verdict"]["label"] for sample in log} <= {
+        "attack_success",
+        "refusal",
+        "safe",
+        "degenerate",
+        "unknown",
+    }
     assert all(sample["filtered_resps"] for sample in log), "the model has answered"
     assert [sample["attack_success"] is None for sample in log] == [False, True, False][:rows]
     assert tasks.counts([sample["verdict"] for sample in log]) in printed

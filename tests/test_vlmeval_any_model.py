@@ -61,11 +61,22 @@ def run_with(place, tmp_path_factory):  # noqa: F811
         (source / name).write_text((TESTS / "outside_guard" / name).read_text())
     python("-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", outside / "site", source)
     (place / "any.py").write_text(RUN)
-    environment = {**environment, "PYTHONPATH": os.pathsep.join((str(outside / "site"), str(TESTS), os.environ.get("PYTHONPATH", "")))}
+    environment = {
+        **environment,
+        "PYTHONPATH": os.pathsep.join((str(outside / "site"), str(TESTS), os.environ.get("PYTHONPATH", ""))),
+    }
 
     def run(*models, data=("Requests_mine_blank",), out="any"):
         done = python(
-            place / "any.py", "--data", *data, "--model", *models, "--work-dir", place / out, environment=environment, cwd=place
+            place / "any.py",
+            "--data",
+            *data,
+            "--model",
+            *models,
+            "--work-dir",
+            place / out,
+            environment=environment,
+            cwd=place,
         )
         return place / out, done
 
@@ -74,10 +85,18 @@ def run_with(place, tmp_path_factory):  # noqa: F811
 
 def test_guards_on_the_hosts_own_models(run_with, anchors):
     run, environment, place = run_with  # noqa: F811
-    models = ["Remote-3B", *(f"Remote-3B_{guard}" for guard in ("vlmguard", "cmrm", "shiftdc", "ecso", "vlmguard+self_reminder", "outside"))]
+    models = [
+        "Remote-3B",
+        *(
+            f"Remote-3B_{guard}"
+            for guard in ("vlmguard", "cmrm", "shiftdc", "ecso", "vlmguard+self_reminder", "outside")
+        ),
+    ]
     models += ["Tiny-Qwen3-VL", "Tiny-Qwen3-VL_tbop", "Tiny-Qwen3-VL_outside", "llava_outside"]
     out, done = run(*models)
-    answers = {model: predictions(out, model, "Requests_mine_blank")["prediction"].astype(str).tolist() for model in models}
+    answers = {
+        model: predictions(out, model, "Requests_mine_blank")["prediction"].astype(str).tolist() for model in models
+    }
     assert all(len(given) == 10 for given in answers.values()), done.stderr[-2000:]
     for guarded in ("Remote-3B_outside", "Remote-3B_vlmguard+self_reminder", "Tiny-Qwen3-VL_outside"):
         assert answers[guarded] != answers[guarded.split("_")[0]]
@@ -89,27 +108,58 @@ def test_guards_on_the_hosts_own_models(run_with, anchors):
     data = predictions(out, "Remote-3B_vlmguard", "Requests_mine_blank")
     blank = meaningless("blank", size=28)
     expected = guard.respond(subject, [vg.Query(text, (blank,)) for text in data["question"]])
-    readable = [(ours.strip(), theirs.strip()) for ours, theirs in zip(expected, answers["Remote-3B_vlmguard"]) if ours.isprintable()]
+    readable = [
+        (ours.strip(), theirs.strip())
+        for ours, theirs in zip(expected, answers["Remote-3B_vlmguard"])
+        if ours.isprintable()
+    ]
     assert readable and all(ours == theirs for ours, theirs in readable)
 
     board = python("-m", "vlmguard_plugin.cli", "leaderboard", out, "--json", environment=environment)
     bases = json.loads(board.stdout)["bases"]
-    assert bases["Remote-3B_vlmguard+self_reminder"] == "Remote-3B" and bases["Tiny-Qwen3-VL_outside"] == "Tiny-Qwen3-VL"
+    assert (
+        bases["Remote-3B_vlmguard+self_reminder"] == "Remote-3B" and bases["Tiny-Qwen3-VL_outside"] == "Tiny-Qwen3-VL"
+    )
 
 
 def test_a_config_file_sets_a_guard_on_a_host_model(run_with):
     run, environment, place = run_with
     config = {
         "model": {
-            "strong": {"class": "GuardedHost", "model": "Remote-3B", "guard": "refusal_direction", "alpha": 3.0, "layers": [1]},
-            "both": {"class": "GuardedHost", "model": "Tiny-Qwen3-VL", "guard": "tbop+self_reminder", "tbop": {"rank": 2}, "model_arguments": {"max_new_tokens": 3}},
-            "bordered": {"class": "GuardedVLM", "model": "llava", "guard": "visual_prompt", "image": str(place / "border.png")},
+            "strong": {
+                "class": "GuardedHost",
+                "model": "Remote-3B",
+                "guard": "refusal_direction",
+                "alpha": 3.0,
+                "layers": [1],
+            },
+            "both": {
+                "class": "GuardedHost",
+                "model": "Tiny-Qwen3-VL",
+                "guard": "tbop+self_reminder",
+                "tbop": {"rank": 2},
+                "model_arguments": {"max_new_tokens": 3},
+            },
+            "bordered": {
+                "class": "GuardedVLM",
+                "model": "llava",
+                "guard": "visual_prompt",
+                "image": str(place / "border.png"),
+            },
         },
         "data": {"Requests_mine_blank": {"class": "SafetyRequests", "dataset": "Requests_mine_blank"}},
     }
     Image.new("RGB", (40, 40), "red").save(place / "border.png")
     (place / "guarded.json").write_text(json.dumps(config))
-    python(place / "any.py", "--config", place / "guarded.json", "--work-dir", place / "set", environment=environment, cwd=place)
+    python(
+        place / "any.py",
+        "--config",
+        place / "guarded.json",
+        "--work-dir",
+        place / "set",
+        environment=environment,
+        cwd=place,
+    )
     for model in ("strong", "both", "bordered"):
         assert len(predictions(place / "set", model, "Requests_mine_blank")) == 10
 

@@ -46,11 +46,16 @@ def asked(pictures):
     first, second, third = (Image.open(path) for path in pictures)
     return [
         vg.Query("And what else?", history=(said("user", first, "What is this?"), said("assistant", "A box."))),
-        vg.Query("Which is larger?", (second,), history=(said("user", "See", third, "here"), said("assistant", "Yes?"))),
+        vg.Query(
+            "Which is larger?", (second,), history=(said("user", "See", third, "here"), said("assistant", "Yes?"))
+        ),
         vg.Query("And then?", history=(said("system", "Be short."), said("user", "Hello"), said("assistant", "Hi!"))),
         vg.Query("Tell me more", (first,), history=(said("user", "Hello"), said("assistant", "Hi!"))),
         vg.Query("Just a text"),
-        vg.Query.from_parts([("text", "One"), ("image", first), ("text", "two"), ("image", third)], (said("user", second), said("assistant", "A."))),
+        vg.Query.from_parts(
+            [("text", "One"), ("image", first), ("text", "two"), ("image", third)],
+            (said("user", second), said("assistant", "A.")),
+        ),
     ]
 
 
@@ -77,9 +82,16 @@ def test_nothing_of_a_conversation_is_lost(asked):
     assert asked[5].without_images().history == (said("user", ""), said("assistant", "A."))
     blank = query.with_blank_images("white")
     assert blank.all_images == (BlankImage("white", (60, 90)), BlankImage("white", (28, 28)))
-    assert [turn.role for turn in blank.turns()] == ["user", "assistant", "user"] and blank.history[0].parts[0] == ("text", "See")
+    assert [turn.role for turn in blank.turns()] == ["user", "assistant", "user"] and blank.history[0].parts[0] == (
+        "text",
+        "See",
+    )
     added = asked[2].with_blank_images()
-    assert added.history == asked[2].history and added.images == (BlankImage("mean"),) and image_size(added.images[0]) is None
+    assert (
+        added.history == asked[2].history
+        and added.images == (BlankImage("mean"),)
+        and image_size(added.images[0]) is None
+    )
     assert asked[0].with_blank_images().images == () and len(asked[0].with_blank_images().all_images) == 1
 
 
@@ -114,11 +126,17 @@ def test_guards_edit_the_last_token_of_the_conversation(subject, anchors, asked,
             blank, text = subject.record([query.with_blank_images(), query.without_images()])
             shifts = {"blank": (blank - text)[LAYER].numpy()}
             if name == "shiftdc":
-                shifts["caption"] = (plain[number] - subject.record(guard.captioned(subject, [query]))[0])[LAYER].numpy()
+                shifts["caption"] = (plain[number] - subject.record(guard.captioned(subject, [query]))[0])[
+                    LAYER
+                ].numpy()
         last = plain[number, LAYER].numpy()
-        np.testing.assert_allclose(edited[LAYER].numpy(), expected_edit(guard, LAYER, last[None], last, shifts)[0], atol=2e-4)
+        np.testing.assert_allclose(
+            edited[LAYER].numpy(), expected_edit(guard, LAYER, last[None], last, shifts)[0], atol=2e-4
+        )
         if name in ("cmrm", "cmrm_sample"):
-            assert np.allclose(edited[LAYER].numpy(), last, atol=2e-4) == (not query.all_images), "an image of an earlier turn counts"
+            assert np.allclose(edited[LAYER].numpy(), last, atol=2e-4) == (not query.all_images), (
+                "an image of an earlier turn counts"
+            )
     one = vg.HuggingFaceSubject(subject.model, subject.processor, batch_size=1)
     assert guard.respond(subject, asked, max_new_tokens=4) == guard.respond(one, asked, max_new_tokens=4)
 
@@ -138,14 +156,33 @@ def test_guards_that_rewrite_or_look_at_answers(subject, asked, pictures, tmp_pa
 
     assert vg.build_guard("ecso").respond(Says(), asked[:1]) == ["A box."]
     assert [len(query.all_images) for query in asked_of] == [1, 1, 1, 0]
-    assert all(query.history[-1] == asked[0].history[-1] for query in asked_of), "the conversation stays before each question"
+    assert all(query.history[-1] == asked[0].history[-1] for query in asked_of), (
+        "the conversation stays before each question"
+    )
     (captioned,) = vg.build_guard("shiftdc", caption_tokens=2).captioned(subject, asked[1:2])
-    assert not captioned.all_images and captioned.text.endswith("\nWhich is larger?") and captioned.history == asked[1].without_images().history
+    assert (
+        not captioned.all_images
+        and captioned.text.endswith("\nWhich is larger?")
+        and captioned.history == asked[1].without_images().history
+    )
 
 
 # Through the host's own command.
 
-ON_A_CHECKPOINT = ["cmrm", "cmrm_sample", "vlmguard", "shiftdc", "refusal_direction", "tbop", "nullsteer", "ecso", "adashield", "self_reminder", "goal_priority", "vlmguard+ecso"]
+ON_A_CHECKPOINT = [
+    "cmrm",
+    "cmrm_sample",
+    "vlmguard",
+    "shiftdc",
+    "refusal_direction",
+    "tbop",
+    "nullsteer",
+    "ecso",
+    "adashield",
+    "self_reminder",
+    "goal_priority",
+    "vlmguard+ecso",
+]
 ON_A_HOST_MODEL = ["cmrm_sample", "vlmguard", "shiftdc", "ecso", "self_reminder"]
 NO_FILMS = ["llava_cmrm", "Conversing_cmrm", "Mute_cmrm"]
 CONFIGS = sorted((TESTS.parent / "task_configs" / "vlmeval").glob("*.json"))
@@ -168,10 +205,22 @@ def host_place(folder, rows=5, predictions="json"):
     tiny_processor().save_pretrained(folder / "llava")
     two = str([encoded("red", (30, 30)), encoded("blue", (40, 20))])
     sets = {
-        "Talk_tiny": [{"index": i, "image": two, "question": str([f"{i}: {TALK[0]}", *TALK[1:]]), "answer": str([""] * 3)} for i in range(3)],
-        "MMDU": [{"index": i, "image": two, "question": str([f"{i}: {TALK[0]}", *TALK[1:]]), "answer": str([""] * 3)} for i in range(2)],
-        "BLINK": [{"index": i, "image": two, "question": "Which?", "A": "red", "B": "blue", "answer": "A", "category": "x"} for i in range(2)],
-        **{name: [{"index": i, "image": two, "question": f"is {i}?"} for i in range(4)] for name in ("Pairs_tiny", "Films_tiny", "FilmRows_tiny")},
+        "Talk_tiny": [
+            {"index": i, "image": two, "question": str([f"{i}: {TALK[0]}", *TALK[1:]]), "answer": str([""] * 3)}
+            for i in range(3)
+        ],
+        "MMDU": [
+            {"index": i, "image": two, "question": str([f"{i}: {TALK[0]}", *TALK[1:]]), "answer": str([""] * 3)}
+            for i in range(2)
+        ],
+        "BLINK": [
+            {"index": i, "image": two, "question": "Which?", "A": "red", "B": "blue", "answer": "A", "category": "x"}
+            for i in range(2)
+        ],
+        **{
+            name: [{"index": i, "image": two, "question": f"is {i}?"} for i in range(4)]
+            for name in ("Pairs_tiny", "Films_tiny", "FilmRows_tiny")
+        },
     }
     (folder / "data").mkdir()
     for name, content in sets.items():
@@ -179,7 +228,9 @@ def host_place(folder, rows=5, predictions="json"):
     requests = [f"How to steal a thing of kind {'abcdefgh'[i % 8]}{i}?" for i in range(rows)]
     (folder / "mine.csv").write_text("request,harmful\n" + "".join(f"{text},1\n" for text in requests))
     prepare("Requests_mine_blank", folder / "mine.csv", out_dir=folder / "data", size=28)
-    (folder / "anchors.csv").write_text("harmful,harmless\n" + "".join(f"How to break a {n}?,How to fix a {n}?\n" for n in "cup door toy box".split()))
+    (folder / "anchors.csv").write_text(
+        "harmful,harmless\n" + "".join(f"How to break a {n}?,How to fix a {n}?\n" for n in "cup door toy box".split())
+    )
     return {
         "LMUData": str(folder / "data"),
         "VLMGUARD_LLAVA": str(folder / "llava"),
@@ -200,7 +251,9 @@ def host_run(environment, *arguments, processes=1):
     """The host's command, run to its end; after "--then" come the arguments of one more run in the same process."""
     torchrun = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"] if processes > 1 else []
     command = [sys.executable, *torchrun, TESTS / "host_runs.py", *arguments]
-    return subprocess.run([str(word) for word in command], env={**os.environ, **environment}, capture_output=True, text=True)
+    return subprocess.run(
+        [str(word) for word in command], env={**os.environ, **environment}, capture_output=True, text=True
+    )
 
 
 def answered(work_dir, model, dataset):
@@ -217,9 +270,24 @@ def host(tmp_path_factory):
     pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
     place = tmp_path_factory.mktemp("host")
     environment = host_place(place)
-    models = ["llava", *(f"llava_{guard}" for guard in ON_A_CHECKPOINT), "Conversing", *(f"Conversing_{guard}" for guard in ON_A_HOST_MODEL)]
+    models = [
+        "llava",
+        *(f"llava_{guard}" for guard in ON_A_CHECKPOINT),
+        "Conversing",
+        *(f"Conversing_{guard}" for guard in ON_A_HOST_MODEL),
+    ]
     runs = ["--data", "Talk_tiny", "Pairs_tiny", "--model", *models, "--work-dir", place / "out"]
-    runs += ["--then", "--data", "Films_tiny", "FilmRows_tiny", "Talk_tiny", "--model", *NO_FILMS, "--work-dir", place / "films"]
+    runs += [
+        "--then",
+        "--data",
+        "Films_tiny",
+        "FilmRows_tiny",
+        "Talk_tiny",
+        "--model",
+        *NO_FILMS,
+        "--work-dir",
+        place / "films",
+    ]
     for path in CONFIGS:
         (place / path.name).write_text(json.dumps(with_tiny_models(path, environment)))
         runs += ["--then", "--config", place / path.name, "--mode", "infer", "--work-dir", place / path.stem]
@@ -235,7 +303,13 @@ def with_tiny_models(path, environment):
     for model in content["model"].values():
         model["model"] = "Conversing" if model["class"] == "GuardedHost" else environment["VLMGUARD_LLAVA"]
     for name in set(content["data"]) & set(BENCHMARKS):
-        write_tsv(small_rows(name), Path(environment["LMUData"]) / f"{name}.tsv", BENCHMARKS[name].kind, "the tests", "Apache-2.0")
+        write_tsv(
+            small_rows(name),
+            Path(environment["LMUData"]) / f"{name}.tsv",
+            BENCHMARKS[name].kind,
+            "the tests",
+            "Apache-2.0",
+        )
     return content
 
 
@@ -254,7 +328,8 @@ def pairs_asked(environment):
     """What the host asks of Pairs_tiny."""
     shown = [images_of(environment, "Pairs_tiny", i) for i in range(4)]
     return [
-        vg.Query.from_parts([("text", "First"), ("image", one), ("text", f"and then: is {i}?"), ("image", other)]) for i, (one, other) in enumerate(shown)
+        vg.Query.from_parts([("text", "First"), ("image", one), ("text", f"and then: is {i}?"), ("image", other)])
+        for i, (one, other) in enumerate(shown)
     ]
 
 
@@ -268,10 +343,16 @@ def test_a_checkpoint_converses_and_compares_images(host, guard):
     subject = vg.HuggingFaceSubject(tiny_llava(), tiny_processor(), batch_size=3)
     name = guard and guard.replace("vlmguard", "vlm_guard")
     built = name and vg.build_guard(name).fit(subject, vg.load_anchors(environment["VLMGUARD_ANCHORS"]))
-    ask = (lambda queries: built.respond(subject, queries, max_new_tokens=4)) if built else (lambda queries: subject.generate(queries, max_new_tokens=4))
+    ask = (
+        (lambda queries: built.respond(subject, queries, max_new_tokens=4))
+        if built
+        else (lambda queries: subject.generate(queries, max_new_tokens=4))
+    )
     model = f"llava_{guard}" if guard else "llava"
     talk = answered(out, model, "Talk_tiny")
-    assert talk == {i: conversation(lambda query: ask([query])[0], i, images_of(environment, "Talk_tiny", i)) for i in range(3)}, done.stderr[-2000:]
+    assert talk == {
+        i: conversation(lambda query: ask([query])[0], i, images_of(environment, "Talk_tiny", i)) for i in range(3)
+    }, done.stderr[-2000:]
     pairs = pairs_asked(environment)
     given = answered(out, model, "Pairs_tiny")
     assert list(given.values()) == [*ask(pairs[:3]), *ask(pairs[3:])]
@@ -290,12 +371,21 @@ def test_a_model_of_the_hosts_own_converses(host, guard):
     name = guard and guard.replace("vlmguard", "vlm_guard")
     built = name and vg.build_guard(name).fit(subject, vg.load_anchors(environment["VLMGUARD_ANCHORS"]))
     subject.by_chat = True
-    ask = (lambda query: built.respond(subject, [query])[0]) if built else (lambda query: vlm.chat_inner(subject.messages(query)))
+    ask = (
+        (lambda query: built.respond(subject, [query])[0])
+        if built
+        else (lambda query: vlm.chat_inner(subject.messages(query)))
+    )
     model = f"Conversing_{guard}" if guard else "Conversing"
     talk = answered(out, model, "Talk_tiny")
-    assert talk == {i: conversation(ask, i, images_of(environment, "Talk_tiny", i)) for i in range(3)}, done.stderr[-2000:]
+    assert talk == {i: conversation(ask, i, images_of(environment, "Talk_tiny", i)) for i in range(3)}, done.stderr[
+        -2000:
+    ]
     subject.by_chat = False
-    pairs = [built.respond(subject, [query])[0] if built else subject.generate([query])[0] for query in pairs_asked(environment)]
+    pairs = [
+        built.respond(subject, [query])[0] if built else subject.generate([query])[0]
+        for query in pairs_asked(environment)
+    ]
     assert list(answered(out, model, "Pairs_tiny").values()) == pairs
     assert all(text.startswith("said: ") for answers in talk.values() for text in answers)
     if guard == "vlmguard":
@@ -305,9 +395,15 @@ def test_a_model_of_the_hosts_own_converses(host, guard):
 def test_video_is_refused_and_a_mute_model_said(host):
     """Sets of videos before the model is loaded; a video in a message when it comes."""
     place, _, _, done = host
-    status = {model: json.loads((place / "films" / model / "status.json").read_text())["datasets"] for model in NO_FILMS}
+    status = {
+        model: json.loads((place / "films" / model / "status.json").read_text())["datasets"] for model in NO_FILMS
+    }
     refused = "shows a video, and {} takes text and images alone; put its frames as images, or run it with a model of the host's own"
-    for model, named in (("llava_cmrm", "llava-hf/llava-1.5-7b-hf"), ("Conversing_cmrm", "the guarded Conversing"), ("Mute_cmrm", "the guarded Mute")):
+    for model, named in (
+        ("llava_cmrm", "llava-hf/llava-1.5-7b-hf"),
+        ("Conversing_cmrm", "the guarded Conversing"),
+        ("Mute_cmrm", "the guarded Mute"),
+    ):
         assert status[model]["Films_tiny"]["error_message"].startswith("Films_tiny " + refused.format(model))
         assert status[model]["FilmRows_tiny"]["error_message"].startswith("FilmRows_tiny " + refused.format(named))
         assert not (place / "films" / model / f"{model}_Films_tiny.json").exists()
@@ -326,7 +422,9 @@ def test_a_conversation_with_a_video_or_a_bad_image_is_marked(host, tmp_path):
         first = {"role": "user", "content": [{"type": kind, "value": str(tmp_path / file)}]}
         talk = [first, {"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "What is it?"}]
         answer = model.chat(talk, dataset="Talk")
-        assert answer.startswith(FAILED) and ("Talk shows a video" in answer if kind == "video" else "broken.png" in answer)
+        assert answer.startswith(FAILED) and (
+            "Talk shows a video" in answer if kind == "video" else "broken.png" in answer
+        )
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)

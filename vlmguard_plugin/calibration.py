@@ -55,7 +55,16 @@ def calibrate(
     fitted_on, held_out = anchors.split(len(anchors.pairs) // 2)
     held_out = Anchors(held_out.pairs[:pairs])
     context = hashlib.sha256(
-        json.dumps([guard.name, guard.unfitted_settings(), subject.fingerprint, subject.prompt_form, anchors.sha256, len(held_out.pairs)]).encode()
+        json.dumps(
+            [
+                guard.name,
+                guard.unfitted_settings(),
+                subject.fingerprint,
+                subject.prompt_form,
+                anchors.sha256,
+                len(held_out.pairs),
+            ]
+        ).encode()
     ).hexdigest()[:16]
     points = read_points(points_file, context)
     tried = list(combinations(guard.grid(subject.num_layers) if grid is None else grid, fixed))
@@ -113,7 +122,9 @@ def measure(ask: Callable[..., list[str]], held_out: Anchors) -> dict[str, Any]:
     labels = {}
     for side in ("harmful", "harmless"):
         queries = [Query(text, (beside(number),)) for number, text in enumerate(getattr(held_out, side))]
-        labels[side] = [judge(query.text, said).label for query, said in zip(queries, ask(queries, max_new_tokens=ANSWER_TOKENS))]
+        labels[side] = [
+            judge(query.text, said).label for query, said in zip(queries, ask(queries, max_new_tokens=ANSWER_TOKENS))
+        ]
     n = len(held_out.pairs)
     return {
         "n": n,
@@ -150,7 +161,9 @@ def in_words(found: dict[str, Any]) -> str:
     if found["chosen"] is None:
         return f"{tried}: none is within the bound; settings are left as they were."
     best, unguarded = find(found["points"], found["chosen"]), found["unguarded"]
-    words = f"{tried}: chosen {json.dumps(found['chosen'])}, which refuses {best['harmful_refused']:.1%} of harmful anchors"
+    words = (
+        f"{tried}: chosen {json.dumps(found['chosen'])}, which refuses {best['harmful_refused']:.1%} of harmful anchors"
+    )
     if best["harmful_refused"] > unguarded["harmful_refused"]:
         return f"{words} (unguarded {unguarded['harmful_refused']:.1%}) and {best['harmless_refused']:.1%} of harmless ones."
     return f"{words}: no more than the unguarded model ({unguarded['harmful_refused']:.1%}), so this guard does not help within the bound."

@@ -84,7 +84,9 @@ def list_command(as_json: bool) -> None:
     click.echo("\nDatasets (more of each: `vlmguard data list`)")
     for label, names in grouped(datasets):
         ready = sum(datasets[name]["ready"] for name in names)
-        click.echo(f"  {label:<38} {datasets[names[0]]['kind']:<7} {'*' if ready == len(names) else f'* {ready} of {len(names)}' if ready else ''}")
+        click.echo(
+            f"  {label:<38} {datasets[names[0]]['kind']:<7} {'*' if ready == len(names) else f'* {ready} of {len(names)}' if ready else ''}"
+        )
 
 
 def setting(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
@@ -101,7 +103,9 @@ def setting(context: click.Context, parameter: click.Parameter, values: tuple[st
     return settings
 
 
-def read_grid(context: click.Context, parameter: click.Parameter, value: str | None) -> list[dict[str, list[Any]]] | None:
+def read_grid(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> list[dict[str, list[Any]]] | None:
     """A JSON list of {setting: [values]}, or one of these."""
     if value is None:
         return None
@@ -110,7 +114,9 @@ def read_grid(context: click.Context, parameter: click.Parameter, value: str | N
     except ValueError as error:
         raise click.BadParameter(f"{value!r} is no JSON ({error})") from error
     grid = [grid] if isinstance(grid, dict) and grid else grid
-    if not isinstance(grid, list) or not all(isinstance(part, dict) and all(isinstance(one, list) for one in part.values()) for part in grid):
+    if not isinstance(grid, list) or not all(
+        isinstance(part, dict) and all(isinstance(one, list) for one in part.values()) for part in grid
+    ):
         raise click.BadParameter(f'{value!r} is not a list of {{setting: [values]}}, as in [{{"alpha": [0.5, 1]}}]')
     return grid
 
@@ -118,13 +124,41 @@ def read_grid(context: click.Context, parameter: click.Parameter, value: str | N
 @main.command()
 @click.argument("guard")
 @click.option("--model", required=True, help="save_pretrained folder, hub name, or a model of `vlmguard list`.")
-@click.option("--anchors", type=click.Path(path_type=Path), help="csv with the columns harmful and harmless; default: the package's own.")
-@click.option("--set", "settings", multiple=True, callback=setting, metavar="NAME=VALUE", help="A setting of the guard, e.g. layers=[10,11]; repeatable.")
-@click.option("--calibrate", "calibrated", is_flag=True, help="Choose the settings on held-out anchors beside pictures.")
-@click.option("--bound", type=click.FloatRange(0, 1), default=0.02, show_default=True, help="With --calibrate: over-refusal that may be added, as a share.")
-@click.option("--grid", callback=read_grid, metavar="JSON", help='With --calibrate: settings to try, as [{"alpha": [0.5, 1]}]; default: the guard\'s own.')
-@click.option("--pairs", type=click.IntRange(2), help="With --calibrate: held-out pairs that are answered; default: all.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write guard.safetensors and guard.json to.")
+@click.option(
+    "--anchors",
+    type=click.Path(path_type=Path),
+    help="csv with the columns harmful and harmless; default: the package's own.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    callback=setting,
+    metavar="NAME=VALUE",
+    help="A setting of the guard, e.g. layers=[10,11]; repeatable.",
+)
+@click.option(
+    "--calibrate", "calibrated", is_flag=True, help="Choose the settings on held-out anchors beside pictures."
+)
+@click.option(
+    "--bound",
+    type=click.FloatRange(0, 1),
+    default=0.02,
+    show_default=True,
+    help="With --calibrate: over-refusal that may be added, as a share.",
+)
+@click.option(
+    "--grid",
+    callback=read_grid,
+    metavar="JSON",
+    help='With --calibrate: settings to try, as [{"alpha": [0.5, 1]}]; default: the guard\'s own.',
+)
+@click.option(
+    "--pairs", type=click.IntRange(2), help="With --calibrate: held-out pairs that are answered; default: all."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder to write guard.safetensors and guard.json to."
+)
 @JSON
 def fit(
     guard: str,
@@ -166,7 +200,15 @@ def fit(
     if calibrated:
         points = out / "calibration.json"
         fitted = calibrate(
-            fitted, subject, requests, grid=grid, fixed=tuple(settings), bound=bound, pairs=pairs, points_file=points, progress=not as_json
+            fitted,
+            subject,
+            requests,
+            grid=grid,
+            fixed=tuple(settings),
+            bound=bound,
+            pairs=pairs,
+            points_file=points,
+            progress=not as_json,
         )
     else:
         fitted.fit(subject, requests, progress=not as_json)
@@ -183,14 +225,24 @@ def fit(
 
 @main.command()
 @click.argument("guard_dir", required=False, type=click.Path(path_type=Path))
-@click.option("--shift", "model", metavar="MODEL", help="Look at a model instead: how pictures shift its hidden states.")
-@click.option("--anchors", type=click.Path(path_type=Path), help="With --shift: csv of anchors; default: the package's own.")
+@click.option(
+    "--shift", "model", metavar="MODEL", help="Look at a model instead: how pictures shift its hidden states."
+)
+@click.option(
+    "--anchors", type=click.Path(path_type=Path), help="With --shift: csv of anchors; default: the package's own."
+)
 @click.option("--pairs", type=click.IntRange(3), help="With --shift: anchor pairs that are looked at; default: all.")
 @click.option("--layers", metavar="10,14", help="With --shift: decoder layers that are looked at; default: all.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw to this .png or .svg; without suffix, to both.")
 @JSON
 def inspect(
-    guard_dir: Path | None, model: str | None, anchors: Path | None, pairs: int | None, layers: str | None, plot: Path | None, as_json: bool
+    guard_dir: Path | None,
+    model: str | None,
+    anchors: Path | None,
+    pairs: int | None,
+    layers: str | None,
+    plot: Path | None,
+    as_json: bool,
 ) -> None:
     """Show what a fit has found: GUARD_DIR, or with --shift what pictures do to a model's hidden states.
 
@@ -224,7 +276,9 @@ def inspect(
             click.echo(f"drawn: {path}", err=True)
 
 
-def measured_shift(model: str, anchors: Path | None, pairs: int | None, layers: str | None, progress: bool) -> dict[str, Any]:
+def measured_shift(
+    model: str, anchors: Path | None, pairs: int | None, layers: str | None, progress: bool
+) -> dict[str, Any]:
     """What inspection.measure_shift finds for a model by name."""
     from vlmguard_plugin.anchors import load_anchors
     from vlmguard_plugin.hosts.models import MODELS, Model
@@ -255,13 +309,35 @@ def data() -> None:
 @data.command("prepare")
 @click.argument("name")
 @click.option("--source", type=click.Path(path_type=Path), help="The authors' folder or file.")
-@click.option("--download", "downloaded", is_flag=True, help="Get the files from the authors' place, once; their licence is shown first.")
-@click.option("--accept-licence", is_flag=True, help="With --download: accept the licence without being asked, for scripts.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to; default: $LMUData, as the host reads it.")
-@click.option("--set", "options", multiple=True, callback=setting, metavar="NAME=VALUE", help="An option of the benchmark; repeatable.")
+@click.option(
+    "--download",
+    "downloaded",
+    is_flag=True,
+    help="Get the files from the authors' place, once; their licence is shown first.",
+)
+@click.option(
+    "--accept-licence", is_flag=True, help="With --download: accept the licence without being asked, for scripts."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder to write to; default: $LMUData, as the host reads it."
+)
+@click.option(
+    "--set",
+    "options",
+    multiple=True,
+    callback=setting,
+    metavar="NAME=VALUE",
+    help="An option of the benchmark; repeatable.",
+)
 @JSON
 def data_prepare(
-    name: str, source: Path | None, downloaded: bool, accept_licence: bool, out: Path | None, options: dict[str, Any], as_json: bool
+    name: str,
+    source: Path | None,
+    downloaded: bool,
+    accept_licence: bool,
+    out: Path | None,
+    options: dict[str, Any],
+    as_json: bool,
 ) -> None:
     """Write the dataset NAME for the host, from the original files at --source or from the authors' place.
 
@@ -307,7 +383,9 @@ def agree(name: str, accepted: bool) -> None:
         click.echo(f"  {url}", err=True)
     if not accepted:
         if not can_be_asked():
-            raise click.UsageError("nobody can be asked to accept the licence here; add --accept-licence if you accept it")
+            raise click.UsageError(
+                "nobody can be asked to accept the licence here; add --accept-licence if you accept it"
+            )
         click.confirm("Accept the licence and download?", abort=True, err=True)
     accept_licence(name)
 
@@ -334,9 +412,15 @@ def data_list(name: str | None, as_json: bool) -> None:
             return
         for key, value in facts.items():
             if key == "downloads":
-                click.echo("\n".join(f"{key + ':' if not line else '':<14}{url}" for line, url in enumerate(value or ["-"])))
+                click.echo(
+                    "\n".join(f"{key + ':' if not line else '':<14}{url}" for line, url in enumerate(value or ["-"]))
+                )
                 continue
-            text = ", ".join(value) if isinstance(value, (list, dict)) else {True: "yes", False: "no", None: "-"}.get(value, str(value))
+            text = (
+                ", ".join(value)
+                if isinstance(value, (list, dict))
+                else {True: "yes", False: "no", None: "-"}.get(value, str(value))
+            )
             click.echo(click.wrap_text(f"{key + ':':<14}{text or '-'}", 100, "", " " * 14))
         return
     found = {name: describe(name) for name in BENCHMARKS}
@@ -371,14 +455,27 @@ def show_list(found: dict[str, dict[str, Any]]) -> None:
             if found[name]["ready"]:
                 ready.setdefault(found[name]["rows"], []).append(name.rpartition("_")[2])
         rows = [f"{count} ({', '.join(kept)})" if len(names) > 1 else str(count) for count, kept in ready.items()]
-        cells = (label, facts["kind"], "; ".join(rows) or "-", "download" if facts["downloadable"] else "source", in_short(facts["licence"]), in_short(facts["harmful"]))
+        cells = (
+            label,
+            facts["kind"],
+            "; ".join(rows) or "-",
+            "download" if facts["downloadable"] else "source",
+            in_short(facts["licence"]),
+            in_short(facts["harmful"]),
+        )
         table.add_row(*(Text(cell) for cell in cells))
     console = Console(width=100, highlight=False)
     console.print(table)
-    console.print(Text(f"\n<condition>: {', '.join(EVERY_CONDITION)}. Files of your own: {OWN_NAMES}.\nAll of one: vlmguard data list NAME"))
+    console.print(
+        Text(
+            f"\n<condition>: {', '.join(EVERY_CONDITION)}. Files of your own: {OWN_NAMES}.\nAll of one: vlmguard data list NAME"
+        )
+    )
 
 
-def judge_names(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, str | None]]:
+def judge_names(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> list[tuple[str, str | None]]:
     """NAME or NAME=PATH, as (name, path)."""
     found = [(name, path or None) for name, _, path in (value.partition("=") for value in values)]
     if len({name for name, _ in found}) < len(found):
@@ -398,21 +495,53 @@ def judge_prompts(context: click.Context, parameter: click.Parameter, values: tu
 
 
 MAX_UNKNOWN = click.option(
-    "--max-unknown", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share of unknown answers above which a rate is withheld."
+    "--max-unknown",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    help="Share of unknown answers above which a rate is withheld.",
 )
 
 
 @main.command("judge")
 @click.argument("output_dir", type=click.Path(path_type=Path))
-@click.option("--judge", "judges", multiple=True, required=True, callback=judge_names, metavar="NAME[=PATH]", help="A judge; repeatable.")
-@click.option("--judge-base-url", envvar="VLMGUARD_JUDGE_BASE_URL", metavar="URL", help="OpenAI-compatible endpoint of the judges that are not local.")
+@click.option(
+    "--judge",
+    "judges",
+    multiple=True,
+    required=True,
+    callback=judge_names,
+    metavar="NAME[=PATH]",
+    help="A judge; repeatable.",
+)
+@click.option(
+    "--judge-base-url",
+    envvar="VLMGUARD_JUDGE_BASE_URL",
+    metavar="URL",
+    help="OpenAI-compatible endpoint of the judges that are not local.",
+)
 @click.option("--judge-key", envvar="VLMGUARD_JUDGE_KEY", metavar="KEY", help="Its key; default: $OPENAI_API_KEY.")
-@click.option("--judge-prompt", "prompts", multiple=True, callback=judge_prompts, metavar="NAME=FILE", help="A local judge's own prompt, where it takes one; repeatable.")
-@click.option("--batch-size", type=click.IntRange(1), help="Answers a local judge reads at once, or requests to an endpoint at a time.")
+@click.option(
+    "--judge-prompt",
+    "prompts",
+    multiple=True,
+    callback=judge_prompts,
+    metavar="NAME=FILE",
+    help="A local judge's own prompt, where it takes one; repeatable.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    help="Answers a local judge reads at once, or requests to an endpoint at a time.",
+)
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds an endpoint may take for one answer.")
 @click.option("--retry", type=click.IntRange(0), help="How often an endpoint is asked again.")
 @click.option("--data", "datasets", multiple=True, metavar="NAME", help="Judge this data set alone; repeatable.")
-@click.option("--labels", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="People's labels: csv with index (or id), label and, if wanted, model and dataset.")
+@click.option(
+    "--labels",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="People's labels: csv with index (or id), label and, if wanted, model and dataset.",
+)
 @MAX_UNKNOWN
 @JSON
 def judge_command(
@@ -448,7 +577,9 @@ def judge_command(
 
     not_asked = prompts.keys() - {name for name, _ in judges if name in LOCAL}
     if not_asked:
-        raise click.UsageError(f"--judge-prompt is given for {', '.join(sorted(not_asked))}, which is no local judge of this command")
+        raise click.UsageError(
+            f"--judge-prompt is given for {', '.join(sorted(not_asked))}, which is no local judge of this command"
+        )
     built = []
     for name, path in judges:
         if name in LOCAL:
@@ -466,12 +597,25 @@ def judge_command(
 
 @main.command("perplexity")
 @click.argument("output_dir", type=click.Path(path_type=Path))
-@click.option("--model", required=True, metavar="DIR_OR_NAME", help="The language model that reads the answers: a save_pretrained folder or a hub name.")
+@click.option(
+    "--model",
+    required=True,
+    metavar="DIR_OR_NAME",
+    help="The language model that reads the answers: a save_pretrained folder or a hub name.",
+)
 @click.option("--data", "datasets", multiple=True, metavar="NAME", help="This data set alone; repeatable.")
-@click.option("--given", type=click.Choice(("nothing", "request")), default="nothing", show_default=True, help="What the language model has read before the answer.")
+@click.option(
+    "--given",
+    type=click.Choice(("nothing", "request")),
+    default="nothing",
+    show_default=True,
+    help="What the language model has read before the answer.",
+)
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Answers read at once.")
 @JSON
-def perplexity_command(output_dir: Path, model: str, datasets: tuple[str, ...], given: str, batch_size: int, as_json: bool) -> None:
+def perplexity_command(
+    output_dir: Path, model: str, datasets: tuple[str, ...], given: str, batch_size: int, as_json: bool
+) -> None:
     """Measure how fluent the answers in a host's OUTPUT_DIR are, with a language model of your own.
 
     \b
@@ -496,10 +640,19 @@ def perplexity_command(output_dir: Path, model: str, datasets: tuple[str, ...], 
 @main.command("leaderboard")
 @click.argument("output_dirs", nargs=-1, type=click.Path(path_type=Path), metavar="OUTPUT_DIR...")
 @click.option("--base", help="The unguarded model that all others are compared with; default: by name (X for X_cmrm).")
-@click.option("--judge", default="rules", show_default=True, help="Who judges: rules, or a judge that `vlmguard judge` has run there.")
+@click.option(
+    "--judge",
+    default="rules",
+    show_default=True,
+    help="Who judges: rules, or a judge that `vlmguard judge` has run there.",
+)
 @MAX_UNKNOWN
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write one self-contained page.")
-@click.option("--answers", is_flag=True, help="With --html: put the models' answers into the page, closed until asked for.")
+@click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write one self-contained page."
+)
+@click.option(
+    "--answers", is_flag=True, help="With --html: put the models' answers into the page, closed until asked for."
+)
 @click.option("--markdown", is_flag=True, help="Print Markdown.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one line a data set, model and measure.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of --json.")
@@ -555,9 +708,26 @@ def leaderboard_command(
 
 
 @main.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("demo-output"), show_default=True, help="Folder for the host's predictions.")
-@click.option("--items", type=click.IntRange(4, 120), default=40, show_default=True, help="Harmful and harmless requests per condition.")
-@click.option("--models", default="demo_vlm,demo_vlm_vlmguard,demo_vlm_cmrm,demo_vlm_cmrm_sample", show_default=True, help="Models to compare.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("demo-output"),
+    show_default=True,
+    help="Folder for the host's predictions.",
+)
+@click.option(
+    "--items",
+    type=click.IntRange(4, 120),
+    default=40,
+    show_default=True,
+    help="Harmful and harmless requests per condition.",
+)
+@click.option(
+    "--models",
+    default="demo_vlm,demo_vlm_vlmguard,demo_vlm_cmrm,demo_vlm_cmrm_sample",
+    show_default=True,
+    help="Models to compare.",
+)
 @JSON
 def demo(out: Path, items: int, models: str, as_json: bool) -> None:
     """Run the whole comparison on a small real VLM, through VLMEvalKit's own command.
@@ -577,17 +747,43 @@ def demo(out: Path, items: int, models: str, as_json: bool) -> None:
 @main.command("compare")
 @click.argument("a")
 @click.argument("b")
-@click.option("--in", "folders", multiple=True, type=click.Path(path_type=Path), metavar="DIR", help="An output folder of a host; repeatable. Default: outputs.")
+@click.option(
+    "--in",
+    "folders",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="An output folder of a host; repeatable. Default: outputs.",
+)
 @click.option("--data", "datasets", multiple=True, metavar="NAME", help="This data set alone; repeatable.")
-@click.option("--judge", default="rules", show_default=True, help="Who judges: rules, or a judge that `vlmguard judge` has run there.")
-@click.option("--by", type=click.Choice(("category", "condition")), default="category", show_default=True, help="What changes are counted by.")
+@click.option(
+    "--judge",
+    default="rules",
+    show_default=True,
+    help="Who judges: rules, or a judge that `vlmguard judge` has run there.",
+)
+@click.option(
+    "--by",
+    type=click.Choice(("category", "condition")),
+    default="category",
+    show_default=True,
+    help="What changes are counted by.",
+)
 @click.option("--items", is_flag=True, help="List the items that changed, without their texts.")
 @click.option("--answers", is_flag=True, help="List them with the request and both answers.")
 @click.option("--markdown", "form", flag_value="markdown", help="Print Markdown.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV: the counts, or with --items the items.")
 @click.option("--json", "form", flag_value="json", help="Print JSON, for programs.")
 def compare_command(
-    a: str, b: str, folders: tuple[Path, ...], datasets: tuple[str, ...], judge: str, by: str, items: bool, answers: bool, form: str | None
+    a: str,
+    b: str,
+    folders: tuple[Path, ...],
+    datasets: tuple[str, ...],
+    judge: str,
+    by: str,
+    items: bool,
+    answers: bool,
+    form: str | None,
 ) -> None:
     """Compare two models item by item: what went from answer to refusal, from right to wrong, and back.
 
@@ -615,11 +811,31 @@ def compare_command(
 @click.argument("model")
 @click.argument("guard")
 @click.argument("host_arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- HOST ARGUMENTS]")
-@click.option("--data", "datasets", multiple=True, required=True, metavar="NAME", help="A data set of the host; repeatable.")
-@click.option("--grid", callback=read_grid, required=True, metavar="JSON", help='Settings and their values, as {"alpha": [0, 0.5, 1]}: every combination; or a list of such.')
-@click.option("--set", "settings", multiple=True, callback=setting, metavar="NAME=VALUE", help="A setting of all points, e.g. layers=[10,11]; repeatable.")
+@click.option(
+    "--data", "datasets", multiple=True, required=True, metavar="NAME", help="A data set of the host; repeatable."
+)
+@click.option(
+    "--grid",
+    callback=read_grid,
+    required=True,
+    metavar="JSON",
+    help='Settings and their values, as {"alpha": [0, 0.5, 1]}: every combination; or a list of such.',
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    callback=setting,
+    metavar="NAME=VALUE",
+    help="A setting of all points, e.g. layers=[10,11]; repeatable.",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the host's predictions.")
-@click.option("--judge", default="rules", show_default=True, help="Who judges: rules, or a judge that `vlmguard judge` has run there.")
+@click.option(
+    "--judge",
+    default="rules",
+    show_default=True,
+    help="Who judges: rules, or a judge that `vlmguard judge` has run there.",
+)
 @MAX_UNKNOWN
 @JSON
 def sweep_command(

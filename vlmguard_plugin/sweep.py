@@ -70,7 +70,11 @@ class Curve:
         """Every point with its settings, and by data set its rates and differences from the unguarded model."""
         points = []
         for point in self.points:
-            measured = {block.dataset: as_json(block, entry) for block in self.board.blocks if (entry := block.entry(point.name))}
+            measured = {
+                block.dataset: as_json(block, entry)
+                for block in self.board.blocks
+                if (entry := block.entry(point.name))
+            }
             missing = {dataset: reason for (name, dataset), reason in self.missing.items() if name == point.name}
             points.append({"name": point.name, "settings": point.settings, "datasets": measured, "missing": missing})
         facts = {"model": self.model, "guard": self.guard, "out": str(self.out), "judge": self.board.judge}
@@ -119,7 +123,9 @@ class Curve:
             values = [getattr(facts, what) for run in runs for facts in run.facts]
             ways = sorted({json.dumps(value, sort_keys=True, default=str) for value in values if value})
             if len(ways) > 1:
-                found.append(f"the points differ in {what} beside the settings ({', '.join(ways)}); to ask all anew choose another --out")
+                found.append(
+                    f"the points differ in {what} beside the settings ({', '.join(ways)}); to ask all anew choose another --out"
+                )
         return found
 
     def told(self, point: Point, column: str) -> str:
@@ -147,7 +153,9 @@ def as_json(block: Block, entry: Entry) -> dict[str, Any]:
         "problems": list(entry.run.problems),
         "counts": entry.counts,
         "rates": {name: asdict(rate) | {"value": rate.value} for name, rate in entry.rates.items()},
-        "differences": {name: asdict(one) | {"significant": bool(one.significant)} for name, one in entry.differences.items()},
+        "differences": {
+            name: asdict(one) | {"significant": bool(one.significant)} for name, one in entry.differences.items()
+        },
     }
 
 
@@ -173,7 +181,9 @@ def sweep(
     """
     points = points_of(model, guard, grid, fixed or {})
     if find_spec("vlmeval") is None:
-        raise ImportError("a sweep runs through VLMEvalKit, which is not installed; pip install 'vlmguard_plugin[vlmeval]'")
+        raise ImportError(
+            "a sweep runs through VLMEvalKit, which is not installed; pip install 'vlmguard_plugin[vlmeval]'"
+        )
     out.mkdir(parents=True, exist_ok=True)
     with alone(out) as lock:
         everything = keep_points(out / POINTS, model, guard, points)
@@ -183,7 +193,9 @@ def sweep(
         try:
             board = build_board(out, judge=judge, max_unknown=max_unknown)
         except OutputError as error:
-            raise RuntimeError(f"VLMEvalKit has no predictions of any point ({error}); its log is {out / LOG}") from error
+            raise RuntimeError(
+                f"VLMEvalKit has no predictions of any point ({error}); its log is {out / LOG}"
+            ) from error
     missing = {
         (point.name, dataset): why_missing(board, point.name, dataset, out / LOG)
         for point in points
@@ -193,7 +205,9 @@ def sweep(
     return Curve(model, guard, out, everything, missing, board)
 
 
-def points_of(model: str, guard: str, grid: Sequence[dict[str, list[Any]]], fixed: Mapping[str, Any]) -> tuple[Point, ...]:
+def points_of(
+    model: str, guard: str, grid: Sequence[dict[str, list[Any]]], fixed: Mapping[str, Any]
+) -> tuple[Point, ...]:
     """The unguarded model and the points of a grid; ValueError for a setting that the guard has not, or can't have so."""
     base = base_name(model)
     found = {}
@@ -204,7 +218,9 @@ def points_of(model: str, guard: str, grid: Sequence[dict[str, list[Any]]], fixe
         whole = nested({**fixed, **settings})
         build_guard(guard, **whole)
         found[point_name(base, guard, whole)] = whole
-    return Point(base, None), *(Point(name, settings) for name, settings in sorted(found.items(), key=lambda one: order_of(one[1])))
+    return Point(base, None), *(
+        Point(name, settings) for name, settings in sorted(found.items(), key=lambda one: order_of(one[1]))
+    )
 
 
 def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,21 +239,27 @@ def flat(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """The way back, by name."""
     pairs = []
     for name, value in settings.items():
-        pairs += [(f"{name}.{inner}", one) for inner, one in value.items()] if isinstance(value, dict) else [(name, value)]
+        pairs += (
+            [(f"{name}.{inner}", one) for inner, one in value.items()] if isinstance(value, dict) else [(name, value)]
+        )
     return sorted(pairs)
 
 
 def order_of(settings: Mapping[str, Any]) -> list[tuple]:
     """Sorts points by their settings, numbers as numbers."""
     number = (int, float)
-    return [(name, (0, value, "") if type(value) in number else (1, 0, json.dumps(value))) for name, value in flat(settings)]
+    return [
+        (name, (0, value, "") if type(value) in number else (1, 0, json.dumps(value))) for name, value in flat(settings)
+    ]
 
 
 def base_name(model: str) -> str:
     """The unguarded model's name on the host: its own there, else the checkpoint's last part, fit for a folder."""
     if model in MODELS or is_hosts_own(model):
         return model
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", Path(model).resolve().name if Path(model).is_dir() else model.rpartition("/")[2]).strip(".-")
+    return re.sub(
+        r"[^A-Za-z0-9._+-]+", "-", Path(model).resolve().name if Path(model).is_dir() else model.rpartition("/")[2]
+    ).strip(".-")
 
 
 def is_hosts_own(model: str) -> bool:
@@ -283,7 +305,9 @@ def keep_points(path: Path, model: str, guard: str, points: Sequence[Point]) -> 
             earlier = {one["name"]: one for one in content["sweep"]}
             content["model"].items()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} can't be read as the points of a sweep ({error!r}); choose another folder") from error
+            raise ValueError(
+                f"{path} can't be read as the points of a sweep ({error!r}); choose another folder"
+            ) from error
     else:
         earlier = {}
     checkpoint = str(Path(model).resolve()) if model not in MODELS and Path(model).is_dir() else model
@@ -292,7 +316,9 @@ def keep_points(path: Path, model: str, guard: str, points: Sequence[Point]) -> 
         its_guard = guard if point.settings is not None else None
         mine = {"name": point.name, "model": checkpoint, "guard": its_guard, "settings": point.settings}
         if earlier.setdefault(point.name, mine) != mine:
-            raise ValueError(f"{path} has {point.name} as {json.dumps(earlier[point.name])}; choose another folder for this sweep")
+            raise ValueError(
+                f"{path} has {point.name} as {json.dumps(earlier[point.name])}; choose another folder for this sweep"
+            )
         if point.settings is not None:
             wrapper = "GuardedHost" if own else "GuardedVLM"
             content["model"][point.name] = {"class": wrapper, "model": checkpoint, "guard": guard, **point.settings}
@@ -324,7 +350,9 @@ def alone(out: Path) -> Iterator[Any]:
         yield lock
 
 
-def pending(out: Path, points: Sequence[Point], datasets: Sequence[str], all_of_them: bool) -> dict[tuple[str, ...], list[str]]:
+def pending(
+    out: Path, points: Sequence[Point], datasets: Sequence[str], all_of_them: bool
+) -> dict[tuple[str, ...], list[str]]:
     """Points that the host has to be asked for, by the data sets that each lacks.
 
     The host would pass over finished ones by itself, but it reads their answers back, and takes empty ones for none.
@@ -351,7 +379,18 @@ def is_whole(predictions: Predictions) -> bool:
 
 def run_host(out: Path, models: Sequence[str], datasets: Sequence[str], arguments: Sequence[str], lock: Any) -> None:
     """VLMEvalKit's own command on these points and data sets; what it has answered there already it does not ask again."""
-    command = [sys.executable, "-m", "vlmeval.run", "--data", *datasets, "--model", *models, "--work-dir", str(out), "--reuse"]
+    command = [
+        sys.executable,
+        "-m",
+        "vlmeval.run",
+        "--data",
+        *datasets,
+        "--model",
+        *models,
+        "--work-dir",
+        str(out),
+        "--reuse",
+    ]
     command += arguments
     print(f"vlmguard: VLMGUARD_MODELS={out / POINTS} {' '.join(command)}", file=sys.stderr)
     environment = {**os.environ, "VLMGUARD_MODELS": str(out / POINTS), "PYTHONUNBUFFERED": "1"}

@@ -26,7 +26,13 @@ class Outside(RepresentationGuard):
         return {"mean": harmless.mean(dim=0)}, {}
 
     def edits(self, subject, queries):
-        return Edits({layer: Add(self.settings.alpha * self.tensors["mean"][layer]) for layer in self.layers(subject.num_layers)}, self.settings.positions)
+        return Edits(
+            {
+                layer: Add(self.settings.alpha * self.tensors["mean"][layer])
+                for layer in self.layers(subject.num_layers)
+            },
+            self.settings.positions,
+        )
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,9 @@ class Anchors:
     def split(self, fitted: int) -> tuple["Anchors", "Anchors"]:
         """Two disjoint parts: `fitted` pairs spread evenly over the file, and the rest."""
         if not 0 < fitted < len(self.pairs):
-            raise ValueError(f"can't keep {fitted} of {len(self.pairs)} anchor pairs and leave some; give 1 to {len(self.pairs) - 1}")
+            raise ValueError(
+                f"can't keep {fitted} of {len(self.pairs)} anchor pairs and leave some; give 1 to {len(self.pairs) - 1}"
+            )
         chosen = {round(i * (len(self.pairs) - 1) / max(1, fitted - 1)) for i in range(fitted)}
         first = tuple(pair for index, pair in enumerate(self.pairs) if index in chosen)
         return Anchors(first), Anchors(tuple(pair for index, pair in enumerate(self.pairs) if index not in chosen))
@@ -75,7 +77,9 @@ def load_anchors(path: str | Path | None = None) -> Anchors:
     for row in rows:
         for column in _COLUMNS:
             if not (row[column] or "").strip():
-                raise BadAnchors(f"{path}, row {rows.line_num}: column {column} is empty; give a request or delete the row")
+                raise BadAnchors(
+                    f"{path}, row {rows.line_num}: column {column} is empty; give a request or delete the row"
+                )
         pairs.append(AnchorPair(row["harmful"].strip(), row["harmless"].strip(), (row.get("topic") or "").strip()))
     if len(pairs) < 2:
         raise BadAnchors(f"{path} holds {len(pairs)} pairs; at least 2 are needed, and 100 are usual")

@@ -151,10 +151,7 @@ def read_benign(source: Path, filled: bool = False, prompt_file: Path | None = N
 
     return collect(
         table,
-        (
-            (line, lambda n=number, s=sentence: row(n, s))
-            for number, (line, sentence) in enumerate(sentences, start=1)
-        ),
+        ((line, lambda n=number, s=sentence: row(n, s)) for number, (line, sentence) in enumerate(sentences, start=1)),
     )
 
 

@@ -86,7 +86,9 @@ def read_questions(path: Path) -> list[tuple[str, str]]:
         return [(text, "") for _, text in read_lines(path)]
     columns, records = read_csv(path)
     need_columns(path, columns, ("question",))
-    return [(cells["question"], cells.get("content_policy_name", "")) for _, cells in records if whole(cells)["question"]]
+    return [
+        (cells["question"], cells.get("content_policy_name", "")) for _, cells in records if whole(cells)["question"]
+    ]
 
 
 def row_of(
@@ -125,9 +127,7 @@ FACTS: dict[str, Any] = dict(
     attack="the answer plays the part that the prompt asks for, or, with a question, answers it",
     judge="LLaMA-3-8B-Instruct in CMRM; in the prompts' own paper a language model that labels answers",
     downloads=(
-        Download(
-            AUTHORS + FILE, FILE, "6f0ccbea6c0118d4d563e885ae4c459980943c44b57fd66d6fbe7c869ab61e6b"
-        ),
+        Download(AUTHORS + FILE, FILE, "6f0ccbea6c0118d4d563e885ae4c459980943c44b57fd66d6fbe7c869ab61e6b"),
         Download(
             AUTHORS + "questions.csv",
             "questions.csv",

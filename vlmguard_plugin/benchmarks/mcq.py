@@ -36,7 +36,10 @@ def read_scienceqa(source: Path) -> Reading:
         raise BenchmarkError(f"{path} holds no questions by number; it must be a JSON object of objects")
     return collect(
         path,
-        ((n, lambda e=entry, k=key: scienceqa_row(k, e, path.parent)) for n, (key, entry) in enumerate(entries.items(), 1)),
+        (
+            (n, lambda e=entry, k=key: scienceqa_row(k, e, path.parent))
+            for n, (key, entry) in enumerate(entries.items(), 1)
+        ),
     )
 
 

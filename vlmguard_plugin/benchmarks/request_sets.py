@@ -79,9 +79,7 @@ def read_harmbench(source: Path, condition: str = "text", size: int = 336, image
     """
     path = file_in(Path(source), HARMBENCH)
     columns, records = read_csv(path)
-    need_columns(
-        path, columns, ("behavior", "functionalcategory", "semanticcategory", "contextstring", "behaviorid")
-    )
+    need_columns(path, columns, ("behavior", "functionalcategory", "semanticcategory", "contextstring", "behaviorid"))
     return read_beside(path, records, harmbench_fields, condition, size, images)
 
 
@@ -194,7 +192,9 @@ def conditions(
 ) -> dict[str, Benchmark]:
     """NAME_<condition> for every condition of one set. fixed: the options that the set's name settles."""
     return {
-        f"{name}_{condition}": Benchmark(read=read, kind="safety", fixed={**(fixed or {}), **settled(condition)}, **facts)
+        f"{name}_{condition}": Benchmark(
+            read=read, kind="safety", fixed={**(fixed or {}), **settled(condition)}, **facts
+        )
         for condition in EVERY_CONDITION
     }
 

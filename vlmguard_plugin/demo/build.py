@@ -227,9 +227,7 @@ def check_reload(folder: Path, adapter: Path) -> None:
 
     transformers fills weights it does not find with random numbers and goes on; a VLM like that is blind.
     """
-    model, report = AutoModelForImageTextToText.from_pretrained(
-        folder, dtype=torch.bfloat16, output_loading_info=True
-    )
+    model, report = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.bfloat16, output_loading_info=True)
     lost = sorted(set(report["missing_keys"]) | set(report["unexpected_keys"]))
     saved, loaded = load_file(adapter), adapter_state(model)
     lost += [name for name in saved if not torch.equal(saved[name].to(torch.bfloat16), loaded[name])]

@@ -48,7 +48,10 @@ PICTURE_WORDS = frozenset(("image", "pictu", "backg"))
 
 def main(arguments: list[str] | None = None) -> None:
     measures: dict[str, Callable[[HuggingFaceSubject], dict]] = {
-        "sees": sees, "on-task": on_task, "refusals": refusals, "shift": shift,
+        "sees": sees,
+        "on-task": on_task,
+        "refusals": refusals,
+        "shift": shift,
     }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("measure", choices=measures)
@@ -122,7 +125,10 @@ def on_task(subject: HuggingFaceSubject) -> dict:
             progress=condition,
         )
         figures[f"on task, {condition}"] = share(
-            [is_on_task(text, said, own, caption) for text, said, own, (_, caption) in zip(asked, answers, as_text, shown)]
+            [
+                is_on_task(text, said, own, caption)
+                for text, said, own, (_, caption) in zip(asked, answers, as_text, shown)
+            ]
         )
         figures[f"refused, {condition}"] = share(
             [judge(text, said).label == "refusal" for text, said in zip(asked, answers)]
@@ -213,9 +219,7 @@ def shift(subject: HuggingFaceSubject) -> dict:
     gap = text[harmful].mean(0) - text[harmless].mean(0)  # [L, d]
     figures: dict[str, list[float]] = {}
     for condition in ("blank", "noise", "shape picture", "word picture"):
-        queries = [
-            Query(row["request"], (condition_picture(condition, number)[0],)) for number, row in enumerate(rows)
-        ]
+        queries = [Query(row["request"], (condition_picture(condition, number)[0],)) for number, row in enumerate(rows)]
         shown = subject.record(queries, progress=condition)
         moved = shown - text
         gap_shown = shown[harmful].mean(0) - shown[harmless].mean(0)

@@ -41,9 +41,7 @@ COUNTS = (2, 3, 4)
 NUMBER_WORDS = ("zero", "one", "two", "three", "four")
 
 # One colour of ten for every shape: seven pairs of seventy.
-UNSEEN_PAIRS = frozenset(
-    (list(COLOURS)[3 * number % len(COLOURS)], shape) for number, shape in enumerate(SHAPES)
-)
+UNSEEN_PAIRS = frozenset((list(COLOURS)[3 * number % len(COLOURS)], shape) for number, shape in enumerate(SHAPES))
 
 # Text colours that can be read on each background a text may have.
 TEXT_COLOURS = {
@@ -192,7 +190,7 @@ def drawable_pairs(split: str, background: str) -> list[tuple[str, str]]:
 
 
 def plural(noun: str, count: int) -> str:
-    """"circle" or "circles", "cross" or "crosses"."""
+    """ "circle" or "circles", "cross" or "crosses"."""
     if count == 1:
         return noun
     return noun + ("es" if noun.endswith("s") else "s")

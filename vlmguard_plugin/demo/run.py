@@ -39,7 +39,18 @@ def run_demo(out: Path, pairs: int, models: tuple[str, ...] = MODELS) -> Board:
     if out.is_dir() and any(out.iterdir()):
         print(f"vlmguard: answers already in {out} are kept; remove the folder to ask again", file=sys.stderr)
     out.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "vlmeval.run", "--data", *names, "--model", *models, "--work-dir", str(out), "--reuse"]
+    command = [
+        sys.executable,
+        "-m",
+        "vlmeval.run",
+        "--data",
+        *names,
+        "--model",
+        *models,
+        "--work-dir",
+        str(out),
+        "--reuse",
+    ]
     environment = {
         "HF_HUB_OFFLINE": "1",  # everything is here; no look-ups
         "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin cost several times the work on few cores
@@ -52,7 +63,9 @@ def run_demo(out: Path, pairs: int, models: tuple[str, ...] = MODELS) -> Board:
     print(f"vlmguard: {' '.join(command)}", file=sys.stderr)
     log = out / "vlmeval.log"
     with log.open("w") as stream:
-        host = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1)
+        host = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+        )
         follow(host, stream)
     board = build_board(out) if host.wait() == 0 else None
     absent = sorted(set(models) - set(board.models)) if board else list(models)

@@ -66,7 +66,9 @@ class Guard(ABC):
 
     name: ClassVar[str]
     Settings: ClassVar[type]
-    fit_settings: ClassVar[tuple[str, ...] | None] = None  # settings that the fitted numbers depend on; None: all of them
+    fit_settings: ClassVar[tuple[str, ...] | None] = (
+        None  # settings that the fitted numbers depend on; None: all of them
+    )
     needs_fit: ClassVar[bool] = True  # whether it belongs to one model
     looks_at_answers: ClassVar[bool] = False
 
@@ -90,7 +92,9 @@ class Guard(ABC):
         """
         return ()
 
-    def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def fit_tensors(
+        self, subject: Subject, anchors: Anchors, progress: bool
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The fitted numbers, and facts of the fit by name; nothing, for a guard that has none."""
         return {}, {}
 
@@ -124,7 +128,9 @@ class Guard(ABC):
         """The same fit under other settings; ValueError for a setting that the fit itself depends on (`fit_settings`)."""
         for setting in self.settings_of_fit:
             if changes.get(setting, getattr(self.settings, setting)) != getattr(self.settings, setting):
-                raise ValueError(f"{setting} enters the fit of {self.name!r}; build and fit a guard with {setting}={changes[setting]!r}")
+                raise ValueError(
+                    f"{setting} enters the fit of {self.name!r}; build and fit a guard with {setting}={changes[setting]!r}"
+                )
         changed = type(self)(**{**asdict(self.settings), **changes})
         changed.tensors, changed.facts = self.tensors, dict(self.facts)
         return changed
@@ -166,7 +172,9 @@ class Guard(ABC):
         self.check_fits(subject)
         steps = self.steps(subject, queries)
         if not steps:
-            raise ValueError(f"guard {self.name!r} acts on the prompt or the answer, not on hidden states; use guard.respond")
+            raise ValueError(
+                f"guard {self.name!r} acts on the prompt or the answer, not on hidden states; use guard.respond"
+            )
         with ExitStack() as stack:
             for edits in steps:
                 stack.enter_context(subject.editing(edits))
@@ -177,7 +185,9 @@ class Guard(ABC):
         if not self.needs_fit:
             return
         if not self.facts:
-            raise GuardNotFitted(f"guard {self.name!r} is not fitted; call guard.fit(subject, anchors) or load a fitted one")
+            raise GuardNotFitted(
+                f"guard {self.name!r} is not fitted; call guard.fit(subject, anchors) or load a fitted one"
+            )
         model = self.facts["model"]
         for fact, label in (
             ("hidden_size", "hidden size"),
@@ -234,7 +244,9 @@ class GuardedSubject:
         """How likely the guarded model is to give each answer."""
         return self.subject.log_likelihoods(self._rewritten(queries), answers, self._steps)
 
-    def token_log_likelihoods(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[Likelihood]:
+    def token_log_likelihoods(
+        self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
+    ) -> list[Likelihood]:
         """The same for tokens, which no guard rewrites."""
         return self.subject.token_log_likelihoods(prompts, answers, self._steps)
 

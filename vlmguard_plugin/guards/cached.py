@@ -22,9 +22,7 @@ from vlmguard_plugin.subjects.base import Subject
 _FIT = 3  # raise when a guard's fit changes, so that older fits are not taken for it
 
 
-def load_or_fit(
-    guard: Guard, subject: Subject, anchors: Anchors, cache_dir: str | Path | None = None
-) -> Guard:
+def load_or_fit(guard: Guard, subject: Subject, anchors: Anchors, cache_dir: str | Path | None = None) -> Guard:
     """The guard, fitted on this model: from the cache, or fitted now with a progress bar and kept there.
 
     Settings that the fit does not depend on (alpha, layers; see Guard.fit_settings) share one fit.
@@ -32,7 +30,9 @@ def load_or_fit(
     """
     if not guard.needs_fit:
         return guard
-    folder = cache_directory(cache_dir) / "guards" / f"{guard.name}-{subject.fingerprint}-{_key(guard, subject, anchors)}"
+    folder = (
+        cache_directory(cache_dir) / "guards" / f"{guard.name}-{subject.fingerprint}-{_key(guard, subject, anchors)}"
+    )
     folder.parent.mkdir(exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if folder.is_dir():

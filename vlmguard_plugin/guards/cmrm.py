@@ -76,7 +76,9 @@ class CMRM(RepresentationGuard):
             {"layers": [band(num_layers, 0.67)], "alpha": [1.0], "positions": ["last"]},
         ]
 
-    def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def fit_tensors(
+        self, subject: Subject, anchors: Anchors, progress: bool
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if self.settings.level == "sample":
             return {}, {}
         differences, text = record_anchor_shifts(subject, anchors, self.settings.image, self.name, progress)
@@ -102,7 +104,9 @@ class CMRM(RepresentationGuard):
             shifts = torch.zeros(len(queries), subject.num_layers, subject.hidden_size)
             pictured = [index for index, query in enumerate(queries) if query.all_images]
             if pictured:
-                shifts[pictured], _ = record_shifts(subject, [queries[index] for index in pictured], self.settings.image, None)
+                shifts[pictured], _ = record_shifts(
+                    subject, [queries[index] for index in pictured], self.settings.image, None
+                )
         return Edits(
             {layer: AddVectors(-self.settings.alpha * shifts[:, layer], pictured_only=True) for layer in layers},
             self.settings.positions,

@@ -42,10 +42,14 @@ class ComposedGuard(Guard):
 
     def gather(self) -> None:
         """Take over the parts' fitted numbers and facts."""
-        self.tensors = {f"{guard.name}.{name}": tensor for guard in self.guards for name, tensor in guard.tensors.items()}
+        self.tensors = {
+            f"{guard.name}.{name}": tensor for guard in self.guards for name, tensor in guard.tensors.items()
+        }
         fitted = [guard for guard in self.guards if guard.facts]
         shared = {key: fitted[0].facts[key] for key in ("model", "anchors")} if len(fitted) == len(self.guards) else {}
-        parts = {guard.name: {key: value for key, value in guard.facts.items() if key not in shared} for guard in fitted}
+        parts = {
+            guard.name: {key: value for key, value in guard.facts.items() if key not in shared} for guard in fitted
+        }
         self.facts = {**shared, "parts": parts} if shared else {}
 
     def rewrite(self, query: Query) -> Query:
@@ -84,6 +88,10 @@ class ComposedGuard(Guard):
 
     def take(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         for guard in self.guards:
-            own = {name.removeprefix(f"{guard.name}."): tensor for name, tensor in tensors.items() if name.startswith(f"{guard.name}.")}
+            own = {
+                name.removeprefix(f"{guard.name}."): tensor
+                for name, tensor in tensors.items()
+                if name.startswith(f"{guard.name}.")
+            }
             guard.take(own, {**{key: facts[key] for key in ("model", "anchors")}, **facts["parts"][guard.name]})
         self.gather()

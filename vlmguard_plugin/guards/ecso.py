@@ -47,7 +47,9 @@ class ECSO(Guard):
     def respond(self, subject: Subject, queries: Sequence[Query], **generation: Any) -> list[str]:
         answers = subject.generate(queries, **generation)
         shown = [index for index, query in enumerate(queries) if query.all_images]
-        questions = [queries[index].with_text(JUDGE.format(query=queries[index].text, answer=answers[index])) for index in shown]
+        questions = [
+            queries[index].with_text(JUDGE.format(query=queries[index].text, answer=answers[index])) for index in shown
+        ]
         verdicts = subject.generate(questions, max_new_tokens=JUDGE_TOKENS)
         harmful = [index for index, verdict in zip(shown, verdicts) if YES.match(verdict)]
         asked = [queries[index].with_text(CAPTION.format(query=queries[index].text)) for index in harmful]

@@ -69,15 +69,21 @@ class NullSteer(RepresentationGuard):
     def grid(cls, num_layers: int) -> list[dict[str, list[Any]]]:
         return [{"layers": [band(num_layers, 0.5), band(num_layers, 0.625)], "alpha": [0.5, 1.0, 2.0]}]
 
-    def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def fit_tensors(
+        self, subject: Subject, anchors: Anchors, progress: bool
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         pairs, width = len(anchors.pairs), subject.hidden_size
         most = min(2 * pairs, width - 1)
         rank = min(most, width // 2) if self.settings.rank is None else self.settings.rank
         if rank > most:
-            raise ValueError(f"rank is {rank} but {pairs} anchor pairs of width {width} leave a null space up to rank {most}")
+            raise ValueError(
+                f"rank is {rank} but {pairs} anchor pairs of width {width} leave a null space up to rank {most}"
+            )
         shifts, text = record_anchor_shifts(subject, anchors, self.settings.image, self.name, progress)
         states = torch.stack([text, text + shifts]).double()  # [2 showings, 2N, L, d]
-        harmful, harmless = (part.flatten(0, 1).transpose(0, 1) for part in (states[:, :pairs], states[:, pairs:]))  # [L, 2N, d]
+        harmful, harmless = (
+            part.flatten(0, 1).transpose(0, 1) for part in (states[:, :pairs], states[:, pairs:])
+        )  # [L, 2N, d]
         benign = torch.linalg.svd(harmless, full_matrices=False).Vh[:, :rank]
         refusal = harmful.mean(dim=1) - harmless.mean(dim=1)
         probe = null_space_probe(harmful, benign)

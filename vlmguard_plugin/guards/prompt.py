@@ -28,7 +28,9 @@ class PromptSettings(GuardSettings):
         object.__setattr__(self, "prompt_file", str(self.prompt_file))
         path = Path(self.prompt_file)
         if not path.is_file():
-            raise FileNotFoundError(f"there is no prompt_file {path}; give a text file with {PLACE} where the request goes")
+            raise FileNotFoundError(
+                f"there is no prompt_file {path}; give a text file with {PLACE} where the request goes"
+            )
         try:
             times = path.read_text(encoding="utf-8").count(PLACE)
         except UnicodeDecodeError as error:

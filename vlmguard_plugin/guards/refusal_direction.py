@@ -70,7 +70,9 @@ class RefusalDirection(RepresentationGuard):
             {"layers": [band(num_layers, 0.625)], "condition": [True], "alpha": [0.5, 1.0, 2.0]},
         ]
 
-    def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def fit_tensors(
+        self, subject: Subject, anchors: Anchors, progress: bool
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         harmful, harmless = record_anchors(subject, anchors, self.name, progress)
         direction = harmful.mean(dim=0) - harmless.mean(dim=0)
         cosines = [torch.cosine_similarity(states, direction.unsqueeze(0), dim=-1) for states in (harmful, harmless)]
@@ -90,13 +92,17 @@ class RefusalDirection(RepresentationGuard):
             return Edits({layer: AddVectors(added[layer].unsqueeze(0)) for layer in layers}, self.settings.positions)
         condition = self._condition(layers[0])
         return Edits(
-            {layer: AddWhere(added[layer], condition) for layer in layers}, self.settings.positions, watched=(condition.layer,)
+            {layer: AddWhere(added[layer], condition) for layer in layers},
+            self.settings.positions,
+            watched=(condition.layer,),
         )
 
     def _condition(self, first_layer: int) -> "Condition":
         layer = first_layer if self.settings.condition_layer is None else self.settings.condition_layer
         if layer > first_layer:
-            raise ValueError(f"condition_layer is {layer}, behind the first edited layer {first_layer}; give an earlier one")
+            raise ValueError(
+                f"condition_layer is {layer}, behind the first edited layer {first_layer}; give an earlier one"
+            )
         theta = self.settings.theta if self.settings.theta is not None else float(self.tensors["theta"][layer])
         return Condition(layer, self.tensors["direction"][layer], theta)
 

@@ -29,7 +29,9 @@ def guard_classes() -> dict[str, type[Guard]]:
     A package's entry point that can't be loaded costs one line on stderr, and its guard.
     """
     package = importlib.import_module("vlmguard_plugin.guards")
-    modules = [importlib.import_module(f"{package.__name__}.{found.name}") for found in pkgutil.iter_modules(package.__path__)]
+    modules = [
+        importlib.import_module(f"{package.__name__}.{found.name}") for found in pkgutil.iter_modules(package.__path__)
+    ]
     classes = {
         value.name: value
         for module in modules
@@ -41,7 +43,9 @@ def guard_classes() -> dict[str, type[Guard]]:
             classes.setdefault(point.name, _loaded(point))
         except Exception as error:  # another package's code: whatever it raises, the other guards are needed
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            print(f"vlmguard: guard {point.name!r} of entry point {point.value} can't be used ({reason})", file=sys.stderr)
+            print(
+                f"vlmguard: guard {point.name!r} of entry point {point.value} can't be used ({reason})", file=sys.stderr
+            )
     return dict(sorted(classes.items()))
 
 
@@ -50,7 +54,9 @@ def _loaded(point: EntryPoint) -> type[Guard]:
     if not (isinstance(guard, type) and issubclass(guard, Guard)):
         raise TypeError(f"{point.value} is no Guard class")
     if getattr(guard, "name", None) != point.name:
-        raise ValueError(f"the class calls itself {getattr(guard, 'name', None)!r}, the entry point {point.name!r}; they must agree")
+        raise ValueError(
+            f"the class calls itself {getattr(guard, 'name', None)!r}, the entry point {point.name!r}; they must agree"
+        )
     return guard
 
 
@@ -93,7 +99,9 @@ def build_guard(name: str, **settings: Any) -> Guard:
         return classes[name](**settings)
     for part, own in settings.items():
         if part not in names or not isinstance(own, dict):
-            raise ValueError(f"{name} takes settings by guard, as in {names[0]}={{'alpha': 1.0}}; {part}={own!r} is not that")
+            raise ValueError(
+                f"{name} takes settings by guard, as in {names[0]}={{'alpha': 1.0}}; {part}={own!r} is not that"
+            )
     return ComposedGuard([classes[one](**settings.get(one, {})) for one in names])
 
 

@@ -30,7 +30,11 @@ class RepresentationSettings(GuardSettings):
     def __post_init__(self) -> None:
         if self.layers is not None:
             layers = tuple(self.layers) if isinstance(self.layers, (list, tuple, range)) else None
-            if not layers or any(type(layer) is not int or layer < 0 for layer in layers) or len(set(layers)) < len(layers):
+            if (
+                not layers
+                or any(type(layer) is not int or layer < 0 for layer in layers)
+                or len(set(layers)) < len(layers)
+            ):
                 raise ValueError(
                     f"layers is {self.layers!r}; give distinct 0-based decoder layers such as [10, 11], or None for the default"
                 )
@@ -45,7 +49,9 @@ class RepresentationGuard(Guard):
     settings: RepresentationSettings
 
     @abstractmethod
-    def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def fit_tensors(
+        self, subject: Subject, anchors: Anchors, progress: bool
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The fitted numbers and the per-layer facts worth keeping, from anchors."""
 
     @abstractmethod
@@ -61,7 +67,9 @@ class RepresentationGuard(Guard):
         layers = self.settings.layers if self.settings.layers is not None else self.default_layers(num_layers)
         beyond = [layer for layer in layers if layer >= num_layers]
         if beyond:
-            raise ValueError(f"layers {beyond} are beyond the model's {num_layers} decoder layers (0 to {num_layers - 1})")
+            raise ValueError(
+                f"layers {beyond} are beyond the model's {num_layers} decoder layers (0 to {num_layers - 1})"
+            )
         return layers
 
     def steps(self, subject: Subject, queries: Sequence[Query] | None) -> tuple[Edits, ...]:
@@ -93,7 +101,9 @@ def band(num_layers: int, depth: float, count: int = 1) -> tuple[int, ...]:
 def check_rank(rank: int, states: int, width: int) -> None:
     """ValueError where this many directions can't come out of `states` hidden states of this width."""
     if rank > min(states, width):
-        raise ValueError(f"rank is {rank} but {states} anchor differences of width {width} give at most {min(states, width)}")
+        raise ValueError(
+            f"rank is {rank} but {states} anchor differences of width {width} give at most {min(states, width)}"
+        )
 
 
 class AddDecision:
@@ -131,7 +141,9 @@ def record_shifts(subject: Subject, queries: Sequence[Query], image: str, label:
     return subject.record(blank, progress=label and f"{label}with {image} image") - text, text
 
 
-def record_anchor_shifts(subject: Subject, anchors: Anchors, image: str, guard: str, progress: bool) -> tuple[Tensor, Tensor]:
+def record_anchor_shifts(
+    subject: Subject, anchors: Anchors, image: str, guard: str, progress: bool
+) -> tuple[Tensor, Tensor]:
     """`record_shifts` of the harmful anchors, then of the harmless ones: both [2N, L, d]."""
     queries = [Query(text) for text in anchors.harmful + anchors.harmless]
     return record_shifts(subject, queries, image, f"fit {guard}: " if progress else None)

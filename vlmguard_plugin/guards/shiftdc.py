@@ -69,14 +69,18 @@ class ShiftDC(RepresentationGuard):
             {"layers": [band(num_layers, 0.625)], "alpha": [1.0], "positions": ["all"]},
         ]
 
-    def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def fit_tensors(
+        self, subject: Subject, anchors: Anchors, progress: bool
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         harmful, harmless = record_anchors(subject, anchors, self.name, progress)
         direction = harmless.mean(dim=0) - harmful.mean(dim=0)
         return {"safety_direction": direction}, {"direction_norm": direction.norm(dim=-1).tolist()}
 
     def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
         if queries is None:
-            raise ValueError("ShiftDC measures the shift of the query at hand; use guard.respond, or guard.on(subject, queries)")
+            raise ValueError(
+                "ShiftDC measures the shift of the query at hand; use guard.respond, or guard.on(subject, queries)"
+            )
         direction = self.tensors["safety_direction"]
         shifts = torch.zeros(len(queries), subject.num_layers, subject.hidden_size)
         pictured = [index for index, query in enumerate(queries) if query.all_images]
@@ -93,4 +97,6 @@ class ShiftDC(RepresentationGuard):
         """The queries with the model's own caption of all their images, earlier turns' included, before the request."""
         asked = [Query(self.settings.caption_prompt, query.all_images) for query in queries]
         captions = subject.generate(asked, max_new_tokens=self.settings.caption_tokens)
-        return [query.without_images().with_text(f"{caption}\n{query.text}") for caption, query in zip(captions, queries)]
+        return [
+            query.without_images().with_text(f"{caption}\n{query.text}") for caption, query in zip(captions, queries)
+        ]

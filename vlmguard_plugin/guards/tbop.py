@@ -63,7 +63,9 @@ class TBOP(RepresentationGuard):
             {"layers": [band(num_layers, 0.625), late(num_layers)], "rank": [1, 4], "alpha": [1.0]},
         ]
 
-    def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def fit_tensors(
+        self, subject: Subject, anchors: Anchors, progress: bool
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         rank = self.settings.rank
         check_rank(rank, 2 * len(anchors.pairs), subject.hidden_size)
         shifts, _ = record_anchor_shifts(subject, anchors, self.settings.image, self.name, progress)

@@ -39,7 +39,9 @@ class VisualPromptSettings(GuardSettings):
         if self.size is not None:
             self.check_number("size", 0)
             if not 0 < self.size <= 1:
-                raise ValueError(f"size is {self.size!r}; it must be above 0 and at most 1, or None for the patch's own pixels")
+                raise ValueError(
+                    f"size is {self.size!r}; it must be above 0 and at most 1, or None for the patch's own pixels"
+                )
         if self.image is not None:
             object.__setattr__(self, "image", str(self.image))
             open_image(self.image).close()

@@ -76,7 +76,9 @@ class VLMGuard(RepresentationGuard):
             {"gate": ["midpoint"], "layers": [band(num_layers, 0.625, 3)], "alpha": [0.5, 1.0]},
         ]
 
-    def fit_tensors(self, subject: Subject, anchors: Anchors, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def fit_tensors(
+        self, subject: Subject, anchors: Anchors, progress: bool
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         rank = self.settings.rank
         check_rank(rank, len(anchors.pairs), subject.hidden_size)
         harmful, harmless = record_anchors(subject, anchors, self.name, progress)
@@ -111,7 +113,10 @@ class VLMGuard(RepresentationGuard):
         return Edits(
             {
                 layer: AlignToText(
-                    self.tensors["directions"][layer], float(thresholds[layer]), self.settings.alpha, self.settings.project
+                    self.tensors["directions"][layer],
+                    float(thresholds[layer]),
+                    self.settings.alpha,
+                    self.settings.project,
                 )
                 for layer in self.layers(subject.num_layers)
             },

@@ -96,7 +96,9 @@ class GuardedModel:
         self.max_new_tokens = int(tokens)
         self.checkpoint = known.checkpoint
         self.subject = load_subject(known.folder_or_name(), device=device, dtype=dtype, batch_size=batch_size)
-        self.guard: Guard | None = fitted_guard(known, guard, self.subject, guard_dir, anchors, settings) if guard else None
+        self.guard: Guard | None = (
+            fitted_guard(known, guard, self.subject, guard_dir, anchors, settings) if guard else None
+        )
         self.meter = Meter()
 
     def respond(self, queries: Sequence[Query], dataset: str = "", **generation: Any) -> list[str]:
@@ -111,7 +113,11 @@ class GuardedModel:
         """The same, but a query that fails costs its own answer alone: NoAnswer stands in its place."""
         try:
             return list(self.respond(queries, dataset, **generation))
-        except (AnswersCutShort, ValueError, OSError) as error:  # the latter where a guard reads the query's images itself
+        except (
+            AnswersCutShort,
+            ValueError,
+            OSError,
+        ) as error:  # the latter where a guard reads the query's images itself
             if len(queries) > 1:
                 return [answer for query in queries for answer in self.respond_each([query], dataset, **generation)]
             return [NoAnswer(" ".join(str(error.__cause__ or error).split()))]
@@ -123,7 +129,9 @@ class GuardedModel:
             host=host,
             host_version=host_version,
             model=model,
-            checkpoint=os.path.basename(self.checkpoint.rstrip("/")) if os.path.isdir(self.checkpoint) else self.checkpoint,
+            checkpoint=os.path.basename(self.checkpoint.rstrip("/"))
+            if os.path.isdir(self.checkpoint)
+            else self.checkpoint,
             fingerprint=subject.fingerprint,
             **guard_facts(self.guard),
             generation={"max_new_tokens": self.max_new_tokens, "do_sample": False, **generation},

@@ -89,7 +89,11 @@ def guard_in_folder(name: str, guard_dir: str | None, settings: dict[str, Any]) 
 
 def merged(known: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """Known settings with the given ones before them; of a composition, guard by guard."""
-    together = {name: {**value, **given[name]} for name, value in known.items() if isinstance(value, dict) and isinstance(given.get(name), dict)}
+    together = {
+        name: {**value, **given[name]}
+        for name, value in known.items()
+        if isinstance(value, dict) and isinstance(given.get(name), dict)
+    }
     return {**known, **given, **together}
 
 

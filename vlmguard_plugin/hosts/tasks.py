@@ -53,7 +53,11 @@ def prepared(name: str) -> Prepared:
     """A data set by name, read once; SourceMissing or BenchmarkError says how to prepare it."""
     path = lmu_data() / f"{name}.tsv"
     if not path.is_file():
-        once = "let VLMEvalKit download it, or put its TSV there," if name in OF_VLMEVALKIT else f"run `vlmguard data prepare {name} --source ...`"
+        once = (
+            "let VLMEvalKit download it, or put its TSV there,"
+            if name in OF_VLMEVALKIT
+            else f"run `vlmguard data prepare {name} --source ...`"
+        )
         raise SourceMissing(f"{name} is not prepared: there is no {path}; {once} once")
     return read_prepared(path, path.stat().st_mtime_ns)
 

@@ -122,7 +122,9 @@ def build_judge(
     if name in LOCAL:
         settings = {"batch_size": batch_size, "prompt_file": prompt_file}
         module, judge = LOCAL[name]  # imported only now, for transformers takes seconds
-        return getattr(import_module(f"{__package__}.{module}"), judge)(path=path, **{setting: value for setting, value in settings.items() if value is not None})
+        return getattr(import_module(f"{__package__}.{module}"), judge)(
+            path=path, **{setting: value for setting, value in settings.items() if value is not None}
+        )
     if path:
         raise JudgeError(f"judge {name!r} is no local judge, yet a path is given; local are {', '.join(LOCAL)}")
     from .endpoint import EndpointJudge

@@ -109,7 +109,10 @@ def may_repeat(said: Sequence[str], size: int, length: int) -> bool:
     """
     block = (length + 1) // 2
     for start in range(-(-size // block) * block, len(said) - block + 1, block):
-        if said[start] == said[start - size] and said[start : start + block] == said[start - size : start - size + block]:
+        if (
+            said[start] == said[start - size]
+            and said[start : start + block] == said[start - size : start - size + block]
+        ):
             return True
     return False
 
@@ -176,7 +179,9 @@ def broken_words(text: str) -> str | None:
         return None
     latin = [run for run, found in zip(runs, per_run) if found == {"LATIN"} and len(run) >= 4 and not run.isupper()]
     if len(latin) >= 8:
-        voiceless = sum(not (VOWEL.search(run) or VOWEL.search(unicodedata.normalize("NFD", run.lower()))) for run in latin)
+        voiceless = sum(
+            not (VOWEL.search(run) or VOWEL.search(unicodedata.normalize("NFD", run.lower()))) for run in latin
+        )
         if voiceless > len(latin) / 2:
             return f"non-language: {voiceless} of {len(latin)} words have no vowel"
     return None

@@ -101,7 +101,9 @@ class Judgements:
         path.parent.mkdir(parents=True, exist_ok=True)
         facts = {"judge": judge.name, "version": judge.version}
         lines = [
-            json.dumps({"case": digest, **facts, "label": one.label, "reason": one.reason, "raw": one.raw}, ensure_ascii=False)
+            json.dumps(
+                {"case": digest, **facts, "label": one.label, "reason": one.reason, "raw": one.raw}, ensure_ascii=False
+            )
             for digest, one in judgements.items()
         ]
         with FileLock(f"{path}.lock"), path.open("ab+") as stream:

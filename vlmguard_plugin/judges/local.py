@@ -326,8 +326,12 @@ class LocalJudge:
 
         Raises JudgeError if the prompt doesn't fit without the answer either.
         """
-        case = replace(case, request=self.local.plain(case.request), intent=self.local.plain(case.intent),
-                       shown=self.local.plain(case.shown))
+        case = replace(
+            case,
+            request=self.local.plain(case.request),
+            intent=self.local.plain(case.intent),
+            shown=self.local.plain(case.shown),
+        )
         answer = self.local.plain(case.answer or "")
         words = self.local.words(answer)
         encode = self.local.words if self.templated else self.local.encode

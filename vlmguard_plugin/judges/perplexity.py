@@ -144,7 +144,11 @@ def summarise(values: Sequence[float | None]) -> Summary:
     low = high = None
     if len(known) > 1:
         interval = bootstrap(
-            (known,), numpy.median, n_resamples=RESAMPLES, batch=1000, method="percentile",
+            (known,),
+            numpy.median,
+            n_resamples=RESAMPLES,
+            batch=1000,
+            method="percentile",
             random_state=numpy.random.default_rng(0),
         ).confidence_interval
         low, high = float(interval.low), float(interval.high)

@@ -16,7 +16,9 @@ class RulesJudge:
     name = "rules"
 
     def __init__(self) -> None:
-        rules = (Path(refusal.__file__).parent / file for file in ("refusal.py", "refusal_chinese.py", "degeneration.py"))
+        rules = (
+            Path(refusal.__file__).parent / file for file in ("refusal.py", "refusal_chinese.py", "degeneration.py")
+        )
         self.version = hashlib.sha256(b"".join(file.read_bytes() for file in rules)).hexdigest()[:12]
 
     def judge(self, cases: Sequence[Case]) -> list[Judgement]:

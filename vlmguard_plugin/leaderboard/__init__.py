@@ -18,7 +18,10 @@ __all__ = ["finding", "leaderboard", "schema_text"]
 
 
 def leaderboard(
-    output_dirs: str | Path | Iterable[str | Path], base: str | None = None, judge: str = "rules", max_unknown: float = 0.1
+    output_dirs: str | Path | Iterable[str | Path],
+    base: str | None = None,
+    judge: str = "rules",
+    max_unknown: float = 0.1,
 ) -> Board:
     """The board of all models and data sets in hosts' output folders.
 
@@ -31,7 +34,9 @@ def leaderboard(
     try:
         from .board import build_board
     except ModuleNotFoundError as error:
-        message = f"the leaderboard needs {error.name}, which is not installed; pip install 'vlmguard_plugin[leaderboard]'"
+        message = (
+            f"the leaderboard needs {error.name}, which is not installed; pip install 'vlmguard_plugin[leaderboard]'"
+        )
         raise ModuleNotFoundError(message, name=error.name) from error
     return build_board(output_dirs, base, judge, max_unknown)
 

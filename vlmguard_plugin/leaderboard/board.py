@@ -170,7 +170,10 @@ class Participant:
 
 
 def build_board(
-    folders: str | Path | Iterable[str | Path], base: str | None = None, judge: str = "rules", max_unknown: float = MAX_UNKNOWN
+    folders: str | Path | Iterable[str | Path],
+    base: str | None = None,
+    judge: str = "rules",
+    max_unknown: float = MAX_UNKNOWN,
 ) -> Board:
     """Judge the hosts' predictions in output folders and compare the models.
 
@@ -193,7 +196,9 @@ def build_board(
     overall = over_all(people, bases, max_unknown, blocks)
     blocks, overall = corrected(blocks, overall)
     models = tuple(one.label for one in people)
-    return Board(places, models, bases, blocks, collected.skipped, judge, max_unknown, overall, collected.unfinished, collected)
+    return Board(
+        places, models, bases, blocks, collected.skipped, judge, max_unknown, overall, collected.unfinished, collected
+    )
 
 
 def participants(predictions: Sequence[Predictions]) -> list[Participant]:
@@ -233,7 +238,9 @@ def settings_of(predictions: Predictions) -> str:
     """What tells one way of answering from another, seeds aside; "" where nobody wrote it down."""
     if not predictions.runs:
         return ""
-    identity = {name: value for name, value in predictions.runs[-1].identity.items() if name not in ("seed", "host", "model")}
+    identity = {
+        name: value for name, value in predictions.runs[-1].identity.items() if name not in ("seed", "host", "model")
+    }
     return json.dumps(identity, sort_keys=True, default=str)
 
 
@@ -258,7 +265,11 @@ def find_bases(people: Sequence[Participant], base: str | None, folders: Sequenc
         if split:
             others = [other for other in people if other.name == split[0]]
         elif guard_of(one):
-            others = [other for other in people if other is not one and not guard_of(other) and weights_of(other) == weights_of(one) != ""]
+            others = [
+                other
+                for other in people
+                if other is not one and not guard_of(other) and weights_of(other) == weights_of(one) != ""
+            ]
         else:
             continue
         other = nearest(one, [other for other in others if other.host == one.host])
@@ -316,7 +327,9 @@ def dataset_blocks(
     several = len({item.category for item in items}) > 1
     blocks = []
     for name, belongs in parts_of(dataset, items).items():
-        chosen = {label: {key: item for key, item in found.items() if belongs(item)} for label, found in answers.items()}
+        chosen = {
+            label: {key: item for key, item in found.items() if belongs(item)} for label, found in answers.items()
+        }
         chosen = {label: found for label, found in chosen.items() if found}
         asked = {key[:-1] for found in chosen.values() for key in found}
         events = {label: measure(kind, found) for label, found in chosen.items()}
@@ -456,7 +469,10 @@ def over_all(
         for dataset, parts in one.parts.items():
             for kind in {part.kind for part in parts}:
                 answers = answers_of([part for part in parts if part.kind == kind])
-                clusters |= {(dataset, *key): cluster if isinstance(cluster, str) else (dataset, *cluster) for key, cluster in clusters_of(answers).items()}
+                clusters |= {
+                    (dataset, *key): cluster if isinstance(cluster, str) else (dataset, *cluster)
+                    for key, cluster in clusters_of(answers).items()
+                }
                 for name, outcomes in measure(kind, answers).items():
                     mine.setdefault(name, {}).update({(dataset, *key): happened for key, happened in outcomes.items()})
     runs = {one.label: [entry.run for block in blocks if (entry := block.entry(one.label))] for one in people}
@@ -468,7 +484,9 @@ def over_all(
                 model=one.label,
                 datasets=len(mine),
                 rates={name: rate(outcomes, max_unknown, clusters) for name, outcomes in pooled[one.label].items()},
-                differences=differences(pooled[one.label], pooled.get(bases.get(one.label, ""), {}), max_unknown, clusters),
+                differences=differences(
+                    pooled[one.label], pooled.get(bases.get(one.label, ""), {}), max_unknown, clusters
+                ),
                 seconds=per_answer([(run.seconds, run.answers) for run in mine]),
                 tokens=per_answer([(run.tokens, run.answers) for run in mine]),
             )
@@ -486,9 +504,12 @@ def per_answer(costs: Sequence[tuple[float | None, int]]) -> float | None:
 def corrected(blocks: Sequence[Block], overall: Sequence[Overall]) -> tuple[tuple[Block, ...], tuple[Overall, ...]]:
     """The same with Holm's correction: of one measure over all guards and data sets, and over all guards overall."""
     entries = [(number, entry) for number, block in enumerate(blocks) for entry in block.entries]
-    done = [(number, with_holm) for (number, _), with_holm in zip(entries, holm_corrected([entry for _, entry in entries]))]
+    done = [
+        (number, with_holm) for (number, _), with_holm in zip(entries, holm_corrected([entry for _, entry in entries]))
+    ]
     changed = tuple(
-        replace(block, entries=tuple(entry for number, entry in done if number == position)) for position, block in enumerate(blocks)
+        replace(block, entries=tuple(entry for number, entry in done if number == position))
+        for position, block in enumerate(blocks)
     )
     return changed, tuple(holm_corrected(overall))
 
@@ -500,5 +521,7 @@ def holm_corrected(compared: Sequence) -> list:
         places = [number for number, one in enumerate(found) if name in one.differences]
         for number, p in zip(places, holm([found[number].differences[name].p for number in places])):
             one = found[number]
-            found[number] = replace(one, differences={**one.differences, name: replace(one.differences[name], p_holm=p)})
+            found[number] = replace(
+                one, differences={**one.differences, name: replace(one.differences[name], p_holm=p)}
+            )
     return found

@@ -147,7 +147,12 @@ def read_folders(folders: str | Path | Iterable[str | Path]) -> Found:
         if not folder.is_dir():
             raise OutputError(f"{folder} is not a directory; give the output folder of the host's run")
         found += [import_module(f"{__package__}.readers.{reader}").read(folder) for reader in READERS]
-    everything = Found(*(tuple(one for part in found for one in getattr(part, name)) for name in ("predictions", "skipped", "unfinished")))
+    everything = Found(
+        *(
+            tuple(one for part in found for one in getattr(part, name))
+            for name in ("predictions", "skipped", "unfinished")
+        )
+    )
     if not everything.predictions and not everything.unfinished:
         reasons = "; ".join(f"{skip.file}: {skip.reason}" for skip in everything.skipped[:3])
         raise OutputError(

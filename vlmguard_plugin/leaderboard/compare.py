@@ -114,7 +114,12 @@ class Comparison:
         """Title, header and rows of each table."""
         found = []
         for one in self.datasets:
-            found.append((f"{one.dataset} ({one.kind}): {one.common} items in common, {one.unknown} unknown", *difference_rows(one)))
+            found.append(
+                (
+                    f"{one.dataset} ({one.kind}): {one.common} items in common, {one.unknown} unknown",
+                    *difference_rows(one),
+                )
+            )
             for side in one.sides:
                 found.append((f"{one.dataset}, {side.name}: A (rows) to B (columns)", *transition_rows(side.table)))
                 if side.by:
@@ -148,7 +153,13 @@ class Comparison:
         lines = [f"### {escaped(self.a)} (A) and {escaped(self.b)} (B)", ""]
         lines += [f"- **{escaped(line)}**" for line in self.warnings()]
         for title, header, rows in self.tables(items, answers):
-            lines += ["", f"#### {escaped(title)}", "", f"| {' | '.join(map(escaped, header))} |", "|" + "---|" * len(header)]
+            lines += [
+                "",
+                f"#### {escaped(title)}",
+                "",
+                f"| {' | '.join(map(escaped, header))} |",
+                "|" + "---|" * len(header),
+            ]
             lines += [f"| {' | '.join(map(escaped, row))} |" for row in rows]
         return "\n".join([*lines, "", NOTES + self.judged_by()]) + "\n"
 
@@ -157,7 +168,17 @@ class Comparison:
         if items or answers:
             header = ["dataset", "side", "index", "id", "repetition", "category", "condition", "label_a", "label_b"]
             rows = [
-                [one.dataset, one.side, one.a.key[0], one.a.id, one.number, one.a.category, one.a.condition, one.a.label, one.b.label]
+                [
+                    one.dataset,
+                    one.side,
+                    one.a.key[0],
+                    one.a.id,
+                    one.number,
+                    one.a.category,
+                    one.a.condition,
+                    one.a.label,
+                    one.b.label,
+                ]
                 + ([one.a.case.request, one.a.case.answer, one.b.case.answer] if answers else [])
                 for compared in self.datasets
                 for one in compared.changes
@@ -196,7 +217,8 @@ class Comparison:
                         "from_to": from_to(side.table),
                         "changes": named(side.table),
                         f"by_{self.by}": {
-                            group: {"from_to": from_to(table), "changes": named(table)} for group, table in side.by.items()
+                            group: {"from_to": from_to(table), "changes": named(table)}
+                            for group, table in side.by.items()
                         },
                     }
                     for side in one.sides
@@ -205,7 +227,13 @@ class Comparison:
             if items or answers:
                 facts["items"] = [change_facts(change, answers) for change in one.changes]
             datasets.append(facts)
-        names = {"a": self.a, "b": self.b, "judge": self.judge, "only_a": list(self.only_a), "only_b": list(self.only_b)}
+        names = {
+            "a": self.a,
+            "b": self.b,
+            "judge": self.judge,
+            "only_a": list(self.only_a),
+            "only_b": list(self.only_b),
+        }
         return json.dumps({**names, "datasets": datasets}, indent=2, allow_nan=False)
 
     def judged_by(self) -> str:
@@ -220,7 +248,12 @@ NOTES = (
 
 
 def compare(
-    a: str, b: str, folders: Sequence[str | Path] = (), datasets: Sequence[str] = (), judge: str = "rules", by: str = "category"
+    a: str,
+    b: str,
+    folders: Sequence[str | Path] = (),
+    datasets: Sequence[str] = (),
+    judge: str = "rules",
+    by: str = "category",
 ) -> Comparison:
     """Two models on the items that both were asked.
 
@@ -264,7 +297,9 @@ def find(name: str, people: Sequence[Participant], folders: Sequence[str | Path]
     chosen = [one for one in people if one.label == name] or [one for one in people if one.name == name]
     if not chosen and Path(name).is_dir():
         place = Path(name).resolve()
-        people = participants([one for one in read_folders(place.parent).predictions if place in one.file.resolve().parents])
+        people = participants(
+            [one for one in read_folders(place.parent).predictions if place in one.file.resolve().parents]
+        )
         chosen, folders = people, [place]
     if len(chosen) == 1:
         return chosen[0]
@@ -273,7 +308,9 @@ def find(name: str, people: Sequence[Participant], folders: Sequence[str | Path]
         raise OutputError(f"no model {name!r} in {places}; name the output folder with --in DIR")
     there = f"there are {', '.join(one.label for one in chosen or people)}"
     if chosen:
-        raise OutputError(f"{name!r} is the name of {len(chosen)} models in {places}: {there}; give one of these, or a model's folder")
+        raise OutputError(
+            f"{name!r} is the name of {len(chosen)} models in {places}: {there}; give one of these, or a model's folder"
+        )
     raise OutputError(f"no model {name!r} in {places}: {there}")
 
 
@@ -315,9 +352,15 @@ def compared(dataset: str, kind: str, a: Sequence[Predictions], b: Sequence[Pred
         only_a=len(mine) - len(common),
         only_b=len(others) - len(common),
         unknown=sum("unknown" in (mine[key].label, others[key].label) for key in common),
-        sides=tuple(Side(name, dict(sum(groups.values(), Counter())), grouped(groups)) for name, groups in sorted(counted.items())),
+        sides=tuple(
+            Side(name, dict(sum(groups.values(), Counter())), grouped(groups))
+            for name, groups in sorted(counted.items())
+        ),
         differences={name: one for name, one in differences.items() if one},
-        rates={name: (rate(events_a[name], clusters=clusters), rate(events_b[name], clusters=clusters)) for name in events_a},
+        rates={
+            name: (rate(events_a[name], clusters=clusters), rate(events_b[name], clusters=clusters))
+            for name in events_a
+        },
         changes=tuple(changes),
         notes=tuple(f"{part.model}: {problem}" for part in (*a, *b) for problem in part.problems),
     )
@@ -345,7 +388,10 @@ def named(table: Mapping[tuple[str, str], int]) -> dict[str, int]:
         elif before == after:
             name = "unchanged"
         else:
-            name = next((name for name in counts if name in KINDS and before in KINDS[name][0] and after in KINDS[name][1]), "other change")
+            name = next(
+                (name for name in counts if name in KINDS and before in KINDS[name][0] and after in KINDS[name][1]),
+                "other change",
+            )
         counts[name] += count
     return counts
 
@@ -368,7 +414,9 @@ def change_facts(one: Change, answers: bool) -> dict:
         "index": one.a.key[0], "id": one.a.id, "repetition": one.number, "side": one.side, "category": one.a.category,
         "condition": one.a.condition, "label_a": one.a.label, "label_b": one.b.label,
     }  # fmt: skip
-    texts = {"request": one.a.case.request, "answer_a": one.a.case.answer, "answer_b": one.b.case.answer} if answers else {}
+    texts = (
+        {"request": one.a.case.request, "answer_a": one.a.case.answer, "answer_b": one.b.case.answer} if answers else {}
+    )
     return facts | texts
 
 
@@ -380,7 +428,12 @@ def difference_rows(one: Compared) -> tuple[list[str], list[list[str]]]:
         cells = [MEASURES[name], rate_text(a), rate_text(b)]
         if found:
             interval = f"{100 * found.difference:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
-            cells += [interval, f"+{found.only_model} / -{found.only_base} of {found.n}", p_text(found.p), p_text(found.p_corrected)]
+            cells += [
+                interval,
+                f"+{found.only_model} / -{found.only_base} of {found.n}",
+                p_text(found.p),
+                p_text(found.p_corrected),
+            ]
         rows.append(cells + ["-"] * (7 - len(cells)))
     return ["measure", "A", "B", "B minus A", "only B / only A", "p", "p (Holm)"], rows
 
@@ -399,9 +452,14 @@ def by_rows(side: Side, by: str) -> tuple[list[str], list[list[str]]]:
     counted = {group: named(table) for group, table in side.by.items()}
     names = list(named(side.table))
     counted = {group: {name: counts.get(name, 0) for name in names} for group, counts in counted.items()}
-    changed = {group: sum(counts.values()) - counts["unchanged"] - counts["unknown"] for group, counts in counted.items()}
+    changed = {
+        group: sum(counts.values()) - counts["unchanged"] - counts["unknown"] for group, counts in counted.items()
+    }
     order = sorted(counted, key=lambda group: (-changed[group], group))
-    rows = [[group or "-", str(sum(side.by[group].values())), *(str(counted[group][name]) for name in names)] for group in order]
+    rows = [
+        [group or "-", str(sum(side.by[group].values())), *(str(counted[group][name]) for name in names)]
+        for group in order
+    ]
     return [by, "items", *names], rows
 
 

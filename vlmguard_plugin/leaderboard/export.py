@@ -119,10 +119,13 @@ def entry_json(entry: Entry, base: str | None) -> dict[str, Any]:
         "model": entry.model,
         "base": base,
         "counts": entry.counts,
-        "rates": {name: rate_json(found) | {"by_repetition": entry.seeds.get(name, ())} for name, found in entry.rates.items()},
+        "rates": {
+            name: rate_json(found) | {"by_repetition": entry.seeds.get(name, ())} for name, found in entry.rates.items()
+        },
         "differences": {name: difference_json(found) for name, found in entry.differences.items()},
         "by_category": {
-            name: {category: rate_json(found) for category, found in mine.items()} for name, mine in entry.by_category.items()
+            name: {category: rate_json(found) for category, found in mine.items()}
+            for name, mine in entry.by_category.items()
         },
         "missing": entry.missing,
         "run": run_json(entry.run),
@@ -197,7 +200,12 @@ def lines(board: Board) -> Iterator[dict[str, Any]]:
     """The lines of the CSV, by column."""
     for block in board.blocks:
         for entry in block.entries:
-            place = {"dataset": block.dataset, "part_of": block.whole or block.dataset, "kind": block.kind, "missing": entry.missing}
+            place = {
+                "dataset": block.dataset,
+                "part_of": block.whole or block.dataset,
+                "kind": block.kind,
+                "missing": entry.missing,
+            }
             for name in entry.rates:
                 seeds = {"by_repetition": spaced(entry.seeds.get(name, ()))}
                 yield place | compared(entry, name, board) | seeds | run_columns(entry.run)
@@ -206,7 +214,14 @@ def lines(board: Board) -> Iterator[dict[str, Any]]:
             cost = {"seconds_per_answer": one.seconds, "tokens_per_answer": one.tokens}
             yield {"kind": "overall"} | compared(one, name, board) | cost
     for one in board.unfinished:
-        yield {"dataset": one.dataset, "part_of": one.dataset, "kind": "unfinished", "model": one.model, "host": one.host, "problems": one.reason}
+        yield {
+            "dataset": one.dataset,
+            "part_of": one.dataset,
+            "kind": "unfinished",
+            "model": one.model,
+            "host": one.host,
+            "problems": one.reason,
+        }
 
 
 def compared(one: Entry | Overall, name: str, board: Board) -> dict[str, Any]:
@@ -216,7 +231,9 @@ def compared(one: Entry | Overall, name: str, board: Board) -> dict[str, Any]:
         difference = difference_json(one.differences[name])
         other = {"difference_low": "low", "difference_high": "high", "pairs": "n"}
         mine = set(COLUMNS) - set(found)
-        found |= {column: difference[other.get(column, column)] for column in mine if other.get(column, column) in difference}
+        found |= {
+            column: difference[other.get(column, column)] for column in mine if other.get(column, column) in difference
+        }
     return found
 
 
@@ -232,7 +249,9 @@ def run_columns(run: Run) -> dict[str, Any]:
         "checkpoint": distinct(one.checkpoint for one in facts),
         "fingerprint": distinct(one.fingerprint for one in facts),
         "guard": distinct(one.guard for one in facts),
-        "guard_settings": distinct(json.dumps(plain(one.settings), sort_keys=True) if one.guard else None for one in facts),
+        "guard_settings": distinct(
+            json.dumps(plain(one.settings), sort_keys=True) if one.guard else None for one in facts
+        ),
         "guard_fingerprint": distinct(one.guard_fingerprint for one in facts),
         "seeds": spaced(one.seed for one in facts if one.seed is not None),
         "repetitions": len(run.files),

@@ -68,7 +68,17 @@ class RunFacts:
     @property
     def identity(self) -> dict[str, Any]:
         """What must agree for answers to belong to one run: not where, how fast or how often it ran."""
-        names = ("host", "model", "checkpoint", "fingerprint", "guard", "settings", "guard_fingerprint", "generation", "seed")
+        names = (
+            "host",
+            "model",
+            "checkpoint",
+            "fingerprint",
+            "guard",
+            "settings",
+            "guard_fingerprint",
+            "generation",
+            "seed",
+        )
         return {name: getattr(self, name) for name in names}
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,7 +92,9 @@ class RunFacts:
             known = {one.name for one in fields(cls)}
             mine = {name: value for name, value in values.items() if name in known}
             session = {one.name for one in fields(Session)}
-            sessions = tuple(Session(**{k: v for k, v in one.items() if k in session}) for one in mine.pop("sessions", ()))
+            sessions = tuple(
+                Session(**{k: v for k, v in one.items() if k in session}) for one in mine.pop("sessions", ())
+            )
             facts = cls(**mine, sessions=sessions)
         except (TypeError, AttributeError) as error:
             raise ValueError(f"no facts of a run ({error})") from error
@@ -92,7 +104,11 @@ class RunFacts:
             **dict.fromkeys(("guard", "guard_fingerprint"), (str, type(None))),
             "seed": (int, type(None)),
         }
-        wrong = [f"{name} is {getattr(facts, name)!r}" for name, kind in kinds.items() if not isinstance(getattr(facts, name), kind)]
+        wrong = [
+            f"{name} is {getattr(facts, name)!r}"
+            for name, kind in kinds.items()
+            if not isinstance(getattr(facts, name), kind)
+        ]
         amounts = [(name, getattr(one, name)) for one in sessions for name in ("seconds", "answers", "tokens")]
         wrong += [f"{name} of a session is {value!r}" for name, value in amounts if not is_amount(value)]
         if wrong:
@@ -143,7 +159,9 @@ def record(path: Path, facts: RunFacts, session: Session, kept_answers: bool) ->
         else:
             runs.append(replace(facts, sessions=(session,)))
         text = json.dumps({"format": FORMAT, "runs": [one.to_dict() for one in runs]}, indent=1)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".vlmguard-", delete=False, encoding="utf-8") as file:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, prefix=".vlmguard-", delete=False, encoding="utf-8"
+        ) as file:
             file.write(text)
         os.chmod(file.name, 0o644)
         os.replace(file.name, path)

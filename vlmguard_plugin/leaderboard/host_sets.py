@@ -31,7 +31,10 @@ def xstest(frame: pandas.DataFrame) -> pandas.DataFrame:
     return frame.drop(columns="answer").assign(harmful=harmful, condition="text")
 
 
-HOST_SETS: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {"MMSafetyBench": mm_safetybench, "XSTest": xstest}
+HOST_SETS: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
+    "MMSafetyBench": mm_safetybench,
+    "XSTest": xstest,
+}
 """By the host's name of the set, what gives its table of predictions the columns of ours."""
 
 

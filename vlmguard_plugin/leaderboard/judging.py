@@ -57,7 +57,10 @@ class Report:
         """Everything as plain values."""
         return {
             "judged": [
-                {**asdict(one), "rates": {name: asdict(found) | {"value": found.value} for name, found in one.rates.items()}}
+                {
+                    **asdict(one),
+                    "rates": {name: asdict(found) | {"value": found.value} for name, found in one.rates.items()},
+                }
                 for one in self.judged
             ],
             "agreement": [asdict(one) for one in self.kappas],
@@ -115,7 +118,9 @@ def judge_outputs(
             said[one.model].setdefault(PEOPLE, []).extend(people.of(one.items, one.model, one.dataset))
         harm.setdefault(one.model, []).extend(item.harmful for item in one.items)
     if people is not None and not any(label != "unknown" for mine in said.values() for label in mine[PEOPLE]):
-        raise OutputError(f"no label of {labels} belongs to an answer in {output_dir}; check its columns index, model and dataset")
+        raise OutputError(
+            f"no label of {labels} belongs to an answer in {output_dir}; check its columns index, model and dataset"
+        )
     together: dict[str, list[str]] = {}
     for mine in said.values():
         for name, found in mine.items():
@@ -158,7 +163,9 @@ def read_labels(path: Path) -> Labels:
     for number, row in enumerate(frame.to_dict("records"), start=2):
         given = text(row[label]).strip().lower()
         if given not in HUMAN_LABELS:
-            raise OutputError(f"{path}, row {number} has the label {given!r}; it must be one of {', '.join(filter(None, HUMAN_LABELS))}")
+            raise OutputError(
+                f"{path}, row {number} has the label {given!r}; it must be one of {', '.join(filter(None, HUMAN_LABELS))}"
+            )
         place = (text(row[columns[one]]) if one in columns else "" for one in ("model", "dataset"))
         rows[(*place, text(row[name]))] = HUMAN_LABELS[given]
     return Labels(rows)

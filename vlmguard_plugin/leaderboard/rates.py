@@ -169,7 +169,9 @@ def paired_difference(model: Events, base: Events, clusters: Clusters | None = N
     if not known:
         return None
     table = Counter((bool(model[key]), bool(base[key])) for key in known)
-    both, only_model, only_base, neither = (table[cell] for cell in ((True, True), (True, False), (False, True), (False, False)))
+    both, only_model, only_base, neither = (
+        table[cell] for cell in ((True, True), (True, False), (False, True), (False, False))
+    )
     n = len(known)
     changes, sizes = totals({key: int(model[key]) - int(base[key]) for key in known}, clusters)
     mine, _ = totals({key: int(model[key]) for key in known}, clusters)
@@ -243,7 +245,8 @@ def clustered_newcombe(first: np.ndarray, second: np.ndarray, sizes: np.ndarray)
     n = float(sizes.sum())
     shares = float(first.sum()) / n, float(second.sum()) / n
     intervals = [
-        wilson(share * effective, effective) for share, effective in zip(shares, (effective_n(first, sizes), effective_n(second, sizes)))
+        wilson(share * effective, effective)
+        for share, effective in zip(shares, (effective_n(first, sizes), effective_n(second, sizes)))
     ]
     residuals = [sums - share * sizes for sums, share in zip((first, second), shares)]
     lengths = math.sqrt(float((residuals[0] ** 2).sum() * (residuals[1] ** 2).sum()))
@@ -303,7 +306,9 @@ def detectable_difference(n: int, discordant: float, design: float = 1.0) -> flo
 
     def short_by(difference: float) -> float:
         share = max(discordant, difference)
-        return difference * math.sqrt(n / design) - z_alpha * math.sqrt(share) - z_power * math.sqrt(share - difference**2)
+        return (
+            difference * math.sqrt(n / design) - z_alpha * math.sqrt(share) - z_power * math.sqrt(share - difference**2)
+        )
 
     return float(optimize.brentq(short_by, 1e-12, 1.0)) if short_by(1.0) >= 0 else None
 

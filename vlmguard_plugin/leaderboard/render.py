@@ -144,7 +144,9 @@ def cost_lines(one: Run | Overall, base: Run | Overall | None) -> Lines:
         (one.tokens, base and base.tokens, "{:.1f} tokens an answer"),
     ]
     return tuple(
-        words.format(cost) + (f" (x{cost / other:.2f})" if other else "") for cost, other, words in costs if cost is not None
+        words.format(cost) + (f" (x{cost / other:.2f})" if other else "")
+        for cost, other, words in costs
+        if cost is not None
     )
 
 
@@ -219,7 +221,10 @@ def difference_parts(one: PairedDifference) -> list[str]:
 def warnings(board: Board) -> list[str]:
     """Runs that are not whole, runs without predictions, and files left out."""
     found = [f"run of {run.model} on {run.dataset}: {problem}" for run in board.runs() for problem in run.problems]
-    found += [f"no predictions of {one.model} on {one.dataset} in {one.folder} ({one.host}): {one.reason}" for one in board.unfinished]
+    found += [
+        f"no predictions of {one.model} on {one.dataset} in {one.folder} ({one.host}): {one.reason}"
+        for one in board.unfinished
+    ]
     return [*found, *(f"skipped {one.file}: {one.reason}" for one in board.skipped)]
 
 
@@ -290,7 +295,9 @@ def print_judged(report: Report, console: Console | None = None) -> None:
         groups = {"all": report.kappas} | (report.by_model if len(report.by_model) > 1 else {})
         for model, kappas in groups.items():
             for one in kappas:
-                table.add_row(*(Text(cell) for cell in (one.question, model, f"{one.one}, {one.other}", *kappa_cells(one))))
+                table.add_row(
+                    *(Text(cell) for cell in (one.question, model, f"{one.one}, {one.other}", *kappa_cells(one)))
+                )
         console.print(table)
     for skip in report.skipped:
         console.print(Text(f"skipped {skip.file}: {skip.reason}"), style="yellow")

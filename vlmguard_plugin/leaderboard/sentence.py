@@ -93,8 +93,14 @@ def verdicts(board: Board) -> list[Verdict]:
                     compared.append(Compared(name, block.dataset, mine.rates[name], other.rates[name], difference))
             apart = max((one.unmatched_model + one.unmatched_base for one in mine.differences.values()), default=0)
             if apart:
-                notes.append(f"{block.dataset} is compared on the items that both were asked; {apart} answers stand alone")
-            notes += [f"{run.model} on {block.dataset}: {problem}" for run in (mine.run, other.run) for problem in run.problems]
+                notes.append(
+                    f"{block.dataset} is compared on the items that both were asked; {apart} answers stand alone"
+                )
+            notes += [
+                f"{run.model} on {block.dataset}: {problem}"
+                for run in (mine.run, other.run)
+                for problem in run.problems
+            ]
         mine, other = overall[model], overall[base]
         if mine.datasets > 1:
             together = [
@@ -162,7 +168,9 @@ def lines_for(one: Verdict) -> list[str]:
     if one.notes:
         lines.append(f"Mind of {one.model}: {'; '.join(one.notes)}.")
     if one.harms:
-        lines.append(f"Warning: {one.model} is significantly worse than {one.base} in {', '.join(each.what for each in one.harms)}.")
+        lines.append(
+            f"Warning: {one.model} is significantly worse than {one.base} in {', '.join(each.what for each in one.harms)}."
+        )
     return lines
 
 
@@ -170,7 +178,11 @@ def loss(one: Verdict) -> list[str]:
     """What a guard that lowers attack success costs, over all data sets, significant or not."""
     if not one.lowers:
         return []
-    known = [f"{MEASURES[name]} {points(one.overall.differences[name])}" for name in LOSSES if name in one.overall.differences]
+    known = [
+        f"{MEASURES[name]} {points(one.overall.differences[name])}"
+        for name in LOSSES
+        if name in one.overall.differences
+    ]
     unknown = [MEASURES[name] for name in LOSSES if name not in one.overall.differences]
     if unknown:
         known.append(f"nothing is known of {' and '.join(unknown)}, as no common answers measure it")
@@ -190,10 +202,20 @@ def undecided(one: Verdict) -> list[str]:
     parts = []
     for measure, found in sizes.items():
         known = [100 * size for size in found if size is not None]
-        told = f"{min(known):.0f} to {max(known):.0f} points" if known and f"{min(known):.0f}" != f"{max(known):.0f}" else f"{known[0]:.0f} points" if known else ""
-        blind = f"any difference on {len(found) - len(known)} of {len(found)} data sets" if len(known) < len(found) else ""
+        told = (
+            f"{min(known):.0f} to {max(known):.0f} points"
+            if known and f"{min(known):.0f}" != f"{max(known):.0f}"
+            else f"{known[0]:.0f} points"
+            if known
+            else ""
+        )
+        blind = (
+            f"any difference on {len(found) - len(known)} of {len(found)} data sets" if len(known) < len(found) else ""
+        )
         parts.append(f"{measure}: {' and '.join(filter(None, (told and f'differences below {told}', blind)))}")
-    return [f"What this n can't say of {one.model} (a difference of that size is found 4 times in 5): {'; '.join(parts)}."]
+    return [
+        f"What this n can't say of {one.model} (a difference of that size is found 4 times in 5): {'; '.join(parts)}."
+    ]
 
 
 def named(datasets: list[str]) -> str:
@@ -209,7 +231,11 @@ def change(one: Compared) -> str:
 
 def tested(difference: PairedDifference) -> str:
     """The paired test in words."""
-    test = "exact McNemar" if difference.clusters == difference.n else f"sign-flip test over {difference.clusters} base requests"
+    test = (
+        "exact McNemar"
+        if difference.clusters == difference.n
+        else f"sign-flip test over {difference.clusters} base requests"
+    )
     p = difference.p_corrected
     corrected = " after Holm" if difference.p_holm is not None else ""
     return f"{test} p {'< 0.0001' if p < 0.0001 else f'= {p:.2g}'}{corrected}, n = {difference.n} pairs"

@@ -131,7 +131,9 @@ def _listen(
         return hook
 
     try:
-        handles += [module.register_forward_pre_hook(lambda module, args: called.add(module)) for module in model.modules()]
+        handles += [
+            module.register_forward_pre_hook(lambda module, args: called.add(module)) for module in model.modules()
+        ]
         for path, blocks in candidates.items():
             handles += [block.register_forward_hook(ear(path, index)) for index, block in enumerate(blocks)]
         run()

@@ -38,7 +38,9 @@ class Prompts:
         """Values [queries, ...] repeated to [rows, ...]: beams of one query lie next to each other."""
         rows, queries = len(self.has_image), len(per_query)
         if rows % queries:
-            raise ValueError(f"edits were made for {queries} queries but the batch has {rows} rows; give the same queries")
+            raise ValueError(
+                f"edits were made for {queries} queries but the batch has {rows} rows; give the same queries"
+            )
         return per_query.repeat_interleave(rows // queries, dim=0)
 
 
@@ -104,7 +106,9 @@ def editing(
     generators = [module for module in dict.fromkeys((model, *decoder.callers)) if hasattr(module, "generate")]
     try:
         for index in sorted({*edits.by_layer, *edits.watched}):
-            handles.append(decoder.layers[index].register_forward_hook(session.layer_hook(index, edits.by_layer.get(index))))
+            handles.append(
+                decoder.layers[index].register_forward_hook(session.layer_hook(index, edits.by_layer.get(index)))
+            )
         with replaced_generate(generators, session.generation), hearing_passes(decoder, session.begin_pass):
             yield
     finally:

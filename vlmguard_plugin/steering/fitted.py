@@ -65,7 +65,9 @@ class FittedFolder:
         folder = Path(folder)
         for name in (FACTS_FILE, TENSORS_FILE):
             if not (folder / name).is_file():
-                raise FileNotFoundError(f"{folder} holds no {name}; give the folder that guard.save or `vlmguard fit` wrote")
+                raise FileNotFoundError(
+                    f"{folder} holds no {name}; give the folder that guard.save or `vlmguard fit` wrote"
+                )
         remedy = "the guard has to be fitted again"
         try:
             facts = json.loads((folder / FACTS_FILE).read_text())
@@ -88,7 +90,9 @@ class FittedFolder:
             raise DamagedGuard(
                 f"{folder / TENSORS_FILE} is not the file that {FACTS_FILE} describes (tensors {found}, described {shapes}); {remedy}"
             )
-        kept = {key: facts[key] for key in facts if key not in ("format", "guard", "settings", "tensors", "tensors_sha256")}
+        kept = {
+            key: facts[key] for key in facts if key not in ("format", "guard", "settings", "tensors", "tensors_sha256")
+        }
         kept["model"] = model
         return cls(guard, settings, kept, tensors)
 

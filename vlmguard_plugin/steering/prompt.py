@@ -41,7 +41,12 @@ class Pass:
         for tokens in self.given("input_ids"):
             if image_token_id is not None and tokens.shape[0] == self.rows:
                 return (tokens == image_token_id).any(dim=1).to(self.device)
-        pixels = any(value is not None for one in self._arguments for name, value in one.items() if name.startswith("pixel_values"))
+        pixels = any(
+            value is not None
+            for one in self._arguments
+            for name, value in one.items()
+            if name.startswith("pixel_values")
+        )
         return torch.full((self.rows,), pixels, dtype=torch.bool, device=self.device)
 
 

@@ -85,7 +85,9 @@ class Query:
         for field in ("images", "layout", "history"):
             object.__setattr__(self, field, tuple(getattr(self, field)))
         if self.layout and self.layout.count(None) != len(self.images):
-            raise ValueError(f"query layout has {self.layout.count(None)} places for {len(self.images)} images; give one None an image")
+            raise ValueError(
+                f"query layout has {self.layout.count(None)} places for {len(self.images)} images; give one None an image"
+            )
         for turn in self.history:
             if not isinstance(turn, Turn):
                 raise TypeError(f"query history holds {turn!r}; give Turn(role, parts)")
@@ -102,7 +104,9 @@ class Query:
         layout = tuple(value if kind == "text" else None for kind, value in parts)
         images = tuple(value for kind, value in parts if kind == "image")
         text = "\n".join(part for part in layout if part is not None)
-        return cls(text, images, () if layout == (None,) * len(images) + (text,) else layout, tuple(history), begun, raw)
+        return cls(
+            text, images, () if layout == (None,) * len(images) + (text,) else layout, tuple(history), begun, raw
+        )
 
     def parts(self) -> list[tuple[str, ImageLike]]:
         """("text", words) and ("image", image) parts of the request in the order shown."""

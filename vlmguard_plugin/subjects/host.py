@@ -182,16 +182,22 @@ class HostSubject:
             if not (query.history or self.by_chat):
                 return self.vlm.generate(message=self.message(query), dataset=self.dataset)
             if not hasattr(self.vlm, "chat_inner"):
-                raise ValueError(f"{type(self.vlm).__name__} has no `chat_inner`, so a conversation can't be put to it; ask single requests")
+                raise ValueError(
+                    f"{type(self.vlm).__name__} has no `chat_inner`, so a conversation can't be put to it; ask single requests"
+                )
             return self.vlm.chat_inner(self.messages(query), dataset=self.dataset)
 
     def _at_most(self, tokens: int) -> ContextManager[None]:
         """A context in which no `generate` of the torch models decodes more than this many tokens."""
 
         def short(generate):
-            return lambda *args, **kwargs: generate(*args, **{**kwargs, "max_new_tokens": min(kwargs.get("max_new_tokens") or tokens, tokens)})
+            return lambda *args, **kwargs: generate(
+                *args, **{**kwargs, "max_new_tokens": min(kwargs.get("max_new_tokens") or tokens, tokens)}
+            )
 
-        return replaced_generate([model for model in torch_models(self.vlm) if callable(getattr(model, "generate", None))], short)
+        return replaced_generate(
+            [model for model in torch_models(self.vlm) if callable(getattr(model, "generate", None))], short
+        )
 
     def _file(self, image: ImageLike) -> str:
         """The path of an image; one that is not a file is written to one, as long as this subject lives."""
@@ -216,7 +222,9 @@ class HostSubject:
 
 def torch_models(vlm: Any) -> list[nn.Module]:
     """The torch models that an object holds, itself or one object further in; the largest first, none inside another."""
-    inner = [value for value in vars(vlm).values() if hasattr(value, "__dict__") and not isinstance(value, (nn.Module, type))]
+    inner = [
+        value for value in vars(vlm).values() if hasattr(value, "__dict__") and not isinstance(value, (nn.Module, type))
+    ]
     values = [*vars(vlm).values(), *(value for one in inner for value in vars(one).values())]
     found = list(dict.fromkeys(value for value in values if isinstance(value, nn.Module)))
     found = [one for one in found if not any(one is not other and one in set(other.modules()) for other in found)]

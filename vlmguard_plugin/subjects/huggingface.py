@@ -62,7 +62,9 @@ class HuggingFaceSubject:
         self.processor = processor
         self.batch_size = batch_size
         self.generated_tokens = 0
-        self._answer_tokens: Tensor | None = None  # int [rows]: of the answers in the pass under way, where it scores some
+        self._answer_tokens: Tensor | None = (
+            None  # int [rows]: of the answers in the pass under way, where it scores some
+        )
         text_only = Query("Hello")
         self.decoder = find_decoder(model, lambda: self._prefill([text_only]), layers_path)
         self.num_layers = len(self.decoder.layers)
@@ -132,10 +134,15 @@ class HuggingFaceSubject:
         last token alone share a pass. ValueError for an answer that adds no token.
         """
         rows = [self._scored(query, answer) for query, answer in zip(queries, answers, strict=True)]
-        return self._likelihoods(rows, lambda batch: self.encode([row.query for row in batch], [row.answer for row in batch]), edits)
+        return self._likelihoods(
+            rows, lambda batch: self.encode([row.query for row in batch], [row.answer for row in batch]), edits
+        )
 
     def token_log_likelihoods(
-        self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], edits: SomeEdits | EditsForBatch | None = None
+        self,
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+        edits: SomeEdits | EditsForBatch | None = None,
     ) -> list[Likelihood]:
         """The same for prompts and answers given as tokens, special ones included: text alone, at least one token each."""
         rows = [
@@ -148,7 +155,11 @@ class HuggingFaceSubject:
     def editing(self, edits: Edits) -> Iterator[None]:
         """While open, the model's own `generate` (and plain forward passes) run with `edits` in place."""
         with editing(
-            self.model, self.decoder, edits, image_token_id=self.image_token_id, answer_tokens=lambda: self._answer_tokens
+            self.model,
+            self.decoder,
+            edits,
+            image_token_id=self.image_token_id,
+            answer_tokens=lambda: self._answer_tokens,
         ):
             yield
 
@@ -181,7 +192,10 @@ class HuggingFaceSubject:
         conversation = [{"role": turn.role, "content": template_content(turn)} for turn in turns]
         template = self.processor if getattr(self.processor, "chat_template", None) else self.processor.tokenizer
         return template.apply_chat_template(
-            conversation, add_generation_prompt=not query.begun, continue_final_message=bool(query.begun), tokenize=False
+            conversation,
+            add_generation_prompt=not query.begun,
+            continue_final_message=bool(query.begun),
+            tokenize=False,
         )
 
     @property
@@ -203,7 +217,10 @@ class HuggingFaceSubject:
         if not mark:
             return turn
         broken = f"{mark[0]} {mark[1:]}"
-        return Turn(turn.role, tuple((kind, value.replace(mark, broken) if kind == "text" else value) for kind, value in turn.parts))
+        return Turn(
+            turn.role,
+            tuple((kind, value.replace(mark, broken) if kind == "text" else value) for kind, value in turn.parts),
+        )
 
     def encode(self, queries: Sequence[Query], answers: Sequence[str] | None = None):
         """Model inputs for queries with equally many images each, earlier turns' included, padded on the left, on the model's device.
@@ -217,7 +234,10 @@ class HuggingFaceSubject:
         side, tokenizer.padding_side = tokenizer.padding_side, "left"
         try:
             inputs = self.processor(
-                text=[self.prompt(query) + answer for query, answer in zip(queries, answers or [""] * len(queries), strict=True)],
+                text=[
+                    self.prompt(query) + answer
+                    for query, answer in zip(queries, answers or [""] * len(queries), strict=True)
+                ],
                 images=images if images[0] else None,
                 padding=True,
                 return_tensors="pt",
@@ -244,7 +264,9 @@ class HuggingFaceSubject:
             try:
                 return opened.convert("RGB")
             except (OSError, ValueError) as error:
-                raise ValueError(f"image {str(image)!r} can't be read ({error}); give a readable PNG or JPEG file") from error
+                raise ValueError(
+                    f"image {str(image)!r} can't be read ({error}); give a readable PNG or JPEG file"
+                ) from error
 
     def _batches(self, queries: Sequence[Query]) -> Iterator[list[int]]:
         """Indices of the queries that go through the model together: equally many images, in order."""
@@ -260,13 +282,18 @@ class HuggingFaceSubject:
         with torch.no_grad():
             self.model.generate(**self.encode(queries), do_sample=False, max_new_tokens=1)
 
-    def _answer(self, queries: Sequence[Query], edits: SomeEdits | None, stop: Sequence[str], generation: dict) -> list[str]:
+    def _answer(
+        self, queries: Sequence[Query], edits: SomeEdits | None, stop: Sequence[str], generation: dict
+    ) -> list[str]:
         inputs = self.encode(queries)
         prompt_tokens = inputs["input_ids"].shape[1]
         if stop:
             from transformers import StoppingCriteriaList
 
-            generation = {**generation, "stopping_criteria": StoppingCriteriaList([self._stopping(stop, prompt_tokens)])}
+            generation = {
+                **generation,
+                "stopping_criteria": StoppingCriteriaList([self._stopping(stop, prompt_tokens)]),
+            }
         with self._edited(edits), torch.no_grad():
             tokens = self.model.generate(**inputs, **generation)
         new = tokens[:, prompt_tokens:]
@@ -288,7 +315,9 @@ class HuggingFaceSubject:
         window = 1 + max(len(text.encode()) for text in stop)  # a token holds a byte at least
 
         def stopped(tokens: Tensor, scores: Any, **_: Any) -> Tensor:
-            ends = self.processor.tokenizer.batch_decode(tokens[:, prompt_tokens:][:, -window:], skip_special_tokens=True)
+            ends = self.processor.tokenizer.batch_decode(
+                tokens[:, prompt_tokens:][:, -window:], skip_special_tokens=True
+            )
             return torch.tensor([any(text in end for text in stop) for end in ends], device=tokens.device)
 
         return stopped
@@ -304,7 +333,9 @@ class HuggingFaceSubject:
         shared = sum(takewhile(bool, map(eq, whole, own)))  # all of the prompt, unless the answer joins its last token
         first = max(1, len(tokens(prompt.rstrip())))
         if first >= len(whole):
-            raise ValueError(f"the answer {answer!r} adds no token to its prompt, so it has no likelihood; give a longer one")
+            raise ValueError(
+                f"the answer {answer!r} adds no token to its prompt, so it has no likelihood; give a longer one"
+            )
         return _Scored(query, answer, tuple(whole), min(shared, len(whole) - 1), first)
 
     def _padded(self, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
@@ -315,7 +346,10 @@ class HuggingFaceSubject:
         return {"input_ids": ids.to(self.model.device), "attention_mask": mask.to(self.model.device)}
 
     def _likelihoods(
-        self, rows: Sequence[_Scored], inputs_of: Callable[[list[_Scored]], Any], edits: SomeEdits | EditsForBatch | None
+        self,
+        rows: Sequence[_Scored],
+        inputs_of: Callable[[list[_Scored]], Any],
+        edits: SomeEdits | EditsForBatch | None,
     ) -> list[Likelihood]:
         """The likelihood of each row. inputs_of: model inputs of a batch of rows."""
         alike: dict[tuple, list[int]] = {}  # rows that differ in their last token alone, by what they share

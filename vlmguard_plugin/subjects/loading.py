@@ -31,9 +31,13 @@ def load_subject(
         raise ValueError(f"dtype is {name!r}; choose one of {', '.join(DTYPES)} (argument dtype or $VLMGUARD_DTYPE)")
     size = batch_size or os.environ.get("VLMGUARD_BATCH_SIZE", "8")
     if not str(size).isdigit() or int(size) < 1:
-        raise ValueError(f"batch size is {size!r}; give a whole number of at least 1 (argument batch_size or $VLMGUARD_BATCH_SIZE)")
+        raise ValueError(
+            f"batch size is {size!r}; give a whole number of at least 1 (argument batch_size or $VLMGUARD_BATCH_SIZE)"
+        )
     if not Path(checkpoint).is_dir() and (Path(checkpoint).is_absolute() or str(checkpoint).startswith(".")):
-        raise FileNotFoundError(f"there is no checkpoint folder {checkpoint}; give a save_pretrained folder or a hub name")
+        raise FileNotFoundError(
+            f"there is no checkpoint folder {checkpoint}; give a save_pretrained folder or a hub name"
+        )
     processor = AutoProcessor.from_pretrained(checkpoint)
     config = AutoConfig.from_pretrained(checkpoint)
     model = AutoModelForImageTextToText.from_pretrained(

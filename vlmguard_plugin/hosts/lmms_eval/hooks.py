@@ -132,6 +132,9 @@ def add_facts(results: dict[str, Any], lm: GuardedLMM | None) -> None:
     try:
         if lm and results["config"]["model_backend"].startswith(f"{type(lm).__module__}.{type(lm).__name__} "):
             sampled = any(task["generation"]["do_sample"] for task in lm.facts["tasks"].values())
-            results["config"]["vlmguard"] = {**lm.facts, "seed": results["config"].get("torch_seed") if sampled else None}
+            results["config"]["vlmguard"] = {
+                **lm.facts,
+                "seed": results["config"].get("torch_seed") if sampled else None,
+            }
     except Exception as error:  # the host's results matter more than ours, whatever this is
         print(f"vlmguard: the results file lacks the run's facts ({type(error).__name__}: {error})", file=sys.stderr)

@@ -88,17 +88,23 @@ class GuardedLMM(lmms):
     ) -> None:
         super().__init__()
         if self.of_guard and guard not in (None, self.of_guard):
-            raise ValueError(f"guard is {guard!r}, but {self.host_name} has the guard {self.of_guard!r}; use --model {GENERAL}")
+            raise ValueError(
+                f"guard is {guard!r}, but {self.host_name} has the guard {self.of_guard!r}; use --model {GENERAL}"
+            )
         guard = self.of_guard or guard
         if not (pretrained or self.of_model):
             raise ValueError(f"pretrained is missing; give a folder, a hub name, or one of {', '.join(MODELS)}")
         model = str(pretrained or self.of_model)
         if max_batch_size is not None:
-            raise ValueError(f"max_batch_size is {max_batch_size!r}, but batches are of a fixed size; use --batch_size alone")
+            raise ValueError(
+                f"max_batch_size is {max_batch_size!r}, but batches are of a fixed size; use --batch_size alone"
+            )
         check_count("batch_size", batch_size)
         check_count("max_new_tokens", 1 if max_new_tokens is None else max_new_tokens)
         self.accelerator = Accelerator()
-        if distributed.is_available() and distributed.is_initialized():  # on CPUs the accelerator itself counts one process
+        if (
+            distributed.is_available() and distributed.is_initialized()
+        ):  # on CPUs the accelerator itself counts one process
             self._rank, self._world_size = distributed.get_rank(), distributed.get_world_size()
         if self._world_size > 1 and str(device).startswith("cuda"):
             device = default_device()
@@ -110,7 +116,9 @@ class GuardedLMM(lmms):
         except ValueError as error:
             if not any(name in str(error) for name in settings):
                 raise
-            raise ValueError(f"{error} (beside the guard's settings, --model_args are {', '.join(MODEL_ARGS)})") from error
+            raise ValueError(
+                f"{error} (beside the guard's settings, --model_args are {', '.join(MODEL_ARGS)})"
+            ) from error
         self.name = "_".join([os.path.basename(model.rstrip("/")), *([host_suffix(guard)] if guard else [])])
         self.name = self.name if self.host_name == GENERAL else self.host_name
         self.device = self.accelerator.device if self._world_size > 1 else self.guarded.subject.model.device
@@ -126,12 +134,18 @@ class GuardedLMM(lmms):
 
     def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
         """A guarded model writes answers: its guard may ask more than once, or rewrite the request."""
-        raise NotImplementedError(f"{self.name} writes answers and gives no likelihoods; choose a task that asks for answers")
+        raise NotImplementedError(
+            f"{self.name} writes answers and gives no likelihoods; choose a task that asks for answers"
+        )
 
     def generate_until_multi_round(self, requests: Sequence[Instance]) -> list[str]:
-        raise NotImplementedError(f"{self.name} answers single requests; task {requests[0].task_name} has several rounds")
+        raise NotImplementedError(
+            f"{self.name} answers single requests; task {requests[0].task_name} has several rounds"
+        )
 
-    def in_batches(self, requests: Sequence[Instance], answer: Callable[[list[Asked]], list[str | NoAnswer]]) -> list[str]:
+    def in_batches(
+        self, requests: Sequence[Instance], answer: Callable[[list[Asked]], list[str | NoAnswer]]
+    ) -> list[str]:
         """The answers that `answer` gives to one batch after the other.
 
         Of one process, the first failure is raised at once. Of several, the others would wait for this one for ever:
@@ -184,7 +198,9 @@ class GuardedLMM(lmms):
         for name in set(arguments or {}) - self.passed_over - {"until", "max_gen_toks"}:
             if not hasattr(GENERATION, name):
                 self.passed_over.add(name)
-                logger.warning(f"{self.name} passes over generation argument {name} of task {task}: `generate` has none of that name")
+                logger.warning(
+                    f"{self.name} passes over generation argument {name} of task {task}: `generate` has none of that name"
+                )
         return Asked(position, request, task, document, query, generation, stops)
 
     def answer(self, batch: Sequence[Asked]) -> list[str | NoAnswer]:
@@ -225,7 +241,11 @@ class GuardedLMM(lmms):
             )  # fmt: skip
             tasks[task] = {**asdict(session), "generation": dict(self.generation[task])}
         each = list(self.generation.values())
-        shared = {name: value for name, value in each[0].items() if all(one.get(name) == value for one in each)} if each else {}
+        shared = (
+            {name: value for name, value in each[0].items() if all(one.get(name) == value for one in each)}
+            if each
+            else {}
+        )
         return {**facts.to_dict(), "generation": shared, "tasks": tasks}
 
 
@@ -266,8 +286,12 @@ def as_generation(arguments: Mapping[str, Any], max_new_tokens: int) -> tuple[di
     stops = given.pop("until", ())
     length = given.pop("max_gen_toks", max_new_tokens)
     sample = given["temperature"] > 0 if "temperature" in given else bool(given.get("do_sample"))
-    known = {name: value for name, value in given.items() if hasattr(GENERATION, name) and (sample or name not in SAMPLING)}
-    return {"max_new_tokens": length, **known, "do_sample": sample}, (stops,) if isinstance(stops, str) else tuple(stops)
+    known = {
+        name: value for name, value in given.items() if hasattr(GENERATION, name) and (sample or name not in SAMPLING)
+    }
+    return {"max_new_tokens": length, **known, "do_sample": sample}, (stops,) if isinstance(stops, str) else tuple(
+        stops
+    )
 
 
 def cut(text: str, stops: Sequence[str]) -> str:
@@ -284,7 +308,9 @@ def parsed(name: str, value: Any) -> Any:
     try:
         return json.loads(value)
     except ValueError as error:
-        raise ValueError(f"{name} is {value!r}, which is no JSON ({error}); write lists as in layers=[14,15]") from error
+        raise ValueError(
+            f"{name} is {value!r}, which is no JSON ({error}); write lists as in layers=[14,15]"
+        ) from error
 
 
 def check_count(name: str, value: Any) -> None:

@@ -40,7 +40,11 @@ class PreparedDataset(ImageBaseDataset):
     def supported_datasets(cls) -> list[str]:
         """Names of this kind: the package's own benchmarks, and whatever has been prepared in $LMUData."""
         names = [name for name, benchmark in BENCHMARKS.items() if benchmark.kind == cls.kind]
-        prepared = [path.name.removesuffix(SIDECAR) for path in sorted(lmu_data().glob(f"*{SIDECAR}")) if kind_in(path) == cls.kind]
+        prepared = [
+            path.name.removesuffix(SIDECAR)
+            for path in sorted(lmu_data().glob(f"*{SIDECAR}"))
+            if kind_in(path) == cls.kind
+        ]
         return names + [name for name in prepared if name not in names]
 
     def load_data(self, dataset: str) -> pd.DataFrame:
@@ -59,7 +63,9 @@ class PreparedDataset(ImageBaseDataset):
             raise BenchmarkError(f"{path} {problem}; {again} again")
         if "image" in data and data["image"].isna().any():
             rows = data.loc[data["image"].isna(), "index"].tolist()
-            raise BenchmarkError(f"{path}: rows {rows[:5]} have no image while others do; keep text-only requests in a set of their own")
+            raise BenchmarkError(
+                f"{path}: rows {rows[:5]} have no image while others do; keep text-only requests in a set of their own"
+            )
         return data
 
     def build_prompt(self, line) -> list[dict]:
@@ -88,18 +94,27 @@ class PreparedDataset(ImageBaseDataset):
         are kept in the work directory. A measure with too many unknown rows has no percentage. The same figures are
         written to *_score.csv beside the predictions.
         """
-        from vlmguard_plugin.leaderboard.board import answers_of, clusters_of, measure, parts_of  # loads guards: not at the host's start
+        from vlmguard_plugin.leaderboard.board import (
+            answers_of,
+            clusters_of,
+            measure,
+            parts_of,
+        )  # loads guards: not at the host's start
 
         judge = named_judge(judge_kwargs) if self.kind == "safety" else build_judge("rules")
         store = Judgements(work_dir_of(Path(eval_file)))
         by_judge = (lambda cases: store.judged(judge, cases, progress=True)) if judge.name != "rules" else by_rules
         predictions = read_predictions(Path(eval_file), "", self.dataset_name, by_judge)
-        apart = {name: belongs for name, belongs in parts_of(self.dataset_name, predictions.items).items() if "[" in name}
+        apart = {
+            name: belongs for name, belongs in parts_of(self.dataset_name, predictions.items).items() if "[" in name
+        }
         answers = answers_of([predictions])
         clusters = clusters_of(answers)
         rows = []
         for part, belongs in {"": lambda item: True, **apart}.items():
-            for name, outcomes in measure(self.kind, {key: item for key, item in answers.items() if belongs(item)}).items():
+            for name, outcomes in measure(
+                self.kind, {key: item for key, item in answers.items() if belongs(item)}
+            ).items():
                 found = rate(outcomes, MAX_UNKNOWN, clusters)
                 shares = {"percent": found.value, "low": found.low, "high": found.high}
                 percent = {key: None if value is None else 100 * value for key, value in shares.items()}
@@ -112,7 +127,9 @@ class PreparedDataset(ImageBaseDataset):
     @classmethod
     def report_primary_metric(cls, metrics: dict | None) -> dict[str, float]:
         """The first measure's percentage, for the host's summary (by itself it would take the interval's end)."""
-        percentages = {key: value for key, value in (metrics or {}).items() if key.endswith("|percent") and value is not None}
+        percentages = {
+            key: value for key, value in (metrics or {}).items() if key.endswith("|percent") and value is not None
+        }
         return dict(list(percentages.items())[:1])
 
 
@@ -164,7 +181,9 @@ class ExactChoice(PreparedDataset):
     TYPE = "MCQ"
 
     def request(self, line) -> str:
-        return choice_prompt(line["question"], [line[letter] for letter in LETTERS if letter in line and not pd.isna(line[letter])])
+        return choice_prompt(
+            line["question"], [line[letter] for letter in LETTERS if letter in line and not pd.isna(line[letter])]
+        )
 
 
 class ExactOpen(PreparedDataset):

@@ -101,7 +101,9 @@ def as_query(message: list[dict]) -> Query:
 
 def as_conversation(messages: list[dict]) -> Query:
     """The host's turns as a query: the last one's content, and those before it as its history."""
-    return Query.from_parts(parts_of(messages[-1]["content"]), [Turn(turn["role"], parts_of(turn["content"])) for turn in messages[:-1]])
+    return Query.from_parts(
+        parts_of(messages[-1]["content"]), [Turn(turn["role"], parts_of(turn["content"])) for turn in messages[:-1]]
+    )
 
 
 def parts_of(message: list[dict]) -> tuple[tuple[str, str], ...]:

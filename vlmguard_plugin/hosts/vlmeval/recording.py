@@ -76,7 +76,9 @@ def recorded(inference: ModuleType, job: Callable) -> Callable:
     lacks = [name for name in ("model", "work_dir", "model_name", "dataset") if name not in signature(job).parameters]
     lacks += [name for name in ("supported_VLM", "infer_data") if not hasattr(inference, name)]
     if lacks:
-        raise TypeError(f"{inference.__name__}.{job.__name__} has no {', '.join(lacks)}, so what its runs spend can't be recorded")
+        raise TypeError(
+            f"{inference.__name__}.{job.__name__} has no {', '.join(lacks)}, so what its runs spend can't be recorded"
+        )
 
     @wraps(job)
     def job_with_record(*arguments: Any, **named: Any) -> Any:
@@ -109,7 +111,10 @@ def harmless(step: Callable) -> Callable:
                 step(run, *arguments)
             except Exception as error:  # the host's run matters more than ours, whatever this is
                 run.broken = True
-                print(f"vlmguard: what {run.name} spent on {run.dataset} could not be written down ({in_line(error)})", file=sys.stderr)
+                print(
+                    f"vlmguard: what {run.name} spent on {run.dataset} could not be written down ({in_line(error)})",
+                    file=sys.stderr,
+                )
 
     return taken
 
@@ -146,12 +151,17 @@ class Run:
         self.rank, self.processes = get_rank_and_world_size()
         predictions = Path(get_pred_file_path(self.work_dir, self.name, self.dataset, use_env_format=True))
         parts = [f"{rank}{self.processes}_{self.dataset}.pkl" for rank in range(self.processes)]
-        earlier = [predictions, *(Path(self.work_dir, name) for name in (f"{self.name}_{self.dataset}_PREV.pkl", *parts))]
+        earlier = [
+            predictions,
+            *(Path(self.work_dir, name) for name in (f"{self.name}_{self.dataset}_PREV.pkl", *parts)),
+        ]
         self.path, self.kept = facts_file(predictions), any(path.exists() for path in earlier)
         if self.rank > 0:
             self.share_file(self.rank).unlink(missing_ok=True)  # an earlier run's
         elif not self.kept:
-            self.write(RunFacts(host=HOST, host_version=host_version(), model=self.name), "running", Share(None, None, None))
+            self.write(
+                RunFacts(host=HOST, host_version=host_version(), model=self.name), "running", Share(None, None, None)
+            )
 
     @contextmanager
     def watching(self, inference: ModuleType, model: Any) -> Iterator[None]:
@@ -191,7 +201,11 @@ class Run:
                 stack.callback(vars(model).pop if own is None else vars(model).__setitem__, name, own)
                 setattr(model, name, self.timed(getattr(model, name)))
         if self.rank == 0:
-            self.facts = model.run_facts(self.name) if hasattr(type(model), "run_facts") else facts_of_host_model(model, self.name)
+            self.facts = (
+                model.run_facts(self.name)
+                if hasattr(type(model), "run_facts")
+                else facts_of_host_model(model, self.name)
+            )
             self.write(self.facts, "running", Share(None, None, None))
 
     def timed(self, ask: Callable) -> Callable:
@@ -261,7 +275,9 @@ def total(meter: Meter) -> Share:
     """Over all data sets."""
     spent = list(meter.spent.values())
     counted = [one.tokens for one in spent if one.tokens is not None]
-    return Share(sum(one.seconds for one in spent), sum(one.answers for one in spent), sum(counted) if counted else None)
+    return Share(
+        sum(one.seconds for one in spent), sum(one.answers for one in spent), sum(counted) if counted else None
+    )
 
 
 def sum_of(shares: list[Share]) -> Share:
@@ -290,7 +306,9 @@ def facts_of_host_model(model: Any, name: str) -> RunFacts:
     from vlmguard_plugin.hosts.guarded import versions
     from vlmguard_plugin.subjects.host import torch_models
 
-    found = next((value for key in CHECKPOINT_NAMES if isinstance(value := getattr(model, key, None), str)), type(model).__name__)
+    found = next(
+        (value for key in CHECKPOINT_NAMES if isinstance(value := getattr(model, key, None), str)), type(model).__name__
+    )
     settings = next((value for key in GENERATION_NAMES if isinstance(value := getattr(model, key, None), dict)), {})
     roots = torch_models(model)
     parameter = next(roots[0].parameters(), None) if roots else None

@@ -26,9 +26,13 @@ def register_models(config: ModuleType) -> None:
     for model in MODELS:
         table.setdefault(model, partial(guarded_vlm, model=model))
         for guard in ("vlm_guard", "cmrm", "cmrm_sample"):  # those that lists show; the others are known all the same
-            table.setdefault(f"{model}_{guard.replace('vlm_guard', 'vlmguard')}", partial(guarded_vlm, model=model, guard=guard))
+            table.setdefault(
+                f"{model}_{guard.replace('vlm_guard', 'vlmguard')}", partial(guarded_vlm, model=model, guard=guard)
+            )
     for name, arguments in models_in(os.environ.get("VLMGUARD_MODELS")).items():
-        table[name] = partial({"GuardedVLM": guarded_vlm, "GuardedHost": guarded_host}[arguments.pop("class")], **arguments)
+        table[name] = partial(
+            {"GuardedVLM": guarded_vlm, "GuardedHost": guarded_host}[arguments.pop("class")], **arguments
+        )
     config.supported_VLM = table
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         use_gloo_without_cuda()

@@ -41,7 +41,9 @@ class GuardedHost:
         from vlmeval.config import supported_VLM
 
         if use_vllm:
-            raise ValueError(f"{model} can't be guarded under vLLM, which keeps hidden states to itself; leave --use-vllm out")
+            raise ValueError(
+                f"{model} can't be guarded under vLLM, which keeps hidden states to itself; leave --use-vllm out"
+            )
         build_guard(guard, **settings)  # a wrong setting, before the model is loaded
         self.host_model = supported_VLM[model](**(model_arguments or {}))
         self._name = model
@@ -70,7 +72,9 @@ class GuardedHost:
     def chat_inner(self) -> Callable[..., str]:
         """What the host asks for before it converses with a model, and then calls with its turns."""
         if not hasattr(self.host_model, "chat_inner"):
-            raise NotImplementedError(f"the host has no way of conversing with {self._name} (no `chat_inner`), guarded or not")
+            raise NotImplementedError(
+                f"the host has no way of conversing with {self._name} (no `chat_inner`), guarded or not"
+            )
         return self.respond_in_conversation
 
     def respond_in_conversation(self, messages: list[dict[str, Any]], dataset: str | None = None) -> str:

@@ -43,7 +43,9 @@ def read_logs(folder: Path, layout: Layout) -> Found:
         try:
             run = run_in(path, layout)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            skipped.append(Skipped(path, f"can't be read as results of {layout.host} ({type(error).__name__}: {error})"))
+            skipped.append(
+                Skipped(path, f"can't be read as results of {layout.host} ({type(error).__name__}: {error})")
+            )
             continue
         for dataset, tasks in run.datasets.items():
             if (path.parent, run.model, dataset) in found:
@@ -124,7 +126,11 @@ def datasets_of(content: Mapping) -> dict[str, tuple[str, ...]]:
     inner = {member for members in groups.values() for member in members}
     found = {name: tuple(task for task in leaves(name) if task in tasks) for name in groups if name not in inner}
     grouped = {task for members in found.values() for task in members}
-    return {name: members for name, members in {**found, **{task: (task,) for task in tasks if task not in grouped}}.items() if members}
+    return {
+        name: members
+        for name, members in {**found, **{task: (task,) for task in tasks if task not in grouped}}.items()
+        if members
+    }
 
 
 def predictions_in(run: Run, dataset: str, logs: Mapping[str, Path], folder: Path, layout: Layout) -> Predictions:
@@ -179,7 +185,12 @@ def row_of(sample: Mapping, layout: Layout, facts: RunFacts) -> dict:
     answer = answer_in(sample)
     if answer == "" and layout.empty_is_missing and not facts.fingerprint:
         answer = None
-    return {"question": document.get("question", ""), "intent": document.get("intent", ""), **verdict, "prediction": answer}
+    return {
+        "question": document.get("question", ""),
+        "intent": document.get("intent", ""),
+        **verdict,
+        "prediction": answer,
+    }
 
 
 def answer_in(sample: Mapping) -> str | None:
@@ -207,7 +218,10 @@ def foreign_items(task: str, samples: list[dict], metrics: Sequence[str]) -> lis
     items = []
     for sample in mine:
         asked = sample.get("arguments") or sample.get("input") or ""
-        key = (f"{task}:{text(sample.get('doc_id'))}", text(sample.get("doc_hash")) or digest(json.dumps(asked, default=str)))
+        key = (
+            f"{task}:{text(sample.get('doc_id'))}",
+            text(sample.get("doc_hash")) or digest(json.dumps(asked, default=str)),
+        )
         label = "right" if sample[metric] else "wrong"
         items.append(Item(key, label, None, task, "", "", Case("", answer_in(sample), False)))
     return items

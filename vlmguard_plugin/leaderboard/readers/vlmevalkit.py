@@ -65,7 +65,9 @@ def prediction_files(folder: Path) -> dict[str, list[Path]]:
     """
     candidates: dict[str, list[Path]] = {}
     for place in [*reversed(run_folders(folder)), folder]:
-        for path in sorted((path for path in place.iterdir() if path.is_file()), key=lambda file: -file.stat().st_mtime):
+        for path in sorted(
+            (path for path in place.iterdir() if path.is_file()), key=lambda file: -file.stat().st_mtime
+        ):
             if (
                 path.suffix in FORMATS
                 and path.stem.startswith(folder.name + "_")
@@ -83,7 +85,9 @@ def prediction_files(folder: Path) -> dict[str, list[Path]]:
 
 def run_folders(folder: Path) -> list[Path]:
     """The host's folders of single runs in a model's folder, the oldest first."""
-    return sorted((path for path in folder.iterdir() if path.is_dir() and RUN.fullmatch(path.name)), key=lambda run: run.name)
+    return sorted(
+        (path for path in folder.iterdir() if path.is_dir() and RUN.fullmatch(path.name)), key=lambda run: run.name
+    )
 
 
 def without_predictions(folder: Path) -> dict[str, str]:
@@ -113,7 +117,11 @@ def host_status(folder: Path) -> dict[str, dict]:
     except (OSError, ValueError):
         return {}
     datasets = content.get("datasets") if isinstance(content, dict) else None
-    return {name: facts for name, facts in datasets.items() if isinstance(facts, dict)} if isinstance(datasets, dict) else {}
+    return (
+        {name: facts for name, facts in datasets.items() if isinstance(facts, dict)}
+        if isinstance(datasets, dict)
+        else {}
+    )
 
 
 def facts_or_none(path: Path) -> tuple[RunFacts, ...]:
@@ -129,7 +137,11 @@ def trouble(runs: tuple[RunFacts, ...]) -> str:
     last = runs[-1].sessions[-1] if runs and runs[-1].sessions else None
     if last is None or last.status == "complete":
         return ""
-    return f"failed: {in_line(last.error)}" if last.status == "failed" else f"stopped or still going on since {last.started}"
+    return (
+        f"failed: {in_line(last.error)}"
+        if last.status == "failed"
+        else f"stopped or still going on since {last.started}"
+    )
 
 
 def in_line(words: object) -> str:
@@ -146,7 +158,17 @@ def predictions_in(path: Path, model: str, dataset: str, folder: Path) -> Predic
     problems = [trouble(runs)] if trouble(runs) else []
     if len(runs) > 1:
         problems.append(f"answers of {len(runs)} different settings are mixed: the run went on under others")
-    return Predictions(model, dataset, kind, path, items_of(frame.to_dict("records"), dataset, kind), folder, HOST, runs, problems=tuple(problems))
+    return Predictions(
+        model,
+        dataset,
+        kind,
+        path,
+        items_of(frame.to_dict("records"), dataset, kind),
+        folder,
+        HOST,
+        runs,
+        problems=tuple(problems),
+    )
 
 
 def read_predictions(path: Path, model: str, dataset: str, verdicts: Verdicts = by_rules) -> Predictions:
@@ -182,7 +204,16 @@ def read_table(path: Path) -> pandas.DataFrame:
         else:
             separator = "\t" if path.suffix == ".tsv" else ","
             frame = pandas.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, python_calamine.CalamineError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        python_calamine.CalamineError,
+    ) as error:
         # what pandas, calamine and the zip and XML readers below them raise for a truncated or foreign file
         raise OutputError(f"can't be read ({type(error).__name__}: {error})") from error
     frame.columns = [str(column) for column in frame.columns]
