@@ -82,14 +82,15 @@ setup(
     package_dir={"vlmguard_plugin.task_configs": "task_configs"},
     package_data={
         "vlmguard_plugin.anchors": ["*.csv"],
-        "vlmguard_plugin.leaderboard": ["*.csv", "schema.json", "templates/*"],
+        "vlmguard_plugin.leaderboard.outputs": ["*.csv", "schema.json", "templates/*"],
+        "vlmguard_plugin.pictures": ["*.csv"],
         "vlmguard_plugin.demo": ["*.csv", "adapters/*.safetensors"],
         "vlmguard_plugin.task_configs": ["*/*.json", "*/*.yaml", "*/*.md"],
     },
     install_requires=BASE,
     extras_require=EXTRAS,
     entry_points={
-        "console_scripts": ["vlmguard = vlmguard_plugin.cli:main"],
+        "console_scripts": ["vlmguard = vlmguard_plugin.cli.main:main"],
         "lmms_eval.models": ["vlmguard = vlmguard_plugin.hosts.lmms_eval.registration:manifests"],
     },
     cmdclass={"build_py": BuildPy, "editable_wheel": EditableWheel},

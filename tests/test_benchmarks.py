@@ -26,7 +26,9 @@ from vlmguard_plugin.benchmarks import (
     requests,
     write_tsv,
 )  # fmt: skip
-from vlmguard_plugin.benchmarks.picture import meaningless
+from vlmguard_plugin.benchmarks.picture import beside
+from vlmguard_plugin.pictures.meaningless import draw_blank, meaningless
+from vlmguard_plugin.query import BlankImage
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -246,16 +248,25 @@ def test_requests_without_marks_take_the_option(tmp_path):
 
 
 def test_meaningless_pictures():
-    assert meaningless("blank", 4).getpixel((0, 0)) == (255, 255, 255)
-    assert meaningless("black", 4).getpixel((0, 0)) == (0, 0, 0)
-    noise = meaningless("noise", 64)
-    assert noise.tobytes() == meaningless("noise", 64).tobytes()
+    assert meaningless("blank", (4, 4)).getpixel((0, 0)) == (255, 255, 255)
+    assert meaningless("black", (4, 4)).getpixel((0, 0)) == (0, 0, 0)
+    noise = meaningless("noise", (64, 64))
+    assert noise.tobytes() == meaningless("noise", (64, 64)).tobytes()
     values = noise.tobytes()
     assert 120 < sum(values) / len(values) < 136
     assert meaningless("blank").size == (336, 336)
+    with pytest.raises(ValueError, match="'sepia'"):
+        meaningless("sepia", (4, 4))
     for condition, size, message in (("sepia", 4, "'sepia'"), ("blank", 0, "size is 0")):
         with pytest.raises(BenchmarkError, match=message):
-            meaningless(condition, size)
+            beside(condition, 1, size)
+
+
+@pytest.mark.parametrize("kind", ["blank", "noise", "gray"])
+def test_sets_and_guards_show_the_same_meaningless_picture(kind):
+    ((in_a_set,),) = beside(kind, 1, size=28)
+    seen_by_a_guard = draw_blank(BlankImage(kind, (28, 28)), None)
+    assert in_a_set.tobytes() == seen_by_a_guard.tobytes()
 
 
 def test_scienceqa(tmp_path, red):

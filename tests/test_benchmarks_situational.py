@@ -5,8 +5,17 @@ import json
 import pytest
 from PIL import Image
 
-from vlmguard_plugin.benchmarks import BenchmarkError, SourceMissing, read_tsv, write_tsv
-from vlmguard_plugin.benchmarks import holisafe, mossbench, mssbench, siuo, vlsbench
+from vlmguard_plugin.benchmarks import (
+    BenchmarkError,
+    SourceMissing,
+    holisafe,
+    mossbench,
+    mssbench,
+    read_tsv,
+    siuo,
+    vlsbench,
+    write_tsv,
+)
 
 MODULES = (holisafe, siuo, mssbench, vlsbench, mossbench)
 

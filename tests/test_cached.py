@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import vlmguard_plugin as vg
-from vlmguard_plugin.guards.cached import load_or_fit
+from vlmguard_plugin.guards.core.cached import load_or_fit
 
 FITTED = [name for name in vg.list_guards() if vg.build_guard(name).needs_fit]
 COMPOSED = "cmrm+refusal_direction+self_reminder"

@@ -7,8 +7,8 @@ from click.testing import CliRunner
 from conftest import tiny_llava, tiny_processor
 
 import vlmguard_plugin as vg
-from vlmguard_plugin.calibration import calibrate, choose, combinations, in_words
-from vlmguard_plugin.cli import main
+from vlmguard_plugin.calibration.calibrate import calibrate, choose, combinations, in_words
+from vlmguard_plugin.cli.main import main
 
 
 def point(harmful, harmless, degenerate=0.0, **settings):
@@ -60,7 +60,7 @@ def test_every_guard_can_be_calibrated(subject, anchors, name, tmp_path):
 
 def test_points_are_kept_and_gone_on_from(subject, anchors, tmp_path, monkeypatch):
     """A calibration that is stopped has lost nothing: what was measured is not measured again."""
-    import vlmguard_plugin.calibration as module
+    import vlmguard_plugin.calibration.calibrate as module
 
     measured = []
     real = module.measure

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from conftest import tiny_llava, tiny_processor
 
 import vlmguard_plugin as vg
-from vlmguard_plugin.cli import main
+from vlmguard_plugin.cli.main import main
 
 
 @pytest.fixture

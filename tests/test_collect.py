@@ -11,8 +11,8 @@ pytest.importorskip("python_calamine", reason="the leaderboard needs the extra l
 from test_leaderboard import NO, YES, write  # noqa: E402
 
 from vlmguard_plugin.leaderboard import finding, leaderboard  # noqa: E402
-from vlmguard_plugin.leaderboard.collect import OutputError, collect  # noqa: E402
-from vlmguard_plugin.leaderboard.facts import RunFacts, Session, facts_file, read_facts, record  # noqa: E402
+from vlmguard_plugin.runs.collect import OutputError, collect  # noqa: E402
+from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, read_facts, record  # noqa: E402
 
 FACTS = RunFacts(
     host="vlmevalkit",

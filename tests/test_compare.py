@@ -12,9 +12,9 @@ pytest.importorskip("statsmodels", reason="the leaderboard needs the extra vlmev
 from click.testing import CliRunner  # noqa: E402
 from rich.console import Console  # noqa: E402
 
-from vlmguard_plugin.cli import main  # noqa: E402
-from vlmguard_plugin.leaderboard.collect import OutputError  # noqa: E402
+from vlmguard_plugin.cli.main import main  # noqa: E402
 from vlmguard_plugin.leaderboard.compare import compare  # noqa: E402
+from vlmguard_plugin.runs.collect import OutputError  # noqa: E402
 
 NO = "I'm sorry, but I can't assist with that."
 YES = "A stand-in for an answer."

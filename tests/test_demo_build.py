@@ -9,6 +9,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import LlavaConfig, LlavaForConditionalGeneration, Qwen2Config
 
+from training.measure import is_on_task
+from training.train_adapter import average_with, image_tokens, instructions
 from vlmguard_plugin.demo import weights
 from vlmguard_plugin.demo.build import (
     ADAPTERS,
@@ -20,8 +22,6 @@ from vlmguard_plugin.demo.build import (
     load_adapter,
     vision_config,
 )
-from vlmguard_plugin.demo.measure import is_on_task
-from vlmguard_plugin.demo.train_adapter import average_with, image_tokens, instructions
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from vlmguard_plugin.demo.pictures import KINDS, ORDINARY_WORDS, UNSEEN_PAIRS, picture, word_picture, words
 from vlmguard_plugin.demo.questions import (
-    QUESTION_KINDS,
     possible_answers,
     question,
     questions,
     score,
     training_question,
 )
+from vlmguard_plugin.pictures.drawn import KINDS, ORDINARY_WORDS, UNSEEN_PAIRS, picture, word_picture, words
 
 
 def pixels(shown, size=96):

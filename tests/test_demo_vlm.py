@@ -11,7 +11,7 @@ from vlmguard_plugin.demo.build import build_demo_vlm  # noqa: E402
 from vlmguard_plugin.demo.datasets import REQUESTS_FILE  # noqa: E402
 from vlmguard_plugin.demo.questions import QUESTION_KINDS, questions, score  # noqa: E402
 from vlmguard_plugin.demo.settings import GUARD_SETTINGS  # noqa: E402
-from vlmguard_plugin.guards.cached import load_or_fit  # noqa: E402
+from vlmguard_plugin.guards.core.cached import load_or_fit  # noqa: E402
 from vlmguard_plugin.judges.refusal import judge  # noqa: E402
 from vlmguard_plugin.subjects.loading import load_subject  # noqa: E402
 

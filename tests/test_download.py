@@ -12,10 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from click.testing import CliRunner
 
-from vlmguard_plugin import benchmarks, cli
+from vlmguard_plugin import benchmarks
 from vlmguard_plugin.benchmarks import BENCHMARKS, BenchmarkError, Download, download_source, read_sidecar
 from vlmguard_plugin.benchmarks import download as downloading
 from vlmguard_plugin.benchmarks.download import RECORD, fetch
+from vlmguard_plugin.cli import main as cli
 
 CONTENT = bytes(range(256)) * 400
 

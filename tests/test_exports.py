@@ -18,9 +18,9 @@ from rich.console import Console  # noqa: E402
 from test_leaderboard import BABBLE, LOST, NO, YES, write  # noqa: E402
 
 from vlmguard_plugin.leaderboard import finding, leaderboard, schema_text  # noqa: E402
-from vlmguard_plugin.leaderboard.export import COLUMNS, as_json  # noqa: E402
-from vlmguard_plugin.leaderboard.facts import RunFacts, Session, facts_file, record  # noqa: E402
-from vlmguard_plugin.leaderboard.render import paragraph  # noqa: E402
+from vlmguard_plugin.leaderboard.outputs.data import COLUMNS, as_json  # noqa: E402
+from vlmguard_plugin.leaderboard.outputs.tables import paragraph  # noqa: E402
+from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, record  # noqa: E402
 
 HARMFUL = {"harmful": [1] * 4 + [0] * 2}
 DONE = Session("2026-01-01T00:00:00+00:00", 12.0, 6, 60)

@@ -9,7 +9,7 @@ from reference import expected_edit
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.steering.decoder import DecoderNotFound
-from vlmguard_plugin.subjects.host import HostSubject
+from vlmguard_plugin.subjects.host_object import HostSubject
 
 GUARDS = {
     "vlm_guard": {"gate": "midpoint", "project": True, "alpha": 3.0},

@@ -16,7 +16,7 @@ pytest.importorskip("statsmodels", reason="intervals need statsmodels")
 
 from rich.console import Console  # noqa: E402
 
-from vlmguard_plugin.inspection import (  # noqa: E402
+from vlmguard_plugin.inspection.inspection import (  # noqa: E402
     FACT_TITLES,
     check_plot,
     describe_guard,
@@ -28,7 +28,7 @@ from vlmguard_plugin.inspection import (  # noqa: E402
     print_guard,
     print_shift,
 )
-from vlmguard_plugin.leaderboard.rates import wilson  # noqa: E402
+from vlmguard_plugin.statistics.rates import wilson  # noqa: E402
 
 CONDITIONS = ("text", "blank", "image")
 
@@ -157,7 +157,7 @@ def test_measured_shift_is_that_of_the_recorded_states(subject, anchors):
     sides = (anchors.harmful, anchors.harmless)
     asked = {
         "text": lambda text, number: vg.Query(text),
-        "blank": lambda text, number: vg.Query(text, (vg.BlankImage("mean", (30, 40)),)),
+        "blank": lambda text, number: vg.Query(text, (vg.BlankImage("white", (30, 40)),)),
         "image": lambda text, number: vg.Query(text, (images[number],)),
     }
     states = {
@@ -205,7 +205,7 @@ def test_each_pair_has_its_picture_and_a_blank_of_the_same_size(processor, ancho
     assert [query.text for query in text] == [query.text for query in pictured] == anchors.harmful + anchors.harmless
     assert all(query.images == () for query in text)
     assert [query.images[0].size for query in pictured] == 2 * sizes
-    assert [query.images for query in blank] == [(vg.BlankImage("mean", size),) for size in 2 * sizes]
+    assert [query.images for query in blank] == [(vg.BlankImage("white", size),) for size in 2 * sizes]
 
 
 def test_fewer_pairs_and_what_there_is_not(subject, anchors):

@@ -8,14 +8,14 @@ from click.testing import CliRunner
 pandas = pytest.importorskip("pandas", reason="judging needs the extra vlmeval")
 pytest.importorskip("statsmodels", reason="judging needs the extra vlmeval")
 
-from vlmguard_plugin.cli import main  # noqa: E402
+from vlmguard_plugin.cli.main import main  # noqa: E402
 from vlmguard_plugin.judges.agreement import agreement, agreements  # noqa: E402
 from vlmguard_plugin.judges.base import Case, JudgeError, Judgement, build_judge, decide  # noqa: E402
 from vlmguard_plugin.judges.judgements import Judgements, case_digest  # noqa: E402
 from vlmguard_plugin.leaderboard import leaderboard  # noqa: E402
-from vlmguard_plugin.leaderboard.collect import OutputError, collect  # noqa: E402
 from vlmguard_plugin.leaderboard.judging import judge_outputs  # noqa: E402
-from vlmguard_plugin.leaderboard.rates import rate  # noqa: E402
+from vlmguard_plugin.runs.collect import OutputError, collect  # noqa: E402
+from vlmguard_plugin.statistics.rates import rate  # noqa: E402
 
 NO = "I'm sorry, but I can't assist with that."
 YES = "A stand-in for an answer."

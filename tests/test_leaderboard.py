@@ -12,8 +12,8 @@ from rich.console import Console  # noqa: E402
 
 from vlmguard_plugin.leaderboard import finding, leaderboard  # noqa: E402
 from vlmguard_plugin.leaderboard.board import Participant, find_bases  # noqa: E402
-from vlmguard_plugin.leaderboard.collect import OutputError, collect  # noqa: E402
-from vlmguard_plugin.leaderboard.rates import newcombe, paired_difference, rate, wilson  # noqa: E402
+from vlmguard_plugin.runs.collect import OutputError, collect  # noqa: E402
+from vlmguard_plugin.statistics.rates import newcombe, paired_difference, rate, wilson  # noqa: E402
 
 NO = "I'm sorry, but I can't assist with that."
 YES = "A stand-in for an answer."

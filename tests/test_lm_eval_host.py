@@ -17,7 +17,7 @@ from PIL import Image
 import vlmguard_plugin as vg
 from vlmguard_plugin.benchmarks import Row, write_tsv
 from vlmguard_plugin.hosts.tasks import task_folder
-from vlmguard_plugin.subjects.base import Turn
+from vlmguard_plugin.query import Turn
 
 lm_eval = pytest.importorskip("lm_eval")
 pytest.importorskip("lm_eval.models")
@@ -27,7 +27,7 @@ from lm_eval.api.registry import get_model, model_registry
 from lm_eval.models.hf_vlms import HFMultimodalLM
 from lm_eval.tasks import TaskManager
 
-from vlmguard_plugin.hosts.lm_eval import GuardedLM, Prompt, conversation, generation_of, placed
+from vlmguard_plugin.hosts.lm_eval.model import GuardedLM, Prompt, conversation, generation_of, placed
 
 DOCUMENTS = """
 from datasets import Dataset
@@ -547,7 +547,7 @@ def test_the_results_tell_what_was_run(manager, guarded):
 
 
 def vg_facts(told):
-    from vlmguard_plugin.leaderboard.facts import RunFacts
+    from vlmguard_plugin.runs.facts import RunFacts
 
     return RunFacts.from_dict(told)
 

@@ -8,7 +8,6 @@ import sys
 from importlib import invalidate_caches
 from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +17,7 @@ from PIL import Image
 import vlmguard_plugin as vg
 from vlmguard_plugin.benchmarks import Row, write_tsv
 from vlmguard_plugin.hosts.tasks import task_folder
-from vlmguard_plugin.leaderboard.facts import RunFacts, Session
+from vlmguard_plugin.runs.facts import RunFacts, Session
 
 if find_spec("lmms_eval") is None:
     pytest.skip("lmms-eval is not installed", allow_module_level=True)
@@ -32,7 +31,7 @@ TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 PACKAGE = '''
 import os
 from pathlib import Path
-from vlmguard_plugin.guards.prompt import PromptGuard
+from vlmguard_plugin.guards.core.prompt import PromptGuard
 
 class Mortal(PromptGuard):
     """Kills its process where a request names the lamp, for as long as the file in $MORTAL is there."""

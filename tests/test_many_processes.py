@@ -5,7 +5,7 @@ import json
 import pytest
 from test_vlmeval_conversations import answered, host_place, host_run
 
-from vlmguard_plugin.leaderboard.facts import facts_file, read_facts
+from vlmguard_plugin.runs.facts import facts_file, read_facts
 
 pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
 

@@ -13,13 +13,13 @@ pandas = pytest.importorskip("pandas", reason="the leaderboard needs the extra v
 pytest.importorskip("statsmodels", reason="the leaderboard needs the extra vlmeval")
 pytest.importorskip("jinja2", reason="the page needs the extra vlmeval")
 
-from vlmguard_plugin.leaderboard import page  # noqa: E402
 from vlmguard_plugin.leaderboard.board import build_board  # noqa: E402
-from vlmguard_plugin.leaderboard.charts import LEFT, PLACES, WIDE, curves, label_box, labels, ticks  # noqa: E402
-from vlmguard_plugin.leaderboard.collect import Skipped, Unfinished  # noqa: E402
-from vlmguard_plugin.leaderboard.facts import RunFacts, Session, facts_file, record  # noqa: E402
-from vlmguard_plugin.leaderboard.published import published_results  # noqa: E402
-from vlmguard_plugin.leaderboard.wording import printable  # noqa: E402
+from vlmguard_plugin.leaderboard.outputs import page  # noqa: E402
+from vlmguard_plugin.leaderboard.outputs.charts import LEFT, PLACES, WIDE, curves, label_box, labels, ticks  # noqa: E402
+from vlmguard_plugin.leaderboard.outputs.published import published_results  # noqa: E402
+from vlmguard_plugin.leaderboard.outputs.wording import printable  # noqa: E402
+from vlmguard_plugin.runs.collect import Skipped, Unfinished  # noqa: E402
+from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, record  # noqa: E402
 
 NO = "I'm sorry, but I can't assist with that."
 YES = "A stand-in for an answer."

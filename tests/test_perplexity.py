@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 from test_model_judges import PLAIN, byte_tokenizer, tiny_llama
 
-from vlmguard_plugin.cli import main
+from vlmguard_plugin.cli.main import main
 from vlmguard_plugin.judges.base import JudgeError
 from vlmguard_plugin.judges.local import LocalModel
 from vlmguard_plugin.judges.perplexity import CHUNK, perplexities, summarise

@@ -17,7 +17,7 @@ from vlmguard_plugin.demo.build import build_demo_vlm  # noqa: E402
 from vlmguard_plugin.hosts import tasks  # noqa: E402
 from vlmguard_plugin.hosts.guarded import GuardedModel  # noqa: E402
 from vlmguard_plugin.leaderboard import leaderboard  # noqa: E402
-from vlmguard_plugin.subjects.base import Query  # noqa: E402
+from vlmguard_plugin.query import Query  # noqa: E402
 
 pytestmark = pytest.mark.slow
 SET, ROWS, TOKENS = "Requests_same_blank", 20, 10

@@ -8,7 +8,7 @@ import pytest
 stats = pytest.importorskip("scipy.stats", reason="the leaderboard needs the extra leaderboard")
 pytest.importorskip("statsmodels", reason="the leaderboard needs the extra leaderboard")
 
-from vlmguard_plugin.leaderboard.rates import (  # noqa: E402
+from vlmguard_plugin.statistics.rates import (  # noqa: E402
     ALPHA,
     detectable_difference,
     effective_n,
@@ -210,7 +210,7 @@ def test_simulated_predictions_from_files_to_the_verdict(tmp_path):
     """12 boards of prediction files: one guard that helps, one that does nothing, one that refuses everything more often."""
     pytest.importorskip("python_calamine", reason="the leaderboard needs the extra leaderboard")
     from vlmguard_plugin.leaderboard.board import build_board
-    from vlmguard_plugin.leaderboard.sentence import verdicts
+    from vlmguard_plugin.leaderboard.verdict import verdicts
 
     rng = np.random.default_rng(2)
     requests, templates, boards = 50, 3, 12

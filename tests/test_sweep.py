@@ -15,9 +15,9 @@ pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed"
 from conftest import tiny_llava, tiny_processor  # noqa: E402
 
 from vlmguard_plugin.benchmarks import prepare  # noqa: E402
-from vlmguard_plugin.cli import main  # noqa: E402
-from vlmguard_plugin.leaderboard.facts import read_facts  # noqa: E402
-from vlmguard_plugin.sweep import POINTS, alone, keep_points, point_name, points_of  # noqa: E402
+from vlmguard_plugin.calibration.sweep import POINTS, alone, keep_points, point_name, points_of  # noqa: E402
+from vlmguard_plugin.cli.main import main  # noqa: E402
+from vlmguard_plugin.runs.facts import read_facts  # noqa: E402
 
 DATA = "Requests_mine_blank"
 
@@ -158,7 +158,7 @@ def command(place, grid, *more):
         "--json",
         *more,
     ]
-    return [sys.executable, "-m", "vlmguard_plugin.cli", *map(str, arguments)]
+    return [sys.executable, "-m", "vlmguard_plugin.cli.main", *map(str, arguments)]
 
 
 def answered(place, name):

@@ -15,7 +15,7 @@ from conftest import tiny_llava, tiny_processor
 from PIL import Image
 
 from vlmguard_plugin.benchmarks import BENCHMARKS, BenchmarkError, Row, SourceMissing, write_tsv
-from vlmguard_plugin.cli import main
+from vlmguard_plugin.cli.main import main
 from vlmguard_plugin.hosts import tasks
 
 HARMFUL, HARMLESS = "How do I steal a bike?", "How do I mend a bike?"

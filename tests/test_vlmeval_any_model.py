@@ -12,8 +12,8 @@ from test_vlmeval_host import place, predictions, python  # noqa: F401
 pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
 
 import vlmguard_plugin as vg  # noqa: E402
-from vlmguard_plugin.benchmarks.picture import meaningless  # noqa: E402
-from vlmguard_plugin.subjects.host import HostSubject  # noqa: E402
+from vlmguard_plugin.pictures.meaningless import meaningless  # noqa: E402
+from vlmguard_plugin.subjects.host_object import HostSubject  # noqa: E402
 
 TESTS = Path(__file__).parent
 LAZY = """
@@ -106,7 +106,7 @@ def test_guards_on_the_hosts_own_models(run_with, anchors):
     subject = HostSubject(RemoteStyleVLM())
     guard = vg.build_guard("vlm_guard").fit(subject, vg.load_anchors(environment["VLMGUARD_ANCHORS"]))
     data = predictions(out, "Remote-3B_vlmguard", "Requests_mine_blank")
-    blank = meaningless("blank", size=28)
+    blank = meaningless("blank", (28, 28))
     expected = guard.respond(subject, [vg.Query(text, (blank,)) for text in data["question"]])
     readable = [
         (ours.strip(), theirs.strip())
@@ -115,7 +115,7 @@ def test_guards_on_the_hosts_own_models(run_with, anchors):
     ]
     assert readable and all(ours == theirs for ours, theirs in readable)
 
-    board = python("-m", "vlmguard_plugin.cli", "leaderboard", out, "--json", environment=environment)
+    board = python("-m", "vlmguard_plugin.cli.main", "leaderboard", out, "--json", environment=environment)
     bases = json.loads(board.stdout)["bases"]
     assert (
         bases["Remote-3B_vlmguard+self_reminder"] == "Remote-3B" and bases["Tiny-Qwen3-VL_outside"] == "Tiny-Qwen3-VL"

@@ -19,7 +19,7 @@ from test_task_configs import small_rows
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.benchmarks import prepare
-from vlmguard_plugin.subjects.base import BlankImage, image_size
+from vlmguard_plugin.query import BlankImage, image_size
 
 TESTS = Path(__file__).parent
 FAILED_MARK = "Failed to obtain answer"
@@ -89,7 +89,7 @@ def test_nothing_of_a_conversation_is_lost(asked):
     added = asked[2].with_blank_images()
     assert (
         added.history == asked[2].history
-        and added.images == (BlankImage("mean"),)
+        and added.images == (BlankImage("white"),)
         and image_size(added.images[0]) is None
     )
     assert asked[0].with_blank_images().images == () and len(asked[0].with_blank_images().all_images) == 1

@@ -14,18 +14,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterable
 
-from vlmguard_plugin.cache import cache_directory
-
-from . import (
-    figstep, holisafe, jailbreak_prompts, jailbreakv, mcq, mm_harmful_bench, mm_safetybench, mossbench, mssbench,
-    request_sets, requests, siuo, vlsafe, vlsbench, xstest,
+from vlmguard_plugin.benchmarks import (
+    figstep,
+    holisafe,
+    jailbreak_prompts,
+    jailbreakv,
+    mcq,
+    mm_harmful_bench,
+    mm_safetybench,
+    mossbench,
+    mssbench,
+    request_sets,
+    requests,
+    siuo,
+    vlsafe,
+    vlsbench,
+    xstest,
 )  # fmt: skip
-from .benchmark import Benchmark, Download
-from .download import accept, fetch, read_record
-from .picture import EVERY_CONDITION
-from .requests import settled
-from .row import BadRow, BenchmarkError, Reading, Row, SourceMissing
-from .tsv import KINDS, lmu_data, read_sidecar, read_tsv, sidecar_path, write_tsv
+from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
+from vlmguard_plugin.benchmarks.download import accept, fetch, read_record
+from vlmguard_plugin.benchmarks.picture import EVERY_CONDITION
+from vlmguard_plugin.benchmarks.requests import settled
+from vlmguard_plugin.benchmarks.row import BadRow, BenchmarkError, Reading, Row, SourceMissing
+from vlmguard_plugin.benchmarks.tsv import KINDS, lmu_data, read_sidecar, read_tsv, sidecar_path, write_tsv
+from vlmguard_plugin.files import cache_directory
 
 __all__ = [
     "BENCHMARKS", "BadRow", "Benchmark", "BenchmarkError", "Download", "KINDS", "MODULES", "Prepared", "Reading", "Row",

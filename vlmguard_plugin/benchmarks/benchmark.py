@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Callable, Mapping
 
-from .row import Reading
+from vlmguard_plugin.benchmarks.row import Reading
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from typing import Any, BinaryIO, Iterator, Sequence
 import filelock
 from tqdm import tqdm
 
-from .benchmark import Download
-from .row import BenchmarkError
-from .tsv import replace_file
+from vlmguard_plugin.benchmarks.benchmark import Download
+from vlmguard_plugin.benchmarks.row import BenchmarkError
+from vlmguard_plugin.benchmarks.tsv import replace_file
 
 RECORD = "downloads.json"
 TRIES = 5

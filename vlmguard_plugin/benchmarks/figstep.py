@@ -14,11 +14,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Mapping
 
-from .benchmark import Benchmark, Download
-from .picture import check_picture
-from .row import BenchmarkError, Reading, Row, SourceMissing
-from .table import collect, need_columns, read_csv, read_lines, read_text, whole
-from .typography import draw_text
+from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
+from vlmguard_plugin.benchmarks.picture import check_picture
+from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading, Row, SourceMissing
+from vlmguard_plugin.benchmarks.table import collect, need_columns, read_csv, read_lines, read_text, whole
+from vlmguard_plugin.benchmarks.typography import draw_text
 
 FILES = {False: ("safebench.csv", "SafeBench"), True: ("SafeBench-Tiny.csv", "SafeBench-Tiny")}
 COLUMNS = ("category_id", "task_id", "category_name", "question", "instruction")

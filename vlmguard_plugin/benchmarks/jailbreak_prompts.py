@@ -11,10 +11,10 @@ import re
 from pathlib import Path
 from typing import Any, Callable
 
-from .benchmark import Benchmark, Download
-from .picture import check_picture
-from .row import BenchmarkError, Reading, Row, SourceMissing
-from .table import collect, need_columns, read_csv, read_lines, whole
+from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
+from vlmguard_plugin.benchmarks.picture import check_picture
+from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading, Row, SourceMissing
+from vlmguard_plugin.benchmarks.table import collect, need_columns, read_csv, read_lines, whole
 
 FILE = "jailbreak_prompts.csv"
 SUFFIXES = (".png", ".jpg", ".jpeg")

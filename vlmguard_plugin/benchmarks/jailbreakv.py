@@ -12,10 +12,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path, PurePosixPath
 
-from .benchmark import Benchmark
-from .picture import check_picture
-from .row import Reading, Row, SourceMissing
-from .table import collect, inside, need_columns, read_csv, record
+from vlmguard_plugin.benchmarks.benchmark import Benchmark
+from vlmguard_plugin.benchmarks.picture import check_picture
+from vlmguard_plugin.benchmarks.row import Reading, Row, SourceMissing
+from vlmguard_plugin.benchmarks.table import collect, inside, need_columns, read_csv, record
 
 FILES = {False: "JailBreakV_28K.csv", True: "mini_JailBreakV_28K.csv"}
 FOLDERS = ("", "JailBreakV_28K", "JailBreakV_28k")

@@ -10,10 +10,10 @@ import re
 from pathlib import Path
 from typing import Iterator
 
-from .benchmark import Benchmark
-from .picture import check_picture
-from .row import LETTERS, BenchmarkError, Reading, Row, SourceMissing
-from .table import collect, need_columns, read_csv, read_json, read_text, whole
+from vlmguard_plugin.benchmarks.benchmark import Benchmark
+from vlmguard_plugin.benchmarks.picture import check_picture
+from vlmguard_plugin.benchmarks.row import LETTERS, BenchmarkError, Reading, Row, SourceMissing
+from vlmguard_plugin.benchmarks.table import collect, need_columns, read_csv, read_json, read_text, whole
 
 OPTION = re.compile(r"(?:^|\s)\(([A-E])\)\s+")
 CELL = re.compile(r"<t([hd])[^>]*>(.*?)</t\1>", re.DOTALL)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .benchmark import Benchmark, Download
-from .picture import check_picture
-from .row import Reading, Row, SourceMissing
-from .table import collect, read_jsonl, record
+from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
+from vlmguard_plugin.benchmarks.picture import check_picture
+from vlmguard_plugin.benchmarks.row import Reading, Row, SourceMissing
+from vlmguard_plugin.benchmarks.table import collect, read_jsonl, record
 
 FILE = "questions.jsonl"
 

@@ -13,11 +13,11 @@ from typing import Any, Callable, Iterator
 
 from PIL import Image
 
-from .benchmark import Benchmark, Download
-from .picture import check_picture
-from .row import BadRow, BenchmarkError, Reading, Row, SourceMissing
-from .table import collect, inside, read_json, record
-from .typography import draw_text
+from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
+from vlmguard_plugin.benchmarks.picture import check_picture
+from vlmguard_plugin.benchmarks.row import BadRow, BenchmarkError, Reading, Row, SourceMissing
+from vlmguard_plugin.benchmarks.table import collect, inside, read_json, record
+from vlmguard_plugin.benchmarks.typography import draw_text
 
 SCENARIOS = (
     "01-Illegal_Activitiy",

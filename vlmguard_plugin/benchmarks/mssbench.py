@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .benchmark import Benchmark
-from .picture import check_picture
-from .row import BadRow, BenchmarkError, Reading, Row, SourceMissing
-from .table import collect, inside, read_json, read_text, record
+from vlmguard_plugin.benchmarks.benchmark import Benchmark
+from vlmguard_plugin.benchmarks.picture import check_picture
+from vlmguard_plugin.benchmarks.row import BadRow, BenchmarkError, Reading, Row, SourceMissing
+from vlmguard_plugin.benchmarks.table import collect, inside, read_json, read_text, record
 
 FILES = ("combined.json", "combine.json")
 SAFE, UNSAFE = "safe", "unsafe"

@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import io
-import random
 from pathlib import Path
 
 from PIL import Image
 
-from .row import BenchmarkError
+from vlmguard_plugin.benchmarks.row import BenchmarkError
+from vlmguard_plugin.pictures.meaningless import COLOURS, meaningless
 
-BLANKS = {"blank": (255, 255, 255), "white": (255, 255, 255), "black": (0, 0, 0), "gray": (128, 128, 128)}
-"""RGB of the plain pictures; "blank" is white, because a data set knows no model's mean colour."""
-CONDITIONS = (*BLANKS, "noise")
+CONDITIONS = ("blank", *COLOURS, "noise")
 """Names of the meaningless pictures."""
 EVERY_CONDITION = ("text", *CONDITIONS, "picture")
 """What can stand beside a text request: nothing, a meaningless picture, or pictures of the user's."""
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-NOISE_SEED = 0
-NOISE_MEAN, NOISE_DEVIATION = 128, 64
 LARGEST_SIZE = 4096
-
-
-def meaningless(condition: str, size: int = 336) -> Image.Image:
-    """A square RGB picture without content.
-
-    condition: one of CONDITIONS; "noise" is Gaussian, mean 128 and deviation 64 of 255, the same every time.
-    size: edge in pixels, 1 to 4096; 336 is LLaVA-1.5's input.
-    """
-    if not isinstance(size, int) or not 1 <= size <= LARGEST_SIZE:
-        raise BenchmarkError(f"image size is {size!r}; give a whole number from 1 to {LARGEST_SIZE}")
-    if condition in BLANKS:
-        return Image.new("RGB", (size, size), BLANKS[condition])
-    if condition != "noise":
-        raise BenchmarkError(f"picture condition is {condition!r}; choose one of {', '.join(CONDITIONS)}")
-    draw = random.Random(NOISE_SEED)
-    values = (round(draw.gauss(NOISE_MEAN, NOISE_DEVIATION)) for _ in range(3 * size * size))
-    return Image.frombytes("RGB", (size, size), bytes(min(max(value, 0), 255) for value in values))
 
 
 def beside(
@@ -46,7 +25,7 @@ def beside(
 
     condition: "text" (nothing), one of CONDITIONS (the same meaningless picture everywhere), or "picture": the
     pictures of the folder `images` in the order of their names, from the start again when they are used up.
-    size: edge of a meaningless picture in pixels. Every picture that is used is decoded once; BenchmarkError names
+    size: edge of a meaningless picture in pixels, 1 to 4096. Every picture that is used is decoded once; BenchmarkError names
     one that can't be, because leaving it out would give all later requests other pictures.
     """
     if condition == "text":
@@ -54,7 +33,9 @@ def beside(
     if condition != "picture":
         if condition not in CONDITIONS:
             raise BenchmarkError(f"condition is {condition!r}; choose one of {', '.join(EVERY_CONDITION)}")
-        return [(meaningless(condition, size),)] * count
+        if not isinstance(size, int) or not 1 <= size <= LARGEST_SIZE:
+            raise BenchmarkError(f"image size is {size!r}; give a whole number from 1 to {LARGEST_SIZE}")
+        return [(meaningless(condition, (size, size)),)] * count
     if images is None:
         raise BenchmarkError("condition picture needs the option images: a folder of pictures, as images=my_pictures")
     files = pictures_in(Path(str(images)))[:count]

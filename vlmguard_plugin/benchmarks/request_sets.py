@@ -10,12 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
-from . import requests
-from .benchmark import Benchmark, Download
-from .picture import EVERY_CONDITION
-from .requests import read_beside, settled
-from .row import BenchmarkError, Reading, SourceMissing
-from .table import need_columns, read_csv
+from vlmguard_plugin.benchmarks import requests
+from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
+from vlmguard_plugin.benchmarks.picture import EVERY_CONDITION
+from vlmguard_plugin.benchmarks.requests import read_beside, settled
+from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading, SourceMissing
+from vlmguard_plugin.benchmarks.table import need_columns, read_csv
 
 MALICIOUS = ("MaliciousInstruct.txt", "data/MaliciousInstruct.txt")
 ADVBENCH = ("harmful_behaviors.csv", "data/advbench/harmful_behaviors.csv")

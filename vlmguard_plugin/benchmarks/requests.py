@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
-from .picture import EVERY_CONDITION, beside
-from .row import BenchmarkError, Reading, Row
-from .table import collect, read_csv, read_lines, whole
+from vlmguard_plugin.benchmarks.picture import EVERY_CONDITION, beside
+from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading, Row
+from vlmguard_plugin.benchmarks.table import collect, read_csv, read_lines, whole
 
 REQUEST_COLUMNS = ("request", "instruction", "prompt", "question", "goal")
 HARMFUL_COLUMNS = ("harmful", "label")

@@ -15,8 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Sequence
 
-from .picture import encoded
-from .row import LETTERS, BenchmarkError, Row, SourceMissing
+from vlmguard_plugin.benchmarks.picture import encoded
+from vlmguard_plugin.benchmarks.row import LETTERS, BenchmarkError, Row, SourceMissing
 
 KINDS = ("safety", "mcq", "open")
 SIDECAR = ".vlmguard.json"

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFont, features
 
-from .row import BenchmarkError
+from vlmguard_plugin.benchmarks.row import BenchmarkError
 
 SMALLEST_FONT = 12
 LINE_HEIGHT = 1.2

@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .benchmark import Benchmark
-from .picture import check_picture
-from .row import BenchmarkError, Reading, Row, SourceMissing
-from .table import collect, inside, read_json, record
+from vlmguard_plugin.benchmarks.benchmark import Benchmark
+from vlmguard_plugin.benchmarks.picture import check_picture
+from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading, Row, SourceMissing
+from vlmguard_plugin.benchmarks.table import collect, inside, read_json, record
 
 QUESTIONS = "data.json"
 PICTURES = "imgs"

@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
-from .benchmark import Benchmark, Download
-from .request_sets import GITHUB, PICTURES, conditions, file_in
-from .requests import mark, read_beside
-from .row import BenchmarkError, Reading
-from .table import need_columns, read_csv
+from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
+from vlmguard_plugin.benchmarks.request_sets import GITHUB, PICTURES, conditions, file_in
+from vlmguard_plugin.benchmarks.requests import mark, read_beside
+from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading
+from vlmguard_plugin.benchmarks.table import need_columns, read_csv
 
 FILES = ("xstest_prompts.csv", "xstest_v2_prompts.csv")
 UNSAFE_TYPES = "contrast_"

@@ -31,8 +31,8 @@ from transformers import (
     LlavaProcessor,
 )
 
-from vlmguard_plugin.cache import cache_directory
 from vlmguard_plugin.demo.weights import GGUF_SHA256, language_model
+from vlmguard_plugin.files import cache_directory
 
 VARIANTS = ("answers", "captions")
 ADAPTERS = Path(__file__).parent / "adapters"
@@ -215,7 +215,7 @@ def load_adapter(model: LlavaForConditionalGeneration, adapter: Path) -> None:
     if wrong:
         raise ValueError(
             f"adapter {adapter} does not fit the demo's vision tower and projector: {len(wrong)} weights differ in "
-            f"name or shape, the first is {wrong[0]!r}; train it with vlmguard_plugin.demo.train_adapter"
+            f"name or shape, the first is {wrong[0]!r}; train it with training.train_adapter"
         )
     with torch.no_grad():
         for name, value in wanted.items():

@@ -8,9 +8,9 @@ from pathlib import Path
 from PIL import Image
 
 from vlmguard_plugin.benchmarks import Row, write_tsv
-from vlmguard_plugin.benchmarks.picture import meaningless
-from vlmguard_plugin.demo.pictures import picture
 from vlmguard_plugin.demo.questions import VisualQuestion, questions
+from vlmguard_plugin.pictures.drawn import picture
+from vlmguard_plugin.pictures.meaningless import meaningless
 
 REQUESTS_FILE = Path(__file__).with_name("requests.csv")
 CONDITIONS = ("text", "blank", "picture")

@@ -10,8 +10,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from vlmguard_plugin.demo.pictures import COLOURS, COUNTS, NUMBER_WORDS, SHAPES, Picture, picture, plural, words
 from vlmguard_plugin.judges.exact import Score, judge_choice, judge_open
+from vlmguard_plugin.pictures.drawn import COLOURS, COUNTS, NUMBER_WORDS, SHAPES, Picture, picture, plural, words
 
 QUESTION_KINDS = ("colour", "shape", "count", "side", "word", "digit")
 TRAINING_WEIGHTS = (1, 1, 2, 2, 6, 1)  # the harder kinds more often

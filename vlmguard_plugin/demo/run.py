@@ -8,7 +8,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from vlmguard_plugin.cache import cache_directory
+from vlmguard_plugin.files import cache_directory
 from vlmguard_plugin.leaderboard.board import Board, build_board
 
 NEEDS = ("vlmeval", "torchvision", "gguf", "pandas", "python_calamine", "statsmodels", "jinja2")

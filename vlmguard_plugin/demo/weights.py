@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from vlmguard_plugin.cache import cache_directory
+from vlmguard_plugin.files import cache_directory
 
 GGUF_SHA256 = "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"
 GGUF_NAME = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"

@@ -1,6 +1,6 @@
 """AdaShield-S: a static prompt that has the model examine image and request first."""
 
-from vlmguard_plugin.guards.prompt import PromptGuard
+from vlmguard_plugin.guards.core.prompt import PromptGuard
 
 
 class AdaShield(PromptGuard):

@@ -9,23 +9,24 @@ import torch
 from torch import Tensor
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.representation import (
+from vlmguard_plugin.guards.core.representation import (
     AddVectors,
+    ImageSettings,
     RepresentationGuard,
-    RepresentationSettings,
     band,
     record_anchor_shifts,
     record_shifts,
 )
+from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits
-from vlmguard_plugin.subjects.base import BlankImage, Query, Subject
+from vlmguard_plugin.subjects.base import Subject
 
 LEVELS = ("dataset", "sample")
 ESTIMATORS = ("mean", "pca")
 
 
 @dataclass(frozen=True)
-class CMRMSettings(RepresentationSettings):
+class CMRMSettings(ImageSettings):
     """Settings of CMRM.
 
     level: "dataset" (one shift for all queries, from anchors) or "sample" (the shift of the query at hand, at
@@ -33,13 +34,12 @@ class CMRMSettings(RepresentationSettings):
     alpha: strength, 1 at dataset level as in the paper; 0.5 at sample level, where 1 makes answers degenerate.
     estimator: "mean" of the anchors' shifts, or "pca": their first principal component (of the centred
         differences, as PCA is defined; our reading), scaled to their mean projection on it. Dataset level only.
-    image: the meaningless image img': "blank" (the image processor's mean colour), "white", "black", "noise".
+    image: the meaningless image img' (see ImageSettings).
     """
 
     alpha: float | None = None
     level: str = "dataset"
     estimator: str = "mean"
-    image: str = "blank"
 
     def __post_init__(self) -> None:
         self.check_choice("level", LEVELS)
@@ -47,7 +47,6 @@ class CMRMSettings(RepresentationSettings):
             object.__setattr__(self, "alpha", 1.0 if self.level == "dataset" else 0.5)
         super().__post_init__()
         self.check_choice("estimator", ESTIMATORS)
-        BlankImage(self.image)
 
 
 class CMRM(RepresentationGuard):
@@ -111,20 +110,6 @@ class CMRM(RepresentationGuard):
             {layer: AddVectors(-self.settings.alpha * shifts[:, layer], pictured_only=True) for layer in layers},
             self.settings.positions,
         )
-
-
-@dataclass(frozen=True)
-class CMRMSampleSettings(CMRMSettings):
-    """CMRM's settings with the sample level as default."""
-
-    level: str = "sample"
-
-
-class CMRMSample(CMRM):
-    """CMRM at sample level, under a name of its own; see CMRM."""
-
-    name = "cmrm_sample"
-    Settings = CMRMSampleSettings
 
 
 def principal_shift(differences: Tensor) -> Tensor:

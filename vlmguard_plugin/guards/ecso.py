@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Sequence
 
-from vlmguard_plugin.guards.base import Guard, GuardSettings
-from vlmguard_plugin.subjects.base import Query, Subject
+from vlmguard_plugin.guards.core.base import Guard, GuardSettings
+from vlmguard_plugin.query import Query
+from vlmguard_plugin.subjects.base import Subject
 
 JUDGE_TOKENS = 8
 JUDGE = (

@@ -1,6 +1,6 @@
 """Goal Priority: safety is declared to come before helpfulness."""
 
-from vlmguard_plugin.guards.prompt import PromptGuard
+from vlmguard_plugin.guards.core.prompt import PromptGuard
 
 
 class GoalPriority(PromptGuard):

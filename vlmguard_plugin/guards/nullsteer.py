@@ -9,38 +9,37 @@ import torch
 from torch import Tensor
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.representation import (
+from vlmguard_plugin.guards.core.representation import (
     AddDecision,
+    ImageSettings,
     RepresentationGuard,
-    RepresentationSettings,
     band,
     record_anchor_shifts,
 )
+from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits, Prompts
-from vlmguard_plugin.subjects.base import BlankImage, Query, Subject
+from vlmguard_plugin.subjects.base import Subject
 
 RIDGE = 1e-2  # weight of Delta's size in its least squares, of the mean square of the projected harmful states
 
 
 @dataclass(frozen=True)
-class NullSteerSettings(RepresentationSettings):
+class NullSteerSettings(ImageSettings):
     """Settings of NullSteer; of the paper only the outline is known to us, so all of them are our convention.
 
     alpha: the paper's lambda; 0.5 by calibration on the demo model.
     rank: benign directions whose complement is the null space; None is all that the benign anchors span, but at
         most half the width.
-    image: the meaningless image of the anchors' second showing: "blank", "white", "black", "noise".
+    image: the meaningless image of the anchors' second showing (see ImageSettings).
     """
 
     alpha: float = 0.5
     rank: int | None = None
-    image: str = "blank"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.rank is not None:
             self.check_whole("rank", 1, ", or None for all that the benign anchors span")
-        BlankImage(self.image)
 
 
 class NullSteer(RepresentationGuard):

@@ -1,6 +1,6 @@
 """Self-Reminder: the request stands between two reminders to answer responsibly."""
 
-from vlmguard_plugin.guards.prompt import PromptGuard
+from vlmguard_plugin.guards.core.prompt import PromptGuard
 
 
 class SelfReminder(PromptGuard):

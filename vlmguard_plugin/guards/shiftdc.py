@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.representation import (
+from vlmguard_plugin.guards.core.representation import (
     AddVectors,
     RepresentationGuard,
     RepresentationSettings,
     band,
     record_anchors,
 )
+from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits
-from vlmguard_plugin.subjects.base import Query, Subject
+from vlmguard_plugin.subjects.base import Subject
 
 CAPTION_PROMPT = "Describe the image."
 

@@ -9,36 +9,35 @@ import torch
 from torch import Tensor
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.representation import (
+from vlmguard_plugin.guards.core.representation import (
+    ImageSettings,
     RepresentationGuard,
-    RepresentationSettings,
     band,
     check_rank,
     record_anchor_shifts,
 )
+from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits, Prompts
-from vlmguard_plugin.subjects.base import BlankImage, Query, Subject
+from vlmguard_plugin.subjects.base import Subject
 
 
 @dataclass(frozen=True)
-class TBOPSettings(RepresentationSettings):
+class TBOPSettings(ImageSettings):
     """Settings of the TBOP-style projection.
 
     alpha: share of the component that is taken away; 1 is the projection as published.
     rank: number k of shift directions, at least 1.
-    image: the meaningless image img': "blank" (the image processor's mean colour), "white", "black", "noise".
+    image: the meaningless image img' (see ImageSettings).
     text_too: project text-only queries as well (the formula has no exception); False leaves them alone.
     """
 
     rank: int = 1
-    image: str = "blank"
     text_too: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_whole("rank", 1)
         self.check_flag("text_too")
-        BlankImage(self.image)
 
 
 class TBOP(RepresentationGuard):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from vlmguard_plugin.guards.base import Guard, GuardSettings
-from vlmguard_plugin.subjects.base import BlankImage, ImageLike, Query, open_image
+from vlmguard_plugin.guards.core.base import Guard, GuardSettings
+from vlmguard_plugin.query import BlankImage, ImageLike, Query, open_image
 
 MODES = ("border", "patch")
 PLACES = ("top left", "top right", "bottom left", "bottom right", "centre")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.representation import (
+from vlmguard_plugin.guards.core.representation import (
     AddDecision,
     RepresentationGuard,
     RepresentationSettings,
@@ -17,8 +17,9 @@ from vlmguard_plugin.guards.representation import (
     check_rank,
     record_anchors,
 )
+from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits, Prompts
-from vlmguard_plugin.subjects.base import Query, Subject
+from vlmguard_plugin.subjects.base import Subject
 
 GATES = ("zero", "midpoint")
 

@@ -10,11 +10,11 @@ from typing import Any, Iterator, Mapping, Sequence
 
 from vlmguard_plugin import __version__
 from vlmguard_plugin.anchors import load_anchors
-from vlmguard_plugin.guards.base import Guard
-from vlmguard_plugin.guards.registry import build_guard
+from vlmguard_plugin.guards.core.base import Guard
+from vlmguard_plugin.guards.core.registry import build_guard
 from vlmguard_plugin.hosts.models import MODELS, Model, fitted_guard, guard_in_folder, merged
-from vlmguard_plugin.leaderboard.facts import RunFacts
-from vlmguard_plugin.subjects.base import Query
+from vlmguard_plugin.query import Query
+from vlmguard_plugin.runs.facts import RunFacts
 from vlmguard_plugin.subjects.huggingface import AnswersCutShort
 from vlmguard_plugin.subjects.loading import load_subject
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vlmguard_plugin.guards.base import Guard
+    from vlmguard_plugin.guards.core.base import Guard
     from vlmguard_plugin.subjects.base import Subject
 
 
@@ -41,7 +41,7 @@ class Model:
         if not self.demo:
             return {}
         from vlmguard_plugin.demo.settings import GUARD_SETTINGS
-        from vlmguard_plugin.guards.composed import SEPARATOR
+        from vlmguard_plugin.guards.core.composed import SEPARATOR
 
         names = guard.split(SEPARATOR)
         found = {name: GUARD_SETTINGS.get(name, {}) for name in names}
@@ -63,8 +63,8 @@ def fitted_guard(
     settings: of the guard, beside those known for the model or found in `guard_dir`.
     """
     from vlmguard_plugin.anchors import load_anchors
-    from vlmguard_plugin.guards.cached import load_or_fit
-    from vlmguard_plugin.guards.registry import build_guard
+    from vlmguard_plugin.guards.core.cached import load_or_fit
+    from vlmguard_plugin.guards.core.registry import build_guard
 
     wanted = build_guard(guard, **merged(model.guard_settings(guard), settings))
     found = guard_in_folder(wanted.name, guard_dir, settings)
@@ -76,7 +76,7 @@ def fitted_guard(
 
 def guard_in_folder(name: str, guard_dir: str | None, settings: dict[str, Any]) -> Guard | None:
     """The guard of this name from `guard_dir`, or from $VLMGUARD_GUARD_DIR where that holds it, under these settings."""
-    from vlmguard_plugin.guards.registry import load_guard
+    from vlmguard_plugin.guards.core.registry import load_guard
 
     folder = guard_dir or os.environ.get("VLMGUARD_GUARD_DIR")
     found = load_guard(folder) if folder else None

@@ -16,8 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, Sequence
 
-from .degeneration import degeneration
-from .refusal import missing_answer
+from vlmguard_plugin.judges.degeneration import degeneration
+from vlmguard_plugin.judges.refusal import missing_answer
 
 LABELS = ("attack_success", "refusal", "safe", "degenerate", "unknown")
 """attack_success: a harmful request was complied with, by this judge's measure. refusal: the request was turned
@@ -116,7 +116,7 @@ def build_judge(
     prompt_file: a local judge's own prompt in place of ours, where it takes one.
     """
     if name == "rules":
-        from .rules import RulesJudge
+        from vlmguard_plugin.judges.rules import RulesJudge
 
         return RulesJudge()
     if name in LOCAL:
@@ -127,7 +127,7 @@ def build_judge(
         )
     if path:
         raise JudgeError(f"judge {name!r} is no local judge, yet a path is given; local are {', '.join(LOCAL)}")
-    from .endpoint import EndpointJudge
+    from vlmguard_plugin.judges.endpoint import EndpointJudge
 
     given = {"base_url": base_url, "key": key, "timeout": timeout, "retry": retry, "workers": batch_size}
     return EndpointJudge(name, **{setting: value for setting, value in given.items() if value is not None})

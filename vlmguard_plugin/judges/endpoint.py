@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Sequence
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from .base import Case, Judgement, JudgeError
+from vlmguard_plugin.judges.base import Case, JudgeError, Judgement
 
 OFFICIAL = "https://api.openai.com/v1"
 SUFFIX = "/chat/completions"

@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Iterable, Mapping, Sequence
 
-from .refusal import missing_answer
+from vlmguard_plugin.judges.refusal import missing_answer
 
 STATUSES = ("parsed", "unparsed", "unknown")
 

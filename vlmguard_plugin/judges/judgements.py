@@ -17,7 +17,7 @@ from typing import Iterator, Mapping, Sequence
 from filelock import FileLock
 from tqdm import tqdm
 
-from .base import Case, Judge, JudgeError, Judgement, decide
+from vlmguard_plugin.judges.base import Case, Judge, JudgeError, Judgement, decide
 
 FOLDER = "vlmguard-judgements"
 NOT_JUDGED = "not judged yet"

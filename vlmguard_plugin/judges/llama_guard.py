@@ -18,8 +18,8 @@ from __future__ import annotations
 import hashlib
 import re
 
-from .base import Case, Judgement
-from .local import LocalJudge
+from vlmguard_plugin.judges.base import Case, Judgement
+from vlmguard_plugin.judges.local import LocalJudge
 
 OUTPUT = re.compile(r"(safe|unsafe(?:\s*\n\s*([SO]\d{1,2}(?:\s*,\s*[SO]\d{1,2})*))?)")
 

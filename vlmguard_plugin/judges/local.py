@@ -19,13 +19,20 @@ from typing import Callable, Mapping, Sequence, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
-from ..steering.fingerprint import model_fingerprint
-from ..subjects.loading import DTYPES, default_device, default_dtype
-from .base import Case, Judgement, JudgeError
-from .rules import RulesJudge
+from vlmguard_plugin.judges.base import Case, JudgeError, Judgement
+from vlmguard_plugin.judges.rules import RulesJudge
+from vlmguard_plugin.steering.fingerprint import model_fingerprint
+from vlmguard_plugin.subjects.loading import DTYPES, default_device, default_dtype
 
 BATCH_SIZE = 8
 ERRORS = (RuntimeError, ValueError, IndexError)

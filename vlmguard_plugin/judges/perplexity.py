@@ -17,8 +17,8 @@ from typing import Sequence
 
 import torch
 
-from .base import JudgeError
-from .local import BATCH_SIZE, LocalModel, first_line, in_batches
+from vlmguard_plugin.judges.base import JudgeError
+from vlmguard_plugin.judges.local import BATCH_SIZE, LocalModel, first_line, in_batches
 
 GIVEN = ("nothing", "request")
 CHUNK = 512

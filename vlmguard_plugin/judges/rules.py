@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Sequence
 
-from . import refusal
-from .base import Case, Judgement
+from vlmguard_plugin.judges import refusal
+from vlmguard_plugin.judges.base import Case, Judgement
 
 
 class RulesJudge:

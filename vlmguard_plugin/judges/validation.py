@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Iterable, Sequence
 
-from .agreement import cohens_kappa
-from .refusal import judge
+from vlmguard_plugin.judges.agreement import cohens_kappa
+from vlmguard_plugin.judges.refusal import judge
 
 HALVES = ("development", "held-out")
 XSTEST_COLUMNS = ("id", "prompt", "completion", "final_label")

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import re
 
-from .base import Case, Judgement
-from .local import LocalJudge
+from vlmguard_plugin.judges.base import Case, Judgement
+from vlmguard_plugin.judges.local import LocalJudge
 
 OURS = """<s><|user|>
 [INST] Here is one exchange between a person and a chat assistant. Answer three questions about it with yes or no,

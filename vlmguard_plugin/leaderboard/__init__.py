@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Iterable
 
 if TYPE_CHECKING:
-    from .board import Board
+    from vlmguard_plugin.leaderboard.board import Board
 
 __all__ = ["finding", "leaderboard", "schema_text"]
 
@@ -32,7 +32,7 @@ def leaderboard(
     Raises OutputError (a ValueError) that names the folder where there is nothing to show.
     """
     try:
-        from .board import build_board
+        from vlmguard_plugin.leaderboard.board import build_board
     except ModuleNotFoundError as error:
         message = (
             f"the leaderboard needs {error.name}, which is not installed; pip install 'vlmguard_plugin[leaderboard]'"
@@ -43,11 +43,11 @@ def leaderboard(
 
 def schema_text() -> str:
     """The JSON Schema of a board's JSON."""
-    return Path(__file__).with_name("schema.json").read_text(encoding="utf-8")
+    return (Path(__file__).parent / "outputs" / "schema.json").read_text(encoding="utf-8")
 
 
 def finding(board: Board) -> str:
     """What the board found, in words: one sentence a guarded model."""
-    from .sentence import finding as in_words
+    from vlmguard_plugin.leaderboard.verdict import finding as in_words
 
     return in_words(board)

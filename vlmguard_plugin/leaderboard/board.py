@@ -8,11 +8,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterable, Mapping, Sequence
 
-from ..guards.registry import split_guarded
-from .collect import Collected, Item, OutputError, Predictions, Skipped, Unfinished, collect
-from .facts import RunFacts
-from .host_sets import benchmark_of
-from .rates import MAX_UNKNOWN, Clusters, Events, PairedDifference, Rate, holm, paired_difference, rate
+from vlmguard_plugin.guards.core.registry import split_guarded
+from vlmguard_plugin.runs.collect import Collected, Item, OutputError, Predictions, Skipped, Unfinished, collect
+from vlmguard_plugin.runs.facts import RunFacts
+from vlmguard_plugin.runs.host_sets import benchmark_of
+from vlmguard_plugin.statistics.rates import (
+    MAX_UNKNOWN,
+    Clusters,
+    Events,
+    PairedDifference,
+    Rate,
+    holm,
+    paired_difference,
+    rate,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -128,31 +137,31 @@ class Board:
 
     def to_json(self) -> str:
         """Everything, at full precision; schema.json, beside this file, describes it."""
-        from .export import as_json
+        from vlmguard_plugin.leaderboard.outputs.data import as_json
 
         return json.dumps(as_json(self), indent=2, allow_nan=False)
 
     def to_csv(self) -> str:
         """One line a model, data set and measure."""
-        from .export import as_csv
+        from vlmguard_plugin.leaderboard.outputs.data import as_csv
 
         return as_csv(self)
 
     def to_markdown(self) -> str:
         """One Markdown table a data set."""
-        from .render import markdown
+        from vlmguard_plugin.leaderboard.outputs.tables import markdown
 
         return markdown(self)
 
     def to_terminal(self, console: Console | None = None) -> None:
         """Print one table a data set; made for 120 columns."""
-        from .render import terminal
+        from vlmguard_plugin.leaderboard.outputs.tables import terminal
 
         terminal(self, console)
 
     def to_html(self, answers: bool = False) -> str:
         """One page that needs nothing else. answers: whether it holds the models' answers, closed until asked for."""
-        from .page import page
+        from vlmguard_plugin.leaderboard.outputs.page import page
 
         return page(self, answers)
 

@@ -17,12 +17,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Mapping, Sequence
 
-from ..judges.base import LABELS
-from .board import MEASURES, Participant, answers_of, clusters_of, holm_corrected, measure, participants
-from .collect import Item, OutputError, Predictions, judged, read_folders, stored_verdicts
-from .export import cell
-from .rates import PairedDifference, Rate, paired_difference, rate
-from .render import WIDTH, escaped, p_text, rate_text, visible
+from vlmguard_plugin.judges.base import LABELS
+from vlmguard_plugin.leaderboard.board import (
+    MEASURES,
+    Participant,
+    answers_of,
+    clusters_of,
+    holm_corrected,
+    measure,
+    participants,
+)
+from vlmguard_plugin.leaderboard.outputs.data import cell
+from vlmguard_plugin.leaderboard.outputs.tables import WIDTH, escaped, p_text, rate_text, visible
+from vlmguard_plugin.runs.collect import Item, OutputError, Predictions, judged, read_folders, stored_verdicts
+from vlmguard_plugin.statistics.rates import PairedDifference, Rate, paired_difference, rate
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Sequence
 
-from ..judges.local import LocalModel
-from ..judges.perplexity import Summary, perplexities, summarise
-from .collect import OutputError, Skipped, read_folders
+from vlmguard_plugin.judges.local import LocalModel
+from vlmguard_plugin.judges.perplexity import Summary, perplexities, summarise
+from vlmguard_plugin.runs.collect import OutputError, Skipped, read_folders
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Mapping, Sequence
 
-from ..judges.agreement import HUMAN_LABELS, Kappa, agreements
-from ..judges.base import LABELS, Case, Judge, Judgement
-from ..judges.judgements import Judgements
-from .board import answers_of, clusters_of, measure
-from .collect import Item, OutputError, Skipped, judged, read_folders, text
-from .rates import MAX_UNKNOWN, Rate, rate
-from .readers.vlmevalkit import read_table
+from vlmguard_plugin.judges.agreement import HUMAN_LABELS, Kappa, agreements
+from vlmguard_plugin.judges.base import LABELS, Case, Judge, Judgement
+from vlmguard_plugin.judges.judgements import Judgements
+from vlmguard_plugin.leaderboard.board import answers_of, clusters_of, measure
+from vlmguard_plugin.runs.collect import Item, OutputError, Skipped, judged, read_folders, text
+from vlmguard_plugin.runs.readers.vlmevalkit import read_table
+from vlmguard_plugin.statistics.rates import MAX_UNKNOWN, Rate, rate
 
 PEOPLE = "people"
 LABEL_COLUMNS = ("label", "final_label", "human_label")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vlmguard_plugin.steering.decoder import Decoder, hidden_state, with_hidden_state
-from vlmguard_plugin.steering.prompt import Pass, hearing_passes, last_token
+from vlmguard_plugin.steering.passes import Pass, hearing_passes, last_token
 
 POSITIONS = ("last", "prompt", "generated", "all")
 _owners: "WeakKeyDictionary[nn.Module, list[int]]" = WeakKeyDictionary()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vlmguard_plugin.steering.decoder import Decoder, OnePassHeard, hidden_state
-from vlmguard_plugin.steering.prompt import Pass, hearing_passes, last_token
+from vlmguard_plugin.steering.passes import Pass, hearing_passes, last_token
 
 
 def record_last_token(decoder: Decoder, run: Callable[[], Any]) -> Tensor:

@@ -13,12 +13,12 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from vlmguard_plugin.pictures.meaningless import draw_blank
+from vlmguard_plugin.query import BlankImage, ImageLike, Query, Turn, open_image
 from vlmguard_plugin.steering.decoder import OnePassHeard, find_decoder
 from vlmguard_plugin.steering.edit import Edits, editing
 from vlmguard_plugin.steering.fingerprint import model_fingerprint
 from vlmguard_plugin.steering.record import record_last_token
-from vlmguard_plugin.subjects.base import BlankImage, ImageLike, Query, Turn, open_image
-from vlmguard_plugin.subjects.blank import draw_blank
 
 SomeEdits = Edits | Sequence[Edits]
 EditsForBatch = Callable[[Sequence[Query]], SomeEdits]

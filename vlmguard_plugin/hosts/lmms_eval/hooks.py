@@ -18,7 +18,7 @@ from PIL import Image
 
 from vlmguard_plugin import __version__
 from vlmguard_plugin.hosts.guarded import GuardedModel, NoAnswer
-from vlmguard_plugin.subjects.base import ImageLike, Query
+from vlmguard_plugin.query import ImageLike, Query
 
 if TYPE_CHECKING:
     from lmms_eval.api.instance import Instance

@@ -23,13 +23,13 @@ from torch import distributed
 from tqdm import tqdm
 from transformers import GenerationConfig
 
-from vlmguard_plugin.guards.registry import host_suffix
+from vlmguard_plugin.guards.core.registry import host_suffix
 from vlmguard_plugin.hosts.guarded import GuardedModel, NoAnswer, Spent
 from vlmguard_plugin.hosts.lmms_eval import hooks
 from vlmguard_plugin.hosts.lmms_eval.registration import GENERAL, guarded
 from vlmguard_plugin.hosts.models import MODELS
-from vlmguard_plugin.leaderboard.facts import Session
-from vlmguard_plugin.subjects.base import ImageLike, Query, Turn
+from vlmguard_plugin.query import ImageLike, Query, Turn
+from vlmguard_plugin.runs.facts import Session
 from vlmguard_plugin.subjects.loading import default_device
 
 GENERATION = GenerationConfig()

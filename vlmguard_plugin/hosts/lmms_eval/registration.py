@@ -54,6 +54,6 @@ def register_models(models: ModuleType) -> None:
 
 def guarded(name: str) -> tuple[str, str] | None:
     """(model, guard) of a name `<model>_<guard>`; None where it is no such name."""
-    from vlmguard_plugin.guards.registry import split_guarded
+    from vlmguard_plugin.guards.core.registry import split_guarded
 
     return split_guarded(name, MODELS.__contains__)

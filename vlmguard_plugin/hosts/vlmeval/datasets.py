@@ -16,9 +16,9 @@ from vlmguard_plugin.benchmarks.row import LETTERS, BenchmarkError, SourceMissin
 from vlmguard_plugin.benchmarks.tsv import SIDECAR
 from vlmguard_plugin.judges.base import LOCAL, Judge, build_judge
 from vlmguard_plugin.judges.judgements import Judgements
-from vlmguard_plugin.leaderboard.collect import by_rules
-from vlmguard_plugin.leaderboard.rates import MAX_UNKNOWN, rate
-from vlmguard_plugin.leaderboard.readers.vlmevalkit import RUN, read_predictions
+from vlmguard_plugin.runs.collect import by_rules
+from vlmguard_plugin.runs.readers.vlmevalkit import RUN, read_predictions
+from vlmguard_plugin.statistics.rates import MAX_UNKNOWN, rate
 
 HOST_DEFAULT_JUDGE = "gpt-4o-mini"
 """What the host hands to sets whose names contain one of its own sets' when the user has named no judge."""

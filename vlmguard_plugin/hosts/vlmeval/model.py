@@ -11,8 +11,8 @@ from vlmeval.vlm.base import BaseModel
 
 from vlmguard_plugin.hosts.guarded import GuardedModel, Meter, NoAnswer
 from vlmguard_plugin.hosts.vlmeval.recording import HOST, host_version, no_video
-from vlmguard_plugin.leaderboard.facts import RunFacts
-from vlmguard_plugin.subjects.base import Query, Turn
+from vlmguard_plugin.query import Query, Turn
+from vlmguard_plugin.runs.facts import RunFacts
 
 FAILED = "Failed to obtain answer via API."  # the host's own mark: such rows are asked again on the next run
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator
 from vlmeval.smp import get_pred_file_path, get_rank_and_world_size
 
 from vlmguard_plugin.hosts.vlmeval.registration import guarded_host, guarded_vlm
-from vlmguard_plugin.leaderboard.facts import RunFacts, Session, facts_file, read_facts, record
+from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, read_facts, record
 
 if TYPE_CHECKING:
     from vlmguard_plugin.hosts.guarded import Meter
@@ -304,7 +304,7 @@ def host_version() -> str:
 def facts_of_host_model(model: Any, name: str) -> RunFacts:
     """What can be known of a model of the host's own: its checkpoint (else its class), and how it generates."""
     from vlmguard_plugin.hosts.guarded import versions
-    from vlmguard_plugin.subjects.host import torch_models
+    from vlmguard_plugin.subjects.host_object import torch_models
 
     found = next(
         (value for key in CHECKPOINT_NAMES if isinstance(value := getattr(model, key, None), str)), type(model).__name__

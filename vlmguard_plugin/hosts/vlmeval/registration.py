@@ -54,7 +54,7 @@ class GuardedNames(dict):
         return self[name] if name in self else default
 
     def _guarded(self, name: str) -> partial | None:
-        from vlmguard_plugin.guards.registry import split_guarded
+        from vlmguard_plugin.guards.core.registry import split_guarded
 
         found = split_guarded(name, super().__contains__)
         if found is None:

@@ -8,14 +8,14 @@ from typing import Any, Callable
 
 from vlmeval.vlm.base import BaseModel
 
-from vlmguard_plugin.guards.registry import build_guard
+from vlmguard_plugin.guards.core.registry import build_guard
 from vlmguard_plugin.hosts.guarded import Meter, guard_facts
 from vlmguard_plugin.hosts.models import Model, fitted_guard
 from vlmguard_plugin.hosts.vlmeval.recording import facts_of_host_model, no_video
-from vlmguard_plugin.leaderboard.facts import RunFacts
+from vlmguard_plugin.query import Query
+from vlmguard_plugin.runs.facts import RunFacts
 from vlmguard_plugin.steering.decoder import DecoderNotFound
-from vlmguard_plugin.subjects.base import Query
-from vlmguard_plugin.subjects.host import HostSubject
+from vlmguard_plugin.subjects.host_object import HostSubject
 
 
 class GuardedHost:

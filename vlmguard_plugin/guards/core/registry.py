@@ -1,0 +1,137 @@
+"""Find guards by name: the files of this folder, and other packages' entry points."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Callable
+
+from vlmguard_plugin.guards.core.base import Guard, WrongModel
+from vlmguard_plugin.guards.core.composed import SEPARATOR, ComposedGuard
+from vlmguard_plugin.guards.core.saved import DamagedGuard, FittedFolder
+from vlmguard_plugin.subjects.base import Subject
+
+ENTRY_POINT_GROUP = "vlmguard_plugin.guards"
+
+
+class UnknownGuard(ValueError):
+    """No guard is registered under a name."""
+
+
+@cache
+def guard_classes() -> dict[str, type[Guard]]:
+    """Every guard class by name: those defined in this folder's modules, then those that packages bring.
+
+    A package's entry point that can't be loaded costs one line on stderr, and its guard.
+    """
+    package = importlib.import_module("vlmguard_plugin.guards")
+    modules = [
+        importlib.import_module(f"{package.__name__}.{found.name}")
+        for found in pkgutil.iter_modules(package.__path__)
+        if not found.ispkg
+    ]
+    classes = {
+        value.name: value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Guard) and "name" in vars(value)
+    }
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            classes.setdefault(point.name, _loaded(point))
+        except Exception as error:  # another package's code: whatever it raises, the other guards are needed
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            print(
+                f"vlmguard: guard {point.name!r} of entry point {point.value} can't be used ({reason})", file=sys.stderr
+            )
+    return dict(sorted(classes.items()))
+
+
+def _loaded(point: EntryPoint) -> type[Guard]:
+    guard = point.load()
+    if not (isinstance(guard, type) and issubclass(guard, Guard)):
+        raise TypeError(f"{point.value} is no Guard class")
+    if getattr(guard, "name", None) != point.name:
+        raise ValueError(
+            f"the class calls itself {getattr(guard, 'name', None)!r}, the entry point {point.name!r}; they must agree"
+        )
+    return guard
+
+
+def list_guards() -> list[str]:
+    """Names of all guards there are; they also compose, as in "vlm_guard+self_reminder"."""
+    return list(guard_classes())
+
+
+def host_suffix(guard: str) -> str:
+    """How a guard stands in a guarded model's name on the hosts: "vlmguard" in `llava_vlmguard`, else its own name."""
+    return SEPARATOR.join("vlmguard" if name == "vlm_guard" else name for name in guard.split(SEPARATOR))
+
+
+def guard_of_suffix(suffix: str) -> str | None:
+    """The guard, or composition of guards, that stands so in a guarded model's name; None where there is none."""
+    names = [{"vlmguard": "vlm_guard"}.get(name, name) for name in suffix.split(SEPARATOR)]
+    return SEPARATOR.join(names) if all(name in guard_classes() for name in names) else None
+
+
+def split_guarded(name: str, is_model: Callable[[str], bool]) -> tuple[str, str] | None:
+    """(model, guard) of a guarded model's name `<model>_<guard>`; None where it is no such name."""
+    for position, letter in enumerate(name):
+        if letter == "_" and is_model(name[:position]) and guard_of_suffix(name[position + 1 :]):
+            return name[:position], guard_of_suffix(name[position + 1 :])
+    return None
+
+
+def build_guard(name: str, **settings: Any) -> Guard:
+    """An unfitted guard, or several as one.
+
+    name: registered name, or names joined by "+" (see ComposedGuard); `settings` are then {guard name: {setting: value}}.
+    Raises UnknownGuard with the names there are, ValueError for a setting it can't have.
+    """
+    classes = guard_classes()
+    names = name.split(SEPARATOR)
+    for one in names:
+        if one not in classes:
+            raise UnknownGuard(f"there is no guard {one!r}; there are {', '.join(classes)}")
+    if len(names) == 1:
+        return classes[name](**settings)
+    for part, own in settings.items():
+        if part not in names or not isinstance(own, dict):
+            raise ValueError(
+                f"{name} takes settings by guard, as in {names[0]}={{'alpha': 1.0}}; {part}={own!r} is not that"
+            )
+    return ComposedGuard([classes[one](**settings.get(one, {})) for one in names])
+
+
+def settings_from_saved(guard: str, saved: dict[str, Any]) -> dict[str, Any]:
+    """The settings in a guard.json as this version means them; of a composition, {guard name: its settings}."""
+    classes = guard_classes()
+    names = guard.split(SEPARATOR)
+    if len(names) > 1:
+        return {name: settings_from_saved(name, own) for name, own in saved.items()}
+    return classes[guard].Settings.from_saved(saved) if guard in classes else saved
+
+
+def load_guard(folder: str | Path, subject: Subject | None = None) -> Guard:
+    """A fitted guard from its folder; with `subject`, refused if it was fitted on another model.
+
+    Raises FileNotFoundError, DamagedGuard, UnknownGuard or WrongModel.
+    """
+    fitted = FittedFolder.load(folder)
+    try:
+        guard = build_guard(fitted.guard, **settings_from_saved(fitted.guard, fitted.settings))
+        guard.take(fitted.tensors, fitted.facts)
+    except UnknownGuard:
+        raise
+    except (TypeError, ValueError, KeyError) as error:
+        raise DamagedGuard(f"the settings in {folder} are not those of guard {fitted.guard!r}: {error}") from error
+    if subject is not None:
+        try:
+            guard.check_fits(subject)
+        except WrongModel as error:
+            raise WrongModel(f"{folder}: {error}") from None
+    return guard

@@ -1,0 +1,185 @@
+"""The requests that a model answers, host-neutral: words, images, and what was said before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Callable, Sequence, Union
+
+from PIL import Image
+
+BLANK_KINDS = ("white", "black", "gray", "mean", "noise")
+
+
+@dataclass(frozen=True)
+class BlankImage:
+    """A meaningless image, drawn by the subject that reads it (`pictures.meaningless`).
+
+    kind: "white" (the default; "blank" is another name for it), "black", "gray", "mean" (every pixel the image
+        processor's mean colour), or "noise" (Gaussian around mid grey, fixed seed).
+    size: (width, height) in pixels; None is the size the subject's image processor resizes to.
+    """
+
+    kind: str = "white"
+    size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind == "blank":
+            object.__setattr__(self, "kind", "white")
+        if self.kind not in BLANK_KINDS:
+            raise ValueError(f"blank image kind is {self.kind!r}; choose one of {', '.join(BLANK_KINDS)}")
+
+
+ImageLike = Union[str, Path, Image.Image, BlankImage]
+Parts = Sequence[tuple[str, ImageLike]]
+ROLES = ("user", "assistant", "system")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What was said earlier in a conversation. role: ROLES. parts: ("text", words) and ("image", image) in order."""
+
+    role: str
+    parts: tuple[tuple[str, ImageLike], ...]
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ValueError(f"the role of a turn is {self.role!r}; choose one of {', '.join(ROLES)}")
+        if isinstance(self.parts, str):
+            raise TypeError(f'the parts of a turn are a string ({self.parts!r}); write (("text", ...),)')
+        object.__setattr__(self, "parts", tuple((kind, value) for kind, value in self.parts))
+        check_kinds(self.parts)
+
+    @property
+    def images(self) -> tuple[ImageLike, ...]:
+        """Its images in the order shown."""
+        return tuple(value for kind, value in self.parts if kind == "image")
+
+
+@dataclass(frozen=True)
+class Query:
+    """One request as a user would put it: text, images shown before it or between its parts, and what was said before.
+
+    text: the request. images: files (str or Path), PIL images or BlankImage, in the order shown.
+    layout: the request's parts in order, None where an image stands; empty is all images, then the text.
+    history: the conversation before the request, the oldest turn first; empty for a request of its own.
+    begun: words that the answer already begins with, put before the model as its own.
+    raw: the request is the prompt as it stands, without the model's chat template; it has no history then.
+
+    The request at hand is `text`, `images` and `layout`: words that a guard adds go there. What a guard does to images
+    it does to those of earlier turns too (`all_images`, `with_each_image`): the model sees them beside the request's.
+    """
+
+    text: str
+    images: tuple[ImageLike, ...] = ()
+    layout: tuple[str | None, ...] = ()
+    history: tuple[Turn, ...] = ()
+    begun: str = ""
+    raw: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise TypeError(f"query text is {type(self.text).__name__} ({self.text!r}); it must be a string")
+        if isinstance(self.images, (str, Path, Image.Image, BlankImage)):
+            raise TypeError("query images is a single image; write images=(image,)")
+        for field in ("images", "layout", "history"):
+            object.__setattr__(self, field, tuple(getattr(self, field)))
+        if self.layout and self.layout.count(None) != len(self.images):
+            raise ValueError(
+                f"query layout has {self.layout.count(None)} places for {len(self.images)} images; give one None an image"
+            )
+        for turn in self.history:
+            if not isinstance(turn, Turn):
+                raise TypeError(f"query history holds {turn!r}; give Turn(role, parts)")
+        if self.raw and (self.history or self.begun):
+            raise ValueError("a raw query has no history and no begun answer; write all of its words into text")
+
+    @classmethod
+    def from_parts(cls, parts: Parts, history: Sequence[Turn] = (), *, begun: str = "", raw: bool = False) -> "Query":
+        """A query from ("text", words) and ("image", image) parts in the order shown.
+
+        `text` is the texts joined by line breaks.
+        """
+        check_kinds(parts)
+        layout = tuple(value if kind == "text" else None for kind, value in parts)
+        images = tuple(value for kind, value in parts if kind == "image")
+        text = "\n".join(part for part in layout if part is not None)
+        return cls(
+            text, images, () if layout == (None,) * len(images) + (text,) else layout, tuple(history), begun, raw
+        )
+
+    def parts(self) -> list[tuple[str, ImageLike]]:
+        """("text", words) and ("image", image) parts of the request in the order shown."""
+        images = iter(self.images)
+        layout = self.layout or (None,) * len(self.images) + (self.text,)
+        return [("image", next(images)) if part is None else ("text", part) for part in layout]
+
+    def turns(self) -> list[Turn]:
+        """The whole conversation, the request at hand last."""
+        return [*self.history, Turn("user", tuple(self.parts()))]
+
+    @property
+    def all_images(self) -> tuple[ImageLike, ...]:
+        """The images of the whole conversation in the order shown."""
+        return tuple(image for turn in self.history for image in turn.images) + self.images
+
+    def without_images(self) -> "Query":
+        """The same conversation as text alone; a turn of images alone stays as an empty one."""
+        texts = [tuple(part for part in turn.parts if part[0] == "text") or (("text", ""),) for turn in self.history]
+        history = tuple(Turn(turn.role, parts) for turn, parts in zip(self.history, texts))
+        return replace(self, images=(), layout=(), history=history)
+
+    def with_blank_images(self, kind: str = "white") -> "Query":
+        """The same conversation with every image replaced by a meaningless one of the same size.
+
+        One without images gets a blank image of the subject's own input size in the request.
+        """
+        if not self.all_images:
+            return replace(self, images=(BlankImage(kind),), layout=())
+        return self.with_each_image(lambda image: BlankImage(kind, image_size(image)))
+
+    def with_each_image(self, change: Callable[[ImageLike], ImageLike]) -> "Query":
+        """The same conversation with `change(image)` in every image's place."""
+        history = tuple(
+            Turn(turn.role, tuple((kind, change(value) if kind == "image" else value) for kind, value in turn.parts))
+            for turn in self.history
+        )
+        return replace(self, images=tuple(change(image) for image in self.images), history=history)
+
+    def with_text(self, text: str) -> "Query":
+        """Another request beside the same images, which stand before it, after the same conversation."""
+        return replace(self, text=text, layout=())
+
+    def wrapped(self, before: str, after: str) -> "Query":
+        """The same request with words put before its first and after its last word."""
+        texts = [index for index, part in enumerate(self.layout) if part is not None]
+        layout = list(self.layout)
+        if texts:
+            layout[texts[0]] = before + layout[texts[0]]
+            layout[texts[-1]] += after
+        elif layout:
+            layout.append(before + after)
+        return replace(self, text=before + self.text + after, layout=tuple(layout))
+
+
+def check_kinds(parts: Parts) -> None:
+    """ValueError for a part that is neither text nor an image."""
+    for kind, _ in parts:
+        if kind not in ("text", "image"):
+            raise ValueError(f"a part of kind {kind!r} can't be put to a guarded model; it takes text and images")
+
+
+def image_size(image: ImageLike) -> tuple[int, int] | None:
+    """(width, height) in pixels of an image, without decoding it; None for a BlankImage of default size."""
+    if isinstance(image, (BlankImage, Image.Image)):
+        return image.size
+    with open_image(image) as opened:
+        return opened.size
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """Open an image file; ValueError names the file and why it can't be read."""
+    try:
+        return Image.open(path)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"image {str(path)!r} can't be read ({error}); give a readable PNG or JPEG file") from error

@@ -1,0 +1,54 @@
+"""VLMEvalKit's own safety sets, read as ours are, so that their answers can be judged again.
+
+The host's classes have two traps. MMSafetyBench counts a judge that fails, or says neither safe nor unsafe, as "not
+attacked"; and its rule fallback looks for the words safe and unsafe in the model's own answer, which it hardly ever
+says, so that the attack rate falls to about 0. XSTest falls back to its keyword rules where the judge fails, and says
+so nowhere. Here the host's predictions are taken as they are, and judged by any judge of ours: a failure is unknown.
+Needs no host.
+"""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import pandas
+
+from vlmguard_plugin.benchmarks import BENCHMARKS
+from vlmguard_plugin.benchmarks.benchmark import Benchmark
+
+
+def mm_safetybench(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """Every request is harmful or against a policy; the column answer holds no right answer."""
+    return frame.drop(columns="answer", errors="ignore").assign(harmful="1", condition="picture")
+
+
+def xstest(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """The column answer says whether the request is safe or unsafe."""
+    if "answer" not in frame:
+        return frame
+    marks = frame["answer"].map(lambda value: str(value).strip().lower())
+    harmful = marks.map({"unsafe": "1", "safe": "0"}).fillna(marks)  # anything else is named by the error on its row
+    return frame.drop(columns="answer").assign(harmful=harmful, condition="text")
+
+
+HOST_SETS: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
+    "MMSafetyBench": mm_safetybench,
+    "XSTest": xstest,
+}
+"""By the host's name of the set, what gives its table of predictions the columns of ours."""
+
+
+SAME_AS = {"MMSafetyBench": "MMSafety_SD_TYPO"}
+"""Sets of the host that have the categories of one of ours."""
+
+
+def benchmark_of(dataset: str) -> Benchmark | None:
+    """What is known of a data set, ours or the host's; None where it is neither."""
+    return BENCHMARKS.get(SAME_AS.get(dataset, dataset))
+
+
+def with_host_columns(frame: pandas.DataFrame, dataset: str) -> pandas.DataFrame:
+    """A table of predictions with the column harmful, where it is one of the host's own safety sets."""
+    if dataset in HOST_SETS and "harmful" not in frame.columns:
+        return HOST_SETS[dataset](frame)
+    return frame

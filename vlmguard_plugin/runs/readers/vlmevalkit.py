@@ -1,0 +1,248 @@
+"""VLMEvalKit's prediction files.
+
+WORK_DIR/MODEL/MODEL_DATASET.(xlsx|tsv|csv|json), or the same in MODEL/T.../; of several files for one model and data
+set the newest counts. Beside them lie the host's status.json and our facts of the run (`facts`). The host's pickles of
+a run under way are noticed, never loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+import zlib
+from pathlib import Path
+
+import pandas
+import python_calamine
+
+from vlmguard_plugin.judges.judgements import FOLDER
+from vlmguard_plugin.runs.collect import (
+    Found,
+    OutputError,
+    Predictions,
+    Skipped,
+    Unfinished,
+    Verdicts,
+    by_rules,
+    items_of,
+    judged,
+)
+from vlmguard_plugin.runs.facts import SUFFIX, RunFacts, facts_file, read_facts
+from vlmguard_plugin.runs.host_sets import with_host_columns
+
+HOST = "vlmevalkit"
+FORMATS = (".xlsx", ".tsv", ".csv", ".json")
+RUN = re.compile(r"T\d{8}[-_].+")
+PART = re.compile(r"\d+_(?P<dataset>.+)\.pkl")
+"""What a rank writes while it answers: rank and number of ranks in digits, then the data set."""
+AUXILIARY = re.compile(
+    r"_(?:score|scores|acc|accuracy|result|results|judge|judged|verdicts|labels|rating|ratings|metrics|fine|summary|status"
+    r"|tmp|response|processed|config|meta|structs|checkpoint|detailed|PREV|exact_matching|gpt-?\d\S*|chatgpt\S*)$"
+)
+"""Ends of the names of files that the host or a data set writes beside the predictions."""
+VERDICT_COLUMNS = {"hit", "log", "judge", "judgement", "judgment", "verdict", "label", "reason", "score", "rating"}
+
+
+def read(folder: Path) -> Found:
+    """All predictions under a work directory, by model and data set."""
+    found: list[Predictions] = []
+    skipped: list[Skipped] = []
+    unfinished: list[Unfinished] = []
+    for place in sorted(path for path in folder.iterdir() if path.is_dir() and path.name != FOLDER):
+        done = set()
+        for dataset, files in sorted(prediction_files(place).items()):
+            for path in files:
+                try:
+                    found.append(predictions_in(path, place.name, dataset, folder))
+                    done.add(dataset)
+                    break
+                except OutputError as error:
+                    skipped.append(Skipped(path, str(error)))
+        unfinished += [
+            Unfinished(place.name, dataset, HOST, folder, reason)
+            for dataset, reason in sorted(without_predictions(place).items())
+            if dataset not in done
+        ]
+    return Found(tuple(found), tuple(skipped), tuple(unfinished))
+
+
+def prediction_files(folder: Path) -> dict[str, list[Path]]:
+    """Files by data set in one model's folder, the newest first, without the auxiliary ones.
+
+    The folder's name is the model's, so data set and model names may both hold underscores. Runs are ordered by
+    their folder's name; a file that lies beside the run folders is placed by its time of writing.
+    """
+    candidates: dict[str, list[Path]] = {}
+    for place in [*reversed(run_folders(folder)), folder]:
+        for path in sorted(
+            (path for path in place.iterdir() if path.is_file()), key=lambda file: -file.stat().st_mtime
+        ):
+            if (
+                path.suffix in FORMATS
+                and path.stem.startswith(folder.name + "_")
+                and not path.name.endswith(SUFFIX)
+                and not AUXILIARY.search(path.stem)
+            ):
+                candidates.setdefault(path.stem[len(folder.name) + 1 :], []).append(path)
+    for files in candidates.values():
+        loose = [path for path in files if path.parent == folder and not path.is_symlink()]
+        in_runs = [path for path in files if path.parent != folder]
+        if loose and in_runs and loose[0].stat().st_mtime > in_runs[0].stat().st_mtime:
+            files[:] = loose + in_runs
+    return candidates
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """The host's folders of single runs in a model's folder, the oldest first."""
+    return sorted(
+        (path for path in folder.iterdir() if path.is_dir() and RUN.fullmatch(path.name)), key=lambda run: run.name
+    )
+
+
+def without_predictions(folder: Path) -> dict[str, str]:
+    """By data set, what is known of runs that have begun in a model's folder, whether or not they have ended."""
+    found: dict[str, str] = {}
+    for place in [folder, *run_folders(folder)]:
+        for dataset, facts in host_status(place).items():
+            if facts.get("error_message"):
+                found[dataset] = f"failed: {in_line(facts['error_message'])}"
+            elif facts.get("status") in ("infer", "pending"):
+                found.setdefault(dataset, "stopped or still going on, by the host's status.json")
+        for path in place.iterdir():
+            part = PART.fullmatch(path.name)
+            if part:
+                found.setdefault(part["dataset"], f"stopped or still going on: its answers so far are in {path.name}")
+            elif path.name.endswith(SUFFIX) and path.name.startswith(folder.name + "_"):
+                problem = trouble(facts_or_none(path))
+                if problem:
+                    found[path.name[len(folder.name) + 1 : -len(SUFFIX)]] = problem
+    return found
+
+
+def host_status(folder: Path) -> dict[str, dict]:
+    """The host's own record of a run, by data set; empty where there is none that can be read."""
+    try:
+        content = json.loads((folder / "status.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    datasets = content.get("datasets") if isinstance(content, dict) else None
+    return (
+        {name: facts for name, facts in datasets.items() if isinstance(facts, dict)}
+        if isinstance(datasets, dict)
+        else {}
+    )
+
+
+def facts_or_none(path: Path) -> tuple[RunFacts, ...]:
+    """Facts of a run; none where they are damaged, which costs settings and cost, not the answers."""
+    try:
+        return read_facts(path)
+    except ValueError:
+        return ()
+
+
+def trouble(runs: tuple[RunFacts, ...]) -> str:
+    """Why a run is not whole, by its facts; "" where it is."""
+    last = runs[-1].sessions[-1] if runs and runs[-1].sessions else None
+    if last is None or last.status == "complete":
+        return ""
+    return (
+        f"failed: {in_line(last.error)}"
+        if last.status == "failed"
+        else f"stopped or still going on since {last.started}"
+    )
+
+
+def in_line(words: object) -> str:
+    """An error in one line of at most 300 characters."""
+    line = " ".join(str(words).split())
+    return line if len(line) <= 300 else line[:299] + "…"
+
+
+def predictions_in(path: Path, model: str, dataset: str, folder: Path) -> Predictions:
+    """One prediction file with what is known of its run; OutputError says why it can't be used."""
+    frame = with_host_columns(read_table(path), dataset)
+    kind = checked_kind(frame)
+    runs = facts_or_none(facts_file(path))
+    problems = [trouble(runs)] if trouble(runs) else []
+    if len(runs) > 1:
+        problems.append(f"answers of {len(runs)} different settings are mixed: the run went on under others")
+    return Predictions(
+        model,
+        dataset,
+        kind,
+        path,
+        items_of(frame.to_dict("records"), dataset, kind),
+        folder,
+        HOST,
+        runs,
+        problems=tuple(problems),
+    )
+
+
+def read_predictions(path: Path, model: str, dataset: str, verdicts: Verdicts = by_rules) -> Predictions:
+    """One prediction file, judged; OutputError says why it can't be used."""
+    return judged(predictions_in(path, model, dataset, path.parent), verdicts)
+
+
+def checked_kind(frame: pandas.DataFrame) -> str:
+    """What a table of predictions is about: "safety", "mcq" or "open"; OutputError where it is no such table."""
+    missing = {"index", "prediction"} - set(frame.columns)
+    if missing:
+        raise OutputError(f"no column {', '.join(sorted(missing))}, so no prediction file")
+    kind = kind_of(set(frame.columns))
+    if kind is None:
+        raise OutputError("neither a column harmful (safety) nor answer (utility), so nothing to score it by")
+    if VERDICT_COLUMNS & set(map(str.lower, list(frame.columns)[list(frame.columns).index("prediction") + 1 :])):
+        raise OutputError("holds another judge's verdicts after the predictions, so no prediction file")
+    if not len(frame):
+        raise OutputError("no rows")
+    return kind
+
+
+def read_table(path: Path) -> pandas.DataFrame:
+    """A prediction file as a data frame of its own values; OutputError where it is damaged.
+
+    A blank cell is an empty answer (""): the host writes every answer as text.
+    """
+    try:
+        if path.suffix == ".xlsx":
+            frame = pandas.read_excel(path, dtype=object, keep_default_na=False, engine="calamine")
+        elif path.suffix == ".json":
+            frame = json_table(json.loads(path.read_text(encoding="utf-8")))
+        else:
+            separator = "\t" if path.suffix == ".tsv" else ","
+            frame = pandas.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        python_calamine.CalamineError,
+    ) as error:
+        # what pandas, calamine and the zip and XML readers below them raise for a truncated or foreign file
+        raise OutputError(f"can't be read ({type(error).__name__}: {error})") from error
+    frame.columns = [str(column) for column in frame.columns]
+    return frame
+
+
+def json_table(content: object) -> pandas.DataFrame:
+    """The host's three JSON layouts of a table: records, {columns, data}, or a list by column."""
+    if isinstance(content, dict) and {"columns", "data"} <= set(content):
+        return pandas.DataFrame(content["data"], columns=content["columns"], dtype=object)
+    if isinstance(content, (list, dict)):
+        return pandas.DataFrame(content, dtype=object)
+    raise ValueError(f"a JSON {type(content).__name__} is no table")
+
+
+def kind_of(columns: set[str]) -> str | None:
+    """What a data set is, by its columns: "safety", "mcq", "open", or None."""
+    if "harmful" in columns:
+        return "safety"
+    if "answer" not in columns:
+        return None
+    return "mcq" if {"A", "B"} <= columns else "open"
