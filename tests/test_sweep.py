@@ -15,8 +15,9 @@ pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed"
 from conftest import tiny_llava, tiny_processor  # noqa: E402
 
 from vlmguard_plugin.benchmarks import prepare  # noqa: E402
-from vlmguard_plugin.calibration.sweep import POINTS, alone, keep_points, point_name, points_of  # noqa: E402
+from vlmguard_plugin.calibration.sweep import POINTS, alone, keep_points, points_of  # noqa: E402
 from vlmguard_plugin.cli.main import main  # noqa: E402
+from vlmguard_plugin.naming import point_name  # noqa: E402
 from vlmguard_plugin.runs.facts import read_facts  # noqa: E402
 
 DATA = "Requests_mine_blank"

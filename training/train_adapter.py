@@ -34,7 +34,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import save
 from tqdm import tqdm
 from transformers import DynamicCache, LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
@@ -49,7 +49,7 @@ from vlmguard_plugin.demo.build import (
 )
 from vlmguard_plugin.demo.questions import training_question
 from vlmguard_plugin.demo.weights import GGUF_SHA256, language_model
-from vlmguard_plugin.files import cache_directory
+from vlmguard_plugin.files import cache_directory, write_whole
 from vlmguard_plugin.judges.refusal import judge
 from vlmguard_plugin.pictures.drawn import Picture, picture
 
@@ -160,9 +160,7 @@ def learning_rate_factor(progress: float, steps: int) -> float:
 def save_adapter(model: LlavaForConditionalGeneration, path: Path, history: dict[str, str]) -> None:
     """Write the adapter in float16, under names that no version of transformers changes, with its history."""
     weights = {name: value.detach().half().contiguous() for name, value in adapter_state(model).items()}
-    scratch = path.with_suffix(".partial")
-    save_file(weights, scratch, metadata={"format": "pt"} | history)
-    scratch.replace(path)
+    write_whole(path, save(weights, metadata={"format": "pt"} | history))
 
 
 def image_tokens(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> torch.Tensor:

@@ -1,18 +1,36 @@
-"""Where built models and fitted guards are kept."""
+"""Files written whole or not at all, and where the package keeps what it makes."""
 
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 import platformdirs
 
-CACHE_VARIABLE = "VLMGUARD_CACHE"
+from vlmguard_plugin import environment
+
+
+def write_whole(path: str | Path, content: bytes | str) -> None:
+    """Put a file in place in one step, its folder too: a reader sees all of it, or what was there before.
+
+    content: str is written as UTF-8. Several processes may write the same file at once; one of them wins, whole.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".vlmguard-{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        with scratch.open("xb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+        os.replace(scratch, path)
+    except BaseException:  # an interrupt too: nothing half written stays behind
+        scratch.unlink(missing_ok=True)
+        raise
 
 
 def cache_directory(cache_dir: str | Path | None = None) -> Path:
     """The cache directory, made if need be: cache_dir, else $VLMGUARD_CACHE, else the user's cache directory."""
-    chosen = cache_dir or os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("vlmguard")
+    chosen = cache_dir or environment.CACHE.value() or platformdirs.user_cache_dir("vlmguard")
     folder = Path(chosen).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     return folder

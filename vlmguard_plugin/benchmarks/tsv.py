@@ -11,12 +11,12 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Sequence
 
 from vlmguard_plugin.benchmarks.picture import encoded
 from vlmguard_plugin.benchmarks.row import LETTERS, BenchmarkError, Row, SourceMissing
+from vlmguard_plugin.files import write_whole
 
 KINDS = ("safety", "mcq", "open")
 SIDECAR = ".vlmguard.json"
@@ -48,9 +48,8 @@ def write_tsv(rows: Sequence[Row], path: Path, kind: str, source: str, licence: 
         "sha256": hashlib.sha256(content).hexdigest(),
         "columns": text.split("\n", 1)[0].split("\t"),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, content)
-    replace_file(sidecar_path(path), (json.dumps(facts, indent=2) + "\n").encode("utf-8"))
+    write_whole(path, content)
+    write_whole(sidecar_path(path), json.dumps(facts, indent=2) + "\n")
     return path
 
 
@@ -169,16 +168,3 @@ def read_sidecar(path: Path) -> dict:
             f"{path} is not the file that {sidecar.name} describes (sha256 differs); prepare the benchmark again"
         )
     return facts
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Put a whole file in place in one step, so that no reader sees half of it."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -12,6 +12,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from vlmguard_plugin.anchors import Anchors
+from vlmguard_plugin.files import write_whole
 from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.composed import ComposedGuard
 from vlmguard_plugin.judges.refusal import judge
@@ -189,7 +190,4 @@ def read_points(path: Path | None, context: str) -> list[dict[str, Any]]:
 def keep_points(path: Path | None, context: str, points: list[dict[str, Any]]) -> None:
     """Write the points at once and whole, so that a stopped calibration goes on from them."""
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f"{path.name}.part")
-        scratch.write_text(json.dumps({"context": context, "points": points}, indent=1), encoding="utf-8")
-        scratch.replace(path)
+        write_whole(path, json.dumps({"context": context, "points": points}, indent=1))

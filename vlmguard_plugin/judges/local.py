@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,6 +28,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from vlmguard_plugin import environment
 from vlmguard_plugin.judges.base import Case, JudgeError, Judgement
 from vlmguard_plugin.judges.rules import RulesJudge
 from vlmguard_plugin.steering.fingerprint import model_fingerprint
@@ -63,8 +63,8 @@ class LocalModel:
         dtype: "float32", "bfloat16" or "float16"; by default $VLMGUARD_JUDGE_DTYPE, else what the device does well.
         Raises JudgeError where there is no such model.
         """
-        device = device or os.environ.get("VLMGUARD_JUDGE_DEVICE") or default_device()
-        name = dtype or os.environ.get("VLMGUARD_JUDGE_DTYPE")
+        device = device or environment.JUDGE_DEVICE.value() or default_device()
+        name = dtype or environment.JUDGE_DTYPE.value()
         if name and name not in DTYPES:
             raise JudgeError(f"dtype is {name!r}; choose one of {', '.join(DTYPES)} (dtype or $VLMGUARD_JUDGE_DTYPE)")
         folder = Path(checkpoint).expanduser()
@@ -204,7 +204,7 @@ def wording(judge: str, ours: str, fields: Sequence[str], prompt_file: str | Pat
 
     Raises JudgeError if the file can't be read or lacks one of the fields.
     """
-    path = prompt_file or os.environ.get(f"VLMGUARD_{judge.upper()}_PROMPT")
+    path = prompt_file or environment.JUDGE_PROMPTS[judge].value()
     if not path:
         return Wording(ours, "our own wording, not the authors' prompt")
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterable, Mapping, Sequence
 
-from vlmguard_plugin.guards.core.registry import split_guarded
+from vlmguard_plugin.naming import split_guarded
 from vlmguard_plugin.runs.collect import Collected, Item, OutputError, Predictions, Skipped, Unfinished, collect
 from vlmguard_plugin.runs.facts import RunFacts
 from vlmguard_plugin.runs.host_sets import benchmark_of
@@ -270,7 +270,7 @@ def find_bases(people: Sequence[Participant], base: str | None, folders: Sequenc
     found = {}
     for one in people:
         names = {other.name for other in people if other.host == one.host}
-        split = split_guarded(one.name.partition("@")[0], names.__contains__)  # less the settings of a sweep's point
+        split = split_guarded(one.name, names.__contains__)
         if split:
             others = [other for other in people if other.name == split[0]]
         elif guard_of(one):

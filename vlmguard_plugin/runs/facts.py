@@ -2,19 +2,18 @@
 
 The hosts' own files don't say, so our side of each host writes it down: beside VLMEvalKit's predictions as
 MODEL_DATASET_vlmguard.json, and under "config" / "vlmguard" in the results of lmms-eval and lm-evaluation-harness.
-Needs nothing but the standard library.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Mapping
 
 from filelock import FileLock
+
+from vlmguard_plugin.files import write_whole
 
 FORMAT = 1
 SUFFIX = "_vlmguard.json"
@@ -159,9 +158,4 @@ def record(path: Path, facts: RunFacts, session: Session, kept_answers: bool) ->
         else:
             runs.append(replace(facts, sessions=(session,)))
         text = json.dumps({"format": FORMAT, "runs": [one.to_dict() for one in runs]}, indent=1)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=".vlmguard-", delete=False, encoding="utf-8"
-        ) as file:
-            file.write(text)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
+        write_whole(path, text)

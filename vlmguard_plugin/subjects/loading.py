@@ -7,9 +7,15 @@ from pathlib import Path
 
 import torch
 
+from vlmguard_plugin import environment
 from vlmguard_plugin.subjects.huggingface import HuggingFaceSubject
 
+BATCH_SIZE = 8
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+CPUS_WITHOUT_BFLOAT16 = ("DEFAULT", "NO AVX", "AVX2")
+"""Where torch computes bfloat16 several times more slowly than float32."""
 
 
 def load_subject(
@@ -20,20 +26,19 @@ def load_subject(
     device: "cpu", "cuda", "cuda:1", "mps", or "auto" to spread over all GPUs; by default $VLMGUARD_DEVICE, else
         this process's own GPU, else the CPU.
     dtype: "float32", "bfloat16" or "float16"; by default $VLMGUARD_DTYPE, else bfloat16 or float16 on a GPU
-        (what it supports), and on the CPU the checkpoint's own, float32 in float16's place.
+        (what it supports), and on the CPU the checkpoint's own, but float32 in float16's place and where the CPU
+        has no instructions for bfloat16.
     batch_size: queries per pass; by default $VLMGUARD_BATCH_SIZE, else 8.
     """
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-    device = device or os.environ.get("VLMGUARD_DEVICE") or default_device()
-    name = dtype or os.environ.get("VLMGUARD_DTYPE")
+    device = device or environment.DEVICE.value() or default_device()
+    name = dtype or environment.DTYPE.value()
     if name and name not in DTYPES:
         raise ValueError(f"dtype is {name!r}; choose one of {', '.join(DTYPES)} (argument dtype or $VLMGUARD_DTYPE)")
-    size = batch_size or os.environ.get("VLMGUARD_BATCH_SIZE", "8")
-    if not str(size).isdigit() or int(size) < 1:
-        raise ValueError(
-            f"batch size is {size!r}; give a whole number of at least 1 (argument batch_size or $VLMGUARD_BATCH_SIZE)"
-        )
+    if batch_size is not None and (not str(batch_size).isdigit() or int(batch_size) < 1):
+        raise ValueError(f"batch size is {batch_size!r}; give a whole number of at least 1")
+    size = batch_size or environment.BATCH_SIZE.whole() or BATCH_SIZE
     if not Path(checkpoint).is_dir() and (Path(checkpoint).is_absolute() or str(checkpoint).startswith(".")):
         raise FileNotFoundError(
             f"there is no checkpoint folder {checkpoint}; give a save_pretrained folder or a hub name"
@@ -58,7 +63,8 @@ def default_device() -> str:
 def default_dtype(device: str, checkpoint_dtype: torch.dtype | None) -> torch.dtype:
     """What the device computes well: see load_subject."""
     if device == "cpu":
-        return torch.bfloat16 if checkpoint_dtype == torch.bfloat16 else torch.float32
+        slow = torch.backends.cpu.get_cpu_capability() in CPUS_WITHOUT_BFLOAT16
+        return torch.bfloat16 if checkpoint_dtype == torch.bfloat16 and not slow else torch.float32
     if device == "mps":
         return torch.float16
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

@@ -8,11 +8,10 @@ from torch import Tensor
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.base import Guard, GuardedSubject
+from vlmguard_plugin.naming import composition
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits
 from vlmguard_plugin.subjects.base import Subject
-
-SEPARATOR = "+"
 
 
 class ComposedGuard(Guard):
@@ -30,12 +29,12 @@ class ComposedGuard(Guard):
     def __init__(self, guards: Sequence[Guard]) -> None:
         names = [guard.name for guard in guards]
         if len(set(names)) < len(names):
-            raise ValueError(f"{SEPARATOR.join(names)} names a guard twice; name each once")
+            raise ValueError(f"{composition(names)} names a guard twice; name each once")
         outer = [guard.name for guard in guards if guard.looks_at_answers]
         if len(outer) > 1:
             raise ValueError(f"{' and '.join(outer)} both look at answers; a composition takes one such guard")
         self.guards = tuple(guards)
-        self.name = SEPARATOR.join(names)
+        self.name = composition(names)
         self.settings = {guard.name: guard.settings for guard in guards}
         self.needs_fit = any(guard.needs_fit for guard in guards)
         self.looks_at_answers = bool(outer)

@@ -8,14 +8,13 @@ import sys
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from vlmguard_plugin.guards.core.base import Guard, WrongModel
-from vlmguard_plugin.guards.core.composed import SEPARATOR, ComposedGuard
+from vlmguard_plugin.guards.core.composed import ComposedGuard
 from vlmguard_plugin.guards.core.saved import DamagedGuard, FittedFolder
+from vlmguard_plugin.naming import ENTRY_POINT_GROUP, guards_in
 from vlmguard_plugin.subjects.base import Subject
-
-ENTRY_POINT_GROUP = "vlmguard_plugin.guards"
 
 
 class UnknownGuard(ValueError):
@@ -67,25 +66,6 @@ def list_guards() -> list[str]:
     return list(guard_classes())
 
 
-def host_suffix(guard: str) -> str:
-    """How a guard stands in a guarded model's name on the hosts: "vlmguard" in `llava_vlmguard`, else its own name."""
-    return SEPARATOR.join("vlmguard" if name == "vlm_guard" else name for name in guard.split(SEPARATOR))
-
-
-def guard_of_suffix(suffix: str) -> str | None:
-    """The guard, or composition of guards, that stands so in a guarded model's name; None where there is none."""
-    names = [{"vlmguard": "vlm_guard"}.get(name, name) for name in suffix.split(SEPARATOR)]
-    return SEPARATOR.join(names) if all(name in guard_classes() for name in names) else None
-
-
-def split_guarded(name: str, is_model: Callable[[str], bool]) -> tuple[str, str] | None:
-    """(model, guard) of a guarded model's name `<model>_<guard>`; None where it is no such name."""
-    for position, letter in enumerate(name):
-        if letter == "_" and is_model(name[:position]) and guard_of_suffix(name[position + 1 :]):
-            return name[:position], guard_of_suffix(name[position + 1 :])
-    return None
-
-
 def build_guard(name: str, **settings: Any) -> Guard:
     """An unfitted guard, or several as one.
 
@@ -93,7 +73,7 @@ def build_guard(name: str, **settings: Any) -> Guard:
     Raises UnknownGuard with the names there are, ValueError for a setting it can't have.
     """
     classes = guard_classes()
-    names = name.split(SEPARATOR)
+    names = guards_in(name)
     for one in names:
         if one not in classes:
             raise UnknownGuard(f"there is no guard {one!r}; there are {', '.join(classes)}")
@@ -110,7 +90,7 @@ def build_guard(name: str, **settings: Any) -> Guard:
 def settings_from_saved(guard: str, saved: dict[str, Any]) -> dict[str, Any]:
     """The settings in a guard.json as this version means them; of a composition, {guard name: its settings}."""
     classes = guard_classes()
-    names = guard.split(SEPARATOR)
+    names = guards_in(guard)
     if len(names) > 1:
         return {name: settings_from_saved(name, own) for name, own in saved.items()}
     return classes[guard].Settings.from_saved(saved) if guard in classes else saved

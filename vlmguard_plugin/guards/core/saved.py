@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import transformers
 from torch import Tensor
 
 from vlmguard_plugin import __version__
+from vlmguard_plugin.files import write_whole
 
 TENSORS_FILE, FACTS_FILE = "guard.safetensors", "guard.json"
 _FORMAT = 1
@@ -41,7 +41,6 @@ class FittedFolder:
     def save(self, folder: str | Path) -> None:
         """Write the folder; each file appears whole or not at all."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         tensors = safetensors.torch.save(self.tensors, metadata={"guard": self.guard})
         facts = {
             "format": _FORMAT,
@@ -56,8 +55,8 @@ class FittedFolder:
                 "transformers": transformers.__version__,
             },
         }
-        _write_whole(folder / TENSORS_FILE, tensors)
-        _write_whole(folder / FACTS_FILE, json.dumps(facts, indent=2).encode())
+        write_whole(folder / TENSORS_FILE, tensors)
+        write_whole(folder / FACTS_FILE, json.dumps(facts, indent=2))
 
     @classmethod
     def load(cls, folder: str | Path) -> "FittedFolder":
@@ -95,10 +94,3 @@ class FittedFolder:
         }
         kept["model"] = model
         return cls(guard, settings, kept, tensors)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-        file.write(data)
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)

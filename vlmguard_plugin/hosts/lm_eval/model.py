@@ -23,9 +23,10 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm.auto import tqdm
 
-from vlmguard_plugin.guards.core.registry import guard_classes, host_suffix, load_guard
+from vlmguard_plugin.guards.core.registry import load_guard
 from vlmguard_plugin.hosts.guarded import GuardedModel, Spent
 from vlmguard_plugin.hosts.models import MODELS
+from vlmguard_plugin.naming import ANY_CHECKPOINT, guard_names, guarded_name, spellings
 from vlmguard_plugin.query import BlankImage, ImageLike, Query, Turn
 from vlmguard_plugin.runs.facts import RunFacts, Session
 
@@ -61,7 +62,7 @@ class GuardedLM(LM):
     """
 
     MULTIMODAL = True
-    name = "vlmguard"
+    name = ANY_CHECKPOINT
     model: str | None = None
     guard: str | None = None
 
@@ -360,11 +361,11 @@ def register_models(models: ModuleType) -> None:
 
     Underscores do as well as hyphens. models: `lm_eval.models`.
     """
-    model_registry.register("vlmguard", target=GuardedLM)
+    model_registry.register(ANY_CHECKPOINT, target=GuardedLM)
     for model in MODELS:
-        for guard in (None, *guard_classes()):
-            name = f"{model}_{host_suffix(guard)}" if guard else model
-            for spelling in dict.fromkeys((name.replace("_", "-"), name)):
+        for guard in (None, *guard_names()):
+            name = guarded_name(model, guard) if guard else model
+            for spelling in spellings(name):
                 model_registry.register(spelling, target=named(spelling, model, guard))
 
 

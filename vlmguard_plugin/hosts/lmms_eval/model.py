@@ -23,11 +23,11 @@ from torch import distributed
 from tqdm import tqdm
 from transformers import GenerationConfig
 
-from vlmguard_plugin.guards.core.registry import host_suffix
 from vlmguard_plugin.hosts.guarded import GuardedModel, NoAnswer, Spent
 from vlmguard_plugin.hosts.lmms_eval import hooks
-from vlmguard_plugin.hosts.lmms_eval.registration import GENERAL, guarded
+from vlmguard_plugin.hosts.lmms_eval.registration import guarded
 from vlmguard_plugin.hosts.models import MODELS
+from vlmguard_plugin.naming import ANY_CHECKPOINT, guarded_name
 from vlmguard_plugin.query import ImageLike, Query, Turn
 from vlmguard_plugin.runs.facts import Session
 from vlmguard_plugin.subjects.loading import default_device
@@ -68,7 +68,7 @@ class GuardedLMM(lmms):
     """
 
     is_simple = False
-    host_name: ClassVar[str] = GENERAL
+    host_name: ClassVar[str] = ANY_CHECKPOINT
     of_model: ClassVar[str | None] = None
     of_guard: ClassVar[str | None] = None
     finished: ClassVar[GuardedLMM | None] = None  # whose facts go into the next results file
@@ -89,7 +89,7 @@ class GuardedLMM(lmms):
         super().__init__()
         if self.of_guard and guard not in (None, self.of_guard):
             raise ValueError(
-                f"guard is {guard!r}, but {self.host_name} has the guard {self.of_guard!r}; use --model {GENERAL}"
+                f"guard is {guard!r}, but {self.host_name} has the guard {self.of_guard!r}; use --model {ANY_CHECKPOINT}"
             )
         guard = self.of_guard or guard
         if not (pretrained or self.of_model):
@@ -119,8 +119,9 @@ class GuardedLMM(lmms):
             raise ValueError(
                 f"{error} (beside the guard's settings, --model_args are {', '.join(MODEL_ARGS)})"
             ) from error
-        self.name = "_".join([os.path.basename(model.rstrip("/")), *([host_suffix(guard)] if guard else [])])
-        self.name = self.name if self.host_name == GENERAL else self.host_name
+        checkpoint = os.path.basename(model.rstrip("/"))
+        self.name = guarded_name(checkpoint, guard) if guard else checkpoint
+        self.name = self.name if self.host_name == ANY_CHECKPOINT else self.host_name
         self.device = self.accelerator.device if self._world_size > 1 else self.guarded.subject.model.device
         self.started = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self.generation: dict[str, Mapping[str, Any]] = {}
@@ -321,7 +322,9 @@ def check_count(name: str, value: Any) -> None:
 
 def __getattr__(name: str) -> type[GuardedLMM]:
     """The class of a name in the host's registry."""
-    model, guard = (None, None) if name == GENERAL else (name, None) if name in MODELS else guarded(name) or (name, "")
+    model, guard = (
+        (None, None) if name == ANY_CHECKPOINT else (name, None) if name in MODELS else guarded(name) or (name, "")
+    )
     if guard == "":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     made = type(name, (GuardedLMM,), {"__module__": __name__, "host_name": name, "of_model": model, "of_guard": guard})

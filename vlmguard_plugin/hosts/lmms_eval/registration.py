@@ -10,9 +10,8 @@ from lmms_eval.models.registry_v2 import ModelManifest
 
 from vlmguard_plugin.hosts.autoload import switched_off
 from vlmguard_plugin.hosts.models import MODELS
+from vlmguard_plugin.naming import ANY_CHECKPOINT, listed_names, split_guarded
 
-GENERAL = "vlmguard"
-"""The model that `--model_args pretrained=...,guard=...` make."""
 CLASSES = "vlmguard_plugin.hosts.lmms_eval.model"
 
 
@@ -30,8 +29,7 @@ def manifests() -> list[ModelManifest]:
         return []
     package = find_spec("llava")
     taken = {"llava"} if package and package.origin else set()  # a folder of that name has no origin
-    guarded = [f"{model}_{guard}" for model in MODELS for guard in ("vlmguard", "cmrm", "cmrm_sample")]
-    return [manifest(name) for name in (GENERAL, *MODELS, *guarded) if name not in taken]
+    return [manifest(name) for name in (ANY_CHECKPOINT, *listed_names(MODELS)) if name not in taken]
 
 
 def register_models(models: ModuleType) -> None:
@@ -54,6 +52,4 @@ def register_models(models: ModuleType) -> None:
 
 def guarded(name: str) -> tuple[str, str] | None:
     """(model, guard) of a name `<model>_<guard>`; None where it is no such name."""
-    from vlmguard_plugin.guards.core.registry import split_guarded
-
     return split_guarded(name, MODELS.__contains__)

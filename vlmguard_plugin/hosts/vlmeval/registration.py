@@ -10,7 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from vlmguard_plugin import environment
 from vlmguard_plugin.hosts.models import MODELS
+from vlmguard_plugin.naming import listed_names, split_guarded
 
 
 def register_models(config: ModuleType) -> None:
@@ -23,13 +25,10 @@ def register_models(config: ModuleType) -> None:
     vlmeval.vlm.GuardedVLM = guarded_vlm  # so that `--config` files can name them
     vlmeval.vlm.GuardedHost = guarded_host
     table = GuardedNames(config.supported_VLM)
-    for model in MODELS:
-        table.setdefault(model, partial(guarded_vlm, model=model))
-        for guard in ("vlm_guard", "cmrm", "cmrm_sample"):  # those that lists show; the others are known all the same
-            table.setdefault(
-                f"{model}_{guard.replace('vlm_guard', 'vlmguard')}", partial(guarded_vlm, model=model, guard=guard)
-            )
-    for name, arguments in models_in(os.environ.get("VLMGUARD_MODELS")).items():
+    for name in listed_names(MODELS):
+        model, guard = split_guarded(name, MODELS.__contains__) or (name, None)
+        table.setdefault(name, partial(guarded_vlm, model=model, **({"guard": guard} if guard else {})))
+    for name, arguments in models_in(environment.MODELS.value()).items():
         table[name] = partial(
             {"GuardedVLM": guarded_vlm, "GuardedHost": guarded_host}[arguments.pop("class")], **arguments
         )
@@ -54,8 +53,6 @@ class GuardedNames(dict):
         return self[name] if name in self else default
 
     def _guarded(self, name: str) -> partial | None:
-        from vlmguard_plugin.guards.core.registry import split_guarded
-
         found = split_guarded(name, super().__contains__)
         if found is None:
             return None

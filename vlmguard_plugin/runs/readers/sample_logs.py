@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from vlmguard_plugin.judges.base import Case
+from vlmguard_plugin.naming import ANY_CHECKPOINT, guarded_name
 from vlmguard_plugin.runs.collect import Found, Item, OutputError, Predictions, Skipped, digest, items_of, text
 from vlmguard_plugin.runs.facts import RunFacts
 
@@ -105,13 +106,11 @@ def checkpoint_of(config: Mapping) -> str:
 
 def label_of(facts: RunFacts, ours: bool) -> str:
     """The model's name on the board: ours by its name, any other (and ours on any checkpoint) by its checkpoint's."""
-    from vlmguard_plugin.guards.core.registry import host_suffix
-
     checkpoint = facts.checkpoint.rstrip("/").rpartition("/")[2]
-    if ours and (facts.model != "vlmguard" or not checkpoint):
+    if ours and (facts.model != ANY_CHECKPOINT or not checkpoint):
         return facts.model.replace("-", "_")
-    guard = f"_{host_suffix(facts.guard)}" if facts.guard else ""
-    return (checkpoint or facts.model) + guard
+    model = checkpoint or facts.model
+    return guarded_name(model, facts.guard) if facts.guard else model
 
 
 def datasets_of(content: Mapping) -> dict[str, tuple[str, ...]]:
