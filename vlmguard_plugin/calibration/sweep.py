@@ -29,10 +29,12 @@ from vlmguard_plugin.files import write_whole
 from vlmguard_plugin.guards.core.registry import build_guard
 from vlmguard_plugin.hosts.models import MODELS
 from vlmguard_plugin.judges.refusal import missing_answer
-from vlmguard_plugin.leaderboard.board import MEASURES, Block, Board, Entry, build_board
+from vlmguard_plugin.leaderboard.board import Block, Board, Entry, measures_of
+from vlmguard_plugin.leaderboard.build import build_board
 from vlmguard_plugin.naming import flat, nested, point_name
-from vlmguard_plugin.runs.collect import OutputError, Predictions
+from vlmguard_plugin.runs.answers import OutputError, Predictions
 from vlmguard_plugin.runs.readers.vlmevalkit import read
+from vlmguard_plugin.statistics.measures import MEASURES
 from vlmguard_plugin.statistics.rates import MAX_UNKNOWN
 
 try:
@@ -86,14 +88,15 @@ class Curve:
         from rich.table import Table
         from rich.text import Text
 
-        from vlmguard_plugin.leaderboard.outputs.tables import WIDTH, measures_of, visible
+        from vlmguard_plugin.leaderboard.outputs.escaping import visible
+        from vlmguard_plugin.leaderboard.outputs.tables import WIDTH
 
         console = console or Console(width=WIDTH)
         columns = list(dict.fromkeys(name for point in self.points for name, _ in flat(point.settings or {})))
         for block in self.board.blocks:
             if not any(block.entry(point.name) for point in self.points):
                 continue
-            names = measures_of(block)
+            names = measures_of(block.entries)
             table = Table(title=Text(f"{self.model} with {self.guard} on {block.dataset}"), title_justify="left")
             for column in (*columns, *(MEASURES[name] for name in names), "n"):
                 table.add_column(column, overflow="fold")
@@ -117,7 +120,7 @@ class Curve:
     def notes(self) -> list[str]:
         """What a reader of the curve has to know: runs with problems, and points that were not all asked in the same way."""
         names = {point.name for point in self.points}
-        runs = [run for run in self.board.runs() if run.model in names]
+        runs = [origin for origin in self.board.origins() if origin.model in names]
         found = [f"{run.model} on {run.dataset}: {'; '.join(run.problems)}" for run in runs if run.problems]
         for what in ("fingerprint", "generation", "dtype"):
             values = [getattr(facts, what) for run in runs for facts in run.facts]
@@ -137,20 +140,20 @@ class Curve:
 
 def cell(entry: Entry, name: str) -> str:
     """A rate with its interval; below it the difference and the corrected p."""
-    from vlmguard_plugin.leaderboard.outputs.tables import p_text, rate_text
+    from vlmguard_plugin.leaderboard.outputs.wording import p_text, points, rate_text
 
     if name not in entry.rates:
         return "-"
     one = entry.differences.get(name)
-    return rate_text(entry.rates[name]) + (f"\n{100 * one.difference:+.1f}, {p_text(one.p_corrected)}" if one else "")
+    return rate_text(entry.rates[name]) + (f"\n{points(one.difference)}, {p_text(one.p_corrected)}" if one else "")
 
 
 def as_json(block: Block, entry: Entry) -> dict[str, Any]:
     """One point on one data set as plain values."""
     return {
         "kind": block.kind,
-        "answers": entry.run.answers,
-        "problems": list(entry.run.problems),
+        "answers": entry.origin.answers,
+        "problems": list(entry.origin.problems),
         "counts": entry.counts,
         "rates": {name: asdict(rate) | {"value": rate.value} for name, rate in entry.rates.items()},
         "differences": {

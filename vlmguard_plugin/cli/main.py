@@ -573,7 +573,7 @@ def judge_command(
     """
     from vlmguard_plugin.judges.base import LOCAL, build_judge
     from vlmguard_plugin.leaderboard.judging import judge_outputs
-    from vlmguard_plugin.leaderboard.outputs.tables import print_judged
+    from vlmguard_plugin.leaderboard.outputs.judgements import show_judged
 
     not_asked = prompts.keys() - {name for name, _ in judges if name in LOCAL}
     if not_asked:
@@ -592,7 +592,7 @@ def judge_command(
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
     else:
-        print_judged(report)
+        show_judged(report)
 
 
 @main.command("perplexity")
@@ -627,14 +627,14 @@ def perplexity_command(
     from dataclasses import asdict
 
     from vlmguard_plugin.leaderboard.fluency import fluency
-    from vlmguard_plugin.leaderboard.outputs.tables import print_fluency
+    from vlmguard_plugin.leaderboard.outputs.judgements import show_fluency
 
     found, skipped = fluency(output_dir, model, datasets, given, batch_size)
     if as_json:
         left_out = [{"file": str(one.file), "reason": one.reason} for one in skipped]
         click.echo(json.dumps({"perplexity": [asdict(one) for one in found], "skipped": left_out}, indent=2))
     else:
-        print_fluency(found, skipped)
+        show_fluency(found, skipped)
 
 
 @main.command("leaderboard")
@@ -681,7 +681,7 @@ def leaderboard_command(
     count as such. Runs that failed or are not finished are named. The same model in several folders is one model
     asked several times, unless its settings differ. Answers are never shown without --answers.
     """
-    from vlmguard_plugin.leaderboard import leaderboard, schema_text
+    from vlmguard_plugin.leaderboard import leaderboard, schema_text, show, to_csv, to_html, to_json, to_markdown
 
     if sum((markdown, as_csv, schema, as_json)) > 1:
         raise click.UsageError("--markdown, --csv, --schema and --json exclude each other; give one")
@@ -695,16 +695,16 @@ def leaderboard_command(
     board = leaderboard(output_dirs, base=base, judge=judge, max_unknown=max_unknown)
     if html:
         html.parent.mkdir(parents=True, exist_ok=True)
-        html.write_text(board.to_html(answers=answers), encoding="utf-8")
+        html.write_text(to_html(board, answers), encoding="utf-8")
         click.echo(f"written: {html}", err=True)
     if as_json:
-        click.echo(board.to_json())
+        click.echo(to_json(board))
     elif as_csv:
-        click.echo(board.to_csv(), nl=False)
+        click.echo(to_csv(board), nl=False)
     elif markdown:
-        click.echo(board.to_markdown())
+        click.echo(to_markdown(board))
     elif not html:
-        board.to_terminal()
+        show(board)
 
 
 @main.command()
@@ -736,12 +736,13 @@ def demo(out: Path, items: int, models: str, as_json: bool) -> None:
     `python -m vlmeval.run`, and ends with the leaderboard. Needs `pip install vlmguard_plugin[demo]`.
     """
     from vlmguard_plugin.demo.run import run_demo
+    from vlmguard_plugin.leaderboard import show, to_json
 
     board = run_demo(out, items, tuple(models.split(",")))
     if as_json:
-        click.echo(board.to_json())
+        click.echo(to_json(board))
     else:
-        board.to_terminal()
+        show(board)
 
 
 @main.command("compare")
@@ -795,16 +796,17 @@ def compare_command(
     different hosts. Only items that both were asked are compared; how many only one of them has is said.
     """
     from vlmguard_plugin.leaderboard.compare import compare
+    from vlmguard_plugin.leaderboard.outputs import comparison as outputs
 
-    found = compare(a, b, folders, datasets, judge, by)
+    comparison = compare(a, b, folders, datasets, judge, by)
     if form == "json":
-        click.echo(found.to_json(items, answers))
+        click.echo(outputs.to_json(comparison, items, answers))
     elif form == "markdown":
-        click.echo(found.to_markdown(items, answers))
+        click.echo(outputs.to_markdown(comparison, items, answers))
     elif form == "csv":
-        click.echo(found.to_csv(items, answers), nl=False)
+        click.echo(outputs.to_csv(comparison, items, answers), nl=False)
     else:
-        found.to_terminal(items=items, answers=answers)
+        outputs.show(comparison, items=items, answers=answers)
 
 
 @main.command("sweep")

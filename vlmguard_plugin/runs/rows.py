@@ -1,4 +1,4 @@
-"""Rows of a host's table, with the columns of our data sets and `prediction`, as items: keys, cases, labels of utility."""
+"""Rows of a host's table, with the columns of our data sets and `prediction`, as items: keys, cases, labels."""
 
 from __future__ import annotations
 

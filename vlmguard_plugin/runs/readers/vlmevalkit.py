@@ -154,9 +154,9 @@ def in_line(words: object) -> str:
 
 
 def predictions_in(path: Path, model: str, dataset: str, folder: Path) -> Predictions:
-    """One prediction file, safety rows not judged, with what is known of its run; OutputError says why it can't be used.
+    """One prediction file, safety rows not judged, with what is known of its run.
 
-    folder: the output folder that was given.
+    folder: the output folder that was given. OutputError says why the file can't be used.
     """
     frame = with_host_columns(read_table(path), dataset)
     kind = checked_kind(frame)
