@@ -14,7 +14,6 @@ from tqdm.auto import tqdm
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.files import write_whole
 from vlmguard_plugin.guards.core.base import Guard
-from vlmguard_plugin.guards.core.composed import ComposedGuard
 from vlmguard_plugin.judges.refusal import judge
 from vlmguard_plugin.pictures.drawn import ORDINARY_WORDS, picture, word_picture
 from vlmguard_plugin.pictures.meaningless import meaningless
@@ -52,8 +51,7 @@ def calibrate(
     points_file: where points are kept as they are measured; those of the same model, anchors and guard that are
         there are not measured again.
     """
-    if isinstance(guard, ComposedGuard):
-        raise ValueError(f"{guard.name} can't be calibrated as one; calibrate each guard and give its settings")
+    own_grid = guard.grid(subject.num_layers)
     fitted_on, held_out = anchors.split(len(anchors.pairs) // 2)
     held_out = Anchors(held_out.pairs[:pairs])
     context = hashlib.sha256(
@@ -69,11 +67,11 @@ def calibrate(
         ).encode()
     ).hexdigest()[:16]
     points = read_points(points_file, context)
-    tried = list(combinations(guard.grid(subject.num_layers) if grid is None else grid, fixed))
+    tried = list(combinations(own_grid if grid is None else grid, fixed))
     fits: dict[tuple, Guard] = {}
 
     def fitted(settings: dict[str, Any]) -> Guard:
-        fresh = type(guard)(**{**guard.unfitted_settings(), **settings})
+        fresh = guard.under(**settings)
         key = tuple(getattr(fresh.settings, name) for name in guard.settings_of_fit)
         if key not in fits:
             fits[key] = fresh.fit(subject, fitted_on, progress=progress)
