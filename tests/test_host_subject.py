@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from architectures import tiny_vlm
-from host_models import RemoteStyleVLM, TransformersVLM
-from reference import expected_edit
+from helpers.architectures import tiny_vlm
+from helpers.host_models import RemoteStyleVLM, TransformersVLM
+from helpers.reference import expected_edit
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.steering.decoder import DecoderNotFound

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from test_vlmeval_conversations import answered, host_place, host_run
+from helpers.vlmeval_command import answered, host_place, host_run
 
 from vlmguard_plugin.runs.facts import facts_file, read_facts
 
