@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from vlmguard_plugin.benchmarks.benchmark import Download
 from vlmguard_plugin.benchmarks.row import BenchmarkError
-from vlmguard_plugin.benchmarks.tsv import replace_file
+from vlmguard_plugin.files import write_whole
 
 RECORD = "downloads.json"
 TRIES = 5
@@ -299,4 +299,4 @@ def accept(folder: Path, licence: str) -> None:
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write downloads.json in one step."""
-    replace_file(folder / RECORD, (json.dumps(record, indent=2) + "\n").encode("utf-8"))
+    write_whole(folder / RECORD, json.dumps(record, indent=2) + "\n")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Sequence
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Sequence
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.representation import (
@@ -17,9 +14,13 @@ from vlmguard_plugin.guards.core.representation import (
     check_rank,
     record_anchors,
 )
+from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits, Prompts
 from vlmguard_plugin.subjects.base import Subject
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GATES = ("zero", "midpoint")
 

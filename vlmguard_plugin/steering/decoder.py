@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
-from torch import Tensor, nn
+from vlmguard_plugin.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 COUNT_NAMES = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
 WIDTH_NAMES = ("hidden_size", "d_model", "n_embd", "dim")
@@ -58,7 +61,7 @@ def find_decoder(model: nn.Module, run_text_prompt: Callable[[], Any], layers_pa
     Raises DecoderNotFound with the candidates and this option.
     """
     count, width = text_shape(model)
-    kinds = (nn.ModuleList, nn.Sequential) if count else nn.ModuleList
+    kinds = (torch.nn.ModuleList, torch.nn.Sequential) if count else torch.nn.ModuleList
     lists = {path: module for path, module in model.named_modules() if isinstance(module, kinds) and len(module)}
     if layers_path is not None:
         if layers_path not in lists:
@@ -122,7 +125,7 @@ def _listen(
     def ear(path: str, index: int):
         def hook(module, args, output):
             hidden = hidden_state(output)
-            if isinstance(hidden, Tensor):
+            if isinstance(hidden, torch.Tensor):
                 blocks = [spoken for spoken, _ in heard[path]]
                 if index == 0 and blocks == list(range(len(candidates[path]))):
                     raise OnePassHeard  # a list that was heard whole begins again: the second pass

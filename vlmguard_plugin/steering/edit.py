@@ -9,14 +9,15 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Callable, Iterator, Mapping, Protocol, Sequence
+from typing import TYPE_CHECKING, Callable, Iterator, Mapping, Protocol, Sequence
 from weakref import WeakKeyDictionary
 
-import torch
-from torch import Tensor, nn
-
+from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.steering.decoder import Decoder, hidden_state, with_hidden_state
 from vlmguard_plugin.steering.passes import Pass, hearing_passes, last_token
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 POSITIONS = ("last", "prompt", "generated", "all")
 _owners: "WeakKeyDictionary[nn.Module, list[int]]" = WeakKeyDictionary()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Iterator
 
-import torch
-from torch import Tensor, nn
-
+from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.steering.decoder import Decoder
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Pass:
@@ -29,7 +30,7 @@ class Pass:
 
     def mask(self) -> Tensor:
         """Which tokens are real: bool [rows, tokens]."""
-        return token_mask([mask for mask in self.given("attention_mask") if isinstance(mask, Tensor)], self)
+        return token_mask([mask for mask in self.given("attention_mask") if isinstance(mask, torch.Tensor)], self)
 
     def cache_is_empty(self) -> bool:
         """Whether no token went before this pass, as far as the KV cache tells; True without one."""
@@ -61,7 +62,9 @@ def hearing_passes(decoder: Decoder, begin: Callable[[Pass], Any]) -> Iterator[N
         arguments.append(forward_arguments(module, args, kwargs))
 
     def enter(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        hidden = next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim() == 3)
+        hidden = next(
+            value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor) and value.dim() == 3
+        )
         heard = Pass(hidden, list(arguments))
         arguments.clear()
         begin(heard)

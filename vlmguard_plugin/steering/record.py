@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
-import torch
-from torch import Tensor
-
+from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.steering.decoder import Decoder, OnePassHeard, hidden_state
 from vlmguard_plugin.steering.passes import Pass, hearing_passes, last_token
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def record_last_token(decoder: Decoder, run: Callable[[], Any]) -> Tensor:

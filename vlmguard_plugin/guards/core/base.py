@@ -11,16 +11,16 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Iterator, Sequence
 
-import torch
-from torch import Tensor
-
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.saved import FittedFolder
+from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits
 from vlmguard_plugin.subjects.base import Subject
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vlmguard_plugin.subjects.huggingface import Likelihood
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Sequence
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.base import Guard, GuardedSubject
@@ -12,6 +10,9 @@ from vlmguard_plugin.naming import composition
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits
 from vlmguard_plugin.subjects.base import Subject
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ComposedGuard(Guard):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, Sequence
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Sequence
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.base import Guard, GuardSettings
 from vlmguard_plugin.query import BlankImage, Query
 from vlmguard_plugin.steering.edit import POSITIONS, Edits, Prompts
 from vlmguard_plugin.subjects.base import Subject
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
