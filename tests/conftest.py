@@ -9,6 +9,21 @@ from PIL import Image
 
 import vlmguard_plugin as vg
 
+pytest_plugins = ["helpers.expected_skips"]
+
+STARTS_PROCESSES = {"browser", "curves"}
+"""Fixtures that start a host's command or a browser: tests with them are marked `host`."""
+
+
+def pytest_collection_modifyitems(items):
+    """The slow tests first, then those of the hosts, so that no process is left alone with them at the end."""
+    for item in items:
+        if STARTS_PROCESSES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.host)
+    items.sort(
+        key=lambda item: next((n for n, name in enumerate(("slow", "host")) if item.get_closest_marker(name)), 2)
+    )
+
 
 @pytest.fixture(scope="session")
 def processor():
@@ -39,21 +54,3 @@ def pictures(tmp_path):
         image.save(tmp_path / f"{name}.png")
         paths.append(str(tmp_path / f"{name}.png"))
     return paths
-
-
-def pytest_collection_modifyitems(items):
-    """The slow tests first, so that no process is left alone with them at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
-@pytest.fixture
-def red(tmp_path):
-    path = tmp_path / "red.png"
-    Image.new("RGB", (8, 8), "red").save(path)
-    return path
-
-
-@pytest.fixture
-def judge_folder(tmp_path):
-    """Saves a judge of `helpers.tiny_judges` and gives its folder; the arguments are those of `saved_judge`."""
-    return partial(saved_judge, tmp_path)

@@ -11,6 +11,8 @@ from helpers.processes import python
 
 pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
 
+pytestmark = pytest.mark.host
+
 
 REGISTERED = (
     "import vlmeval.config as c; print([m in c.supported_VLM for m in ('llava', 'llava_vlmguard', 'demo_vlm_cmrm')])"

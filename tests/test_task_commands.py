@@ -140,6 +140,7 @@ def test_a_set_of_the_users_takes_three_lines(host, tmp_path, monkeypatch):
     assert [document["id"] for document in task.test_docs()] == ["a", "b", "c"]
 
 
+@pytest.mark.host
 @needs("lm_eval")
 def test_lm_eval_command_with_pictures(place):
     printed, logs = command(
@@ -153,6 +154,7 @@ def test_lm_eval_command_with_pictures(place):
     check_choice_log(logs["vlmguard_mmbench_samples"])
 
 
+@pytest.mark.host
 @needs("lm_eval")
 def test_lm_eval_command_with_a_text_only_model(place):
     printed, logs = command(
@@ -166,6 +168,7 @@ def test_lm_eval_command_with_a_text_only_model(place):
     assert log[0]["verdict"]["condition"] == "text" and "|attack_success|" in printed
 
 
+@pytest.mark.host
 @needs("lmms_eval")
 def test_lmms_eval_command(place):
     printed, logs = command(

@@ -24,7 +24,7 @@ pytest.importorskip("lm_eval.models", reason="lm-evaluation-harness is not insta
 from lm_eval.models.hf_vlms import HFMultimodalLM
 from lm_eval.tasks import TaskManager
 
-from vlmguard_plugin.hosts.lm_eval.model import Prompt, conversation, placed
+from vlmguard_plugin.hosts.lm_eval.requests import Prompt, conversation, placed
 
 TEXT_TASKS = ["t_text", "t_choice", "t_rolling"]
 

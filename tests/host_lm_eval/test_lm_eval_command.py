@@ -67,6 +67,7 @@ lm_eval.simple_evaluate(model="llava-vlmguard", model_args=arguments, tasks=["t_
 """
 
 
+@pytest.mark.host
 def test_a_killed_run_goes_on_where_it_was(place, manager, tmp_path):
     run = subprocess.Popen(
         [sys.executable, "-c", RUN, str(place), str(tmp_path / "answers")], stderr=subprocess.DEVNULL
@@ -103,6 +104,7 @@ def rows_in(cache: Path) -> int:
 # The host's command and many processes
 
 
+@pytest.mark.host
 def test_two_processes_give_what_one_gives(place, manager, guarded, tmp_path):
     tasks = ["t_text", "t_image", "t_choice", "t_rolling"]
     words = ["--tasks", ",".join(tasks), "--batch_size", "8", "--log_samples", "--output_path", str(tmp_path)]
@@ -144,6 +146,7 @@ def test_the_command_fails_with_the_reason(place, monkeypatch):
         cli_evaluate()
 
 
+@pytest.mark.host
 def test_no_other_host_is_imported_and_a_broken_one_costs_a_line(tmp_path):
     """In a process that only imports the host, nothing of the others is; what fails in registration is told in one line."""
     code = (

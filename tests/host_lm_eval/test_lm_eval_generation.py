@@ -6,7 +6,7 @@ from helpers.lm_eval_tasks import NOUNS, requests_of
 from PIL import Image
 
 pytest.importorskip("lm_eval.models", reason="lm-evaluation-harness is not installed")
-from vlmguard_plugin.hosts.lm_eval.model import generation_of
+from vlmguard_plugin.hosts.lm_eval.requests import generation_of
 
 
 def test_generation_arguments():

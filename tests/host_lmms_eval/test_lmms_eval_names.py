@@ -51,6 +51,7 @@ def test_the_hosts_own_llava_is_left_alone_where_it_can_run(tmp_path, monkeypatc
     assert {"llava", "llava_vlmguard"} & {manifest.model_id for manifest in manifests()} == {"llava_vlmguard"}
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("switch, there", [("", "True"), ("1", "False")])
 def test_registration_is_light_and_can_be_switched_off(switch, there):
     code = """

@@ -16,6 +16,8 @@ from vlmguard_plugin.runs.facts import RunFacts, Session
 
 pytest.importorskip("lmms_eval", reason="lmms-eval is not installed")
 
+pytestmark = pytest.mark.host
+
 
 MMBENCH = "mmbench_en_dev_static"  # the host's own
 

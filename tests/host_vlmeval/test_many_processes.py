@@ -9,6 +9,8 @@ from vlmguard_plugin.runs.facts import facts_file, read_facts
 
 pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
 
+pytestmark = pytest.mark.host
+
 ROWS = 25  # an odd number; the host keeps answers in tens
 MODEL, SET = "llava_vlmguard", "Requests_mine_blank"
 TORN = {"VLMGUARD_BATCH_SIZE": "2"}

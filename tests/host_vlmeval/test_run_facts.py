@@ -10,6 +10,8 @@ from vlmguard_plugin.runs.facts import facts_file, read_facts
 
 pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
 
+pytestmark = pytest.mark.host
+
 ROWS = 5
 MODELS = ["llava", "llava_vlmguard", "Conversing", "Conversing_cmrm"]
 

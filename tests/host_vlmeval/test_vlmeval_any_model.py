@@ -16,6 +16,8 @@ import vlmguard_plugin as vg  # noqa: E402
 from vlmguard_plugin.pictures.meaningless import meaningless  # noqa: E402
 from vlmguard_plugin.subjects.host_object import HostSubject  # noqa: E402
 
+pytestmark = pytest.mark.host
+
 LAZY = """
 import sys
 import vlmeval.config as config

@@ -11,6 +11,8 @@ from helpers.vlmeval_command import TESTS, answered, host_place, host_run
 
 import vlmguard_plugin as vg
 
+pytestmark = pytest.mark.host
+
 FAILED_MARK = "Failed to obtain answer"
 
 # Through the host's own command.

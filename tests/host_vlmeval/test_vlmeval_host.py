@@ -12,6 +12,8 @@ from helpers.vlmeval_command import predictions
 
 from vlmguard_plugin.leaderboard import leaderboard  # noqa: E402
 
+pytestmark = pytest.mark.host
+
 MODELS = ["llava", "llava_vlmguard", "llava_cmrm", "llava_cmrm_sample"]
 
 

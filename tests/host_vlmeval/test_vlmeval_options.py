@@ -19,6 +19,8 @@ from helpers.vlmeval_command import predictions
 from vlmguard_plugin.benchmarks import BENCHMARKS  # noqa: E402
 from vlmguard_plugin.leaderboard import leaderboard  # noqa: E402
 
+pytestmark = pytest.mark.host
+
 
 def test_every_registered_set_runs(place, tmp_path):
     place, environment = place
