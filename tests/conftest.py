@@ -15,14 +15,13 @@ STARTS_PROCESSES = {"browser", "curves"}
 """Fixtures that start a host's command or a browser: tests with them are marked `host`."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` picks by markers
 def pytest_collection_modifyitems(items):
     """The slow tests first, then those of the hosts, so that no process is left alone with them at the end."""
     for item in items:
         if STARTS_PROCESSES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.host)
-    items.sort(
-        key=lambda item: next((n for n, name in enumerate(("slow", "host")) if item.get_closest_marker(name)), 2)
-    )
+    items.sort(key=lambda item: 0 if item.get_closest_marker("slow") else 1 if item.get_closest_marker("host") else 2)
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +53,17 @@ def pictures(tmp_path):
         image.save(tmp_path / f"{name}.png")
         paths.append(str(tmp_path / f"{name}.png"))
     return paths
+
+
+@pytest.fixture
+def red(tmp_path):
+    """The path of a small red picture."""
+    path = tmp_path / "red.png"
+    Image.new("RGB", (8, 8), "red").save(path)
+    return path
+
+
+@pytest.fixture
+def judge_folder(tmp_path):
+    """Saves a judge of `helpers.tiny_judges` and gives its folder; the arguments are those of `saved_judge`."""
+    return partial(saved_judge, tmp_path)
