@@ -7,7 +7,7 @@ from io import StringIO
 
 import numpy as np
 import pytest
-from conftest import tiny_llava
+from helpers.tiny_models import tiny_llava
 from PIL import Image
 
 import vlmguard_plugin as vg

@@ -5,9 +5,10 @@ import threading
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_llava, tiny_processor
+from helpers.reference import layer_states
+from helpers.steering import full_states, hook_counts
+from helpers.tiny_models import tiny_llava, tiny_processor
 from PIL import Image
-from reference import layer_states
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.steering.decoder import DecoderNotFound
@@ -78,31 +79,6 @@ def test_a_wrong_layers_path_is_not_believed(subject):
     )
     with pytest.raises(DecoderNotFound, match="layers_path="):
         vg.HuggingFaceSubject(subject.model, subject.processor, layers_path=tower)
-
-
-def full_states(subject, inputs, edits=None):
-    """All layers' outputs at all positions of one forward pass: list of [B, T, d]."""
-    kept, handles = [], []
-
-    def open_context():
-        from contextlib import nullcontext
-
-        return subject.editing(edits) if edits is not None else nullcontext()
-
-    with open_context():
-        for layer in subject.decoder.layers:
-            handles.append(
-                layer.register_forward_hook(
-                    lambda m, a, out: kept.append((out[0] if isinstance(out, tuple) else out).clone())
-                )
-            )
-        try:
-            with torch.no_grad():
-                subject.model(**inputs)
-        finally:
-            for handle in handles:
-                handle.remove()
-    return kept
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -182,10 +158,6 @@ def test_beams_carry_their_rows_edit(subject, pictures):
     edits = Edits({1: AddConstant(0.5)}, "all")
     together = subject.generate(asked, edits, max_new_tokens=6, num_beams=3)
     assert together == [subject.generate([query], edits, max_new_tokens=6, num_beams=3)[0] for query in asked]
-
-
-def hook_counts(subject):
-    return [len(layer._forward_hooks) for layer in subject.decoder.layers] + [len(subject.model._forward_pre_hooks)]
 
 
 def test_hooks_come_off_also_after_an_error(subject):
