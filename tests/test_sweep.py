@@ -159,7 +159,7 @@ def command(place, grid, *more):
         "--json",
         *more,
     ]
-    return [sys.executable, "-m", "vlmguard_plugin.cli.main", *map(str, arguments)]
+    return [sys.executable, "-m", "vlmguard_plugin.cli", *map(str, arguments)]
 
 
 def answered(place, name):
