@@ -56,12 +56,12 @@ def compare_command(
     """
     from vlmguard_plugin.leaderboard.compare import compare
 
-    found = compare(a, b, folders, datasets, judge, by)
+    comparison = compare(a, b, folders, datasets, judge, by)
     if form == "json":
-        click.echo(found.to_json(items, answers))
+        click.echo(comparison.to_json(items, answers))
     elif form == "markdown":
-        click.echo(found.to_markdown(items, answers))
+        click.echo(comparison.to_markdown(items, answers))
     elif form == "csv":
-        click.echo(found.to_csv(items, answers), nl=False)
+        click.echo(comparison.to_csv(items, answers), nl=False)
     else:
-        found.to_terminal(items=items, answers=answers)
+        comparison.to_terminal(items=items, answers=answers)

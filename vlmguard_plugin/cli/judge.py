@@ -14,21 +14,21 @@ def judge_names(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> list[tuple[str, str | None]]:
     """NAME or NAME=PATH, as (name, path)."""
-    found = [(name, path or None) for name, _, path in (value.partition("=") for value in values)]
-    if len({name for name, _ in found}) < len(found):
+    judges = [(name, path or None) for name, _, path in (value.partition("=") for value in values)]
+    if len({name for name, _ in judges}) < len(judges):
         raise click.BadParameter("a judge is named twice; name each once")
-    return found
+    return judges
 
 
 def judge_prompts(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """NAME=FILE pairs, by name."""
-    found = {}
+    prompts = {}
     for value in values:
         name, equals, path = value.partition("=")
         if not equals or not Path(path).is_file():
             raise click.BadParameter(f"{value!r} is not NAME=FILE with a file that is there")
-        found[name] = path
-    return found
+        prompts[name] = path
+    return prompts
 
 
 @click.command("judge")

@@ -43,9 +43,9 @@ def perplexity_command(
     from vlmguard_plugin.leaderboard.fluency import fluency
     from vlmguard_plugin.leaderboard.outputs.tables import print_fluency
 
-    found, skipped = fluency(output_dir, model, datasets, given, batch_size)
+    measured, skipped = fluency(output_dir, model, datasets, given, batch_size)
     if as_json:
-        left_out = [{"file": str(one.file), "reason": one.reason} for one in skipped]
-        click.echo(json.dumps({"perplexity": [asdict(one) for one in found], "skipped": left_out}, indent=2))
+        left_out = [{"file": str(left.file), "reason": left.reason} for left in skipped]
+        click.echo(json.dumps({"perplexity": [asdict(median) for median in measured], "skipped": left_out}, indent=2))
     else:
-        print_fluency(found, skipped)
+        print_fluency(measured, skipped)

@@ -54,15 +54,15 @@ def sweep_command(
     Each point is a model of its own there, such as llava_cmrm@alpha=0.5, for `vlmguard leaderboard` and `compare` too.
     What stands behind -- goes to `python -m vlmeval.run`. Ends with 1 where a point has no predictions.
     """
-    from vlmguard_plugin.calibration.sweep import sweep
+    from vlmguard_plugin.calibration.sweep import show, sweep, to_json
 
     try:
         curve = sweep(model, guard, datasets, grid, out, settings, judge, max_unknown, host_arguments)
     except RuntimeError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(curve.to_json())
+        click.echo(to_json(curve))
     else:
-        curve.to_terminal()
+        show(curve)
     if curve.missing:
         sys.exit(1)
