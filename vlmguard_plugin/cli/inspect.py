@@ -43,34 +43,34 @@ def inspect_command(
     (leave-one-pair-out accuracy) as text, with a blank image and with a picture; --plot draws the states in their
     first two principal components, layer by layer.
     """
-    from vlmguard_plugin.inspection import inspection
+    from vlmguard_plugin import inspection
 
     if (guard_dir is None) == (model is None):
         raise click.UsageError("give either a guard's folder or --shift MODEL")
     if model is None:
-        found = inspection.describe_guard(guard_dir)
+        facts = inspection.describe_guard(guard_dir)
         show, draw = inspection.print_guard, inspection.plot_guard
     else:
         if plot:
             inspection.check_plot(plot)
-        found = measured_shift(model, anchors, pairs, layers, not as_json)
+        facts = measured_shift(model, anchors, pairs, layers, not as_json)
         show, draw = inspection.print_shift, inspection.plot_shift
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps(facts, indent=2))
     else:
-        show(found)
+        show(facts)
     if plot:
-        for path in draw(found, plot):
+        for path in draw(facts, plot):
             click.echo(f"drawn: {path}", err=True)
 
 
 def measured_shift(
     model: str, anchors: Path | None, pairs: int | None, layers: str | None, progress: bool
 ) -> dict[str, Any]:
-    """What inspection.measure_shift finds for a model by name."""
+    """inspection.measure_shift of a model by name."""
     from vlmguard_plugin.anchors import load_anchors
     from vlmguard_plugin.hosts.models import MODELS, Model
-    from vlmguard_plugin.inspection.inspection import measure_shift
+    from vlmguard_plugin.inspection import measure_shift
     from vlmguard_plugin.subjects.loading import load_subject
 
     try:
