@@ -81,6 +81,7 @@ setup(
     packages=find_packages(include=["vlmguard_plugin", "vlmguard_plugin.*"]) + ["vlmguard_plugin.task_configs"],
     package_dir={"vlmguard_plugin.task_configs": "task_configs"},
     package_data={
+        "vlmguard_plugin": ["py.typed"],
         "vlmguard_plugin.anchors": ["*.csv"],
         "vlmguard_plugin.leaderboard.outputs": ["*.csv", "schema.json", "templates/*"],
         "vlmguard_plugin.pictures": ["*.csv"],

@@ -299,4 +299,4 @@ def accept(folder: Path, licence: str) -> None:
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write downloads.json in one step."""
-    write_whole(folder / RECORD, (json.dumps(record, indent=2) + "\n").encode("utf-8"))
+    write_whole(folder / RECORD, json.dumps(record, indent=2) + "\n")

@@ -215,7 +215,7 @@ def load_adapter(model: LlavaForConditionalGeneration, adapter: Path) -> None:
     if wrong:
         raise ValueError(
             f"adapter {adapter} does not fit the demo's vision tower and projector: {len(wrong)} weights differ in "
-            f"name or shape, the first is {wrong[0]!r}; train it with training.train_adapter"
+            f"name or shape, the first is {wrong[0]!r}; train it with `python -m training.train_adapter`"
         )
     with torch.no_grad():
         for name, value in wanted.items():

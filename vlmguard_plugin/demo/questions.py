@@ -14,7 +14,6 @@ from vlmguard_plugin.judges.exact import Score, judge_choice, judge_open
 from vlmguard_plugin.pictures.drawn import COLOURS, COUNTS, NUMBER_WORDS, SHAPES, Picture, picture, plural, words
 
 QUESTION_KINDS = ("colour", "shape", "count", "side", "word", "digit")
-TRAINING_WEIGHTS = (1, 1, 2, 2, 6, 1)  # the harder kinds more often
 LETTERS = "ABCD"
 
 # {shape} and {shapes} are filled in from the picture where the sentence has them.
@@ -25,13 +24,9 @@ WORDINGS = {
     "word": ("What word is written in the picture?", "Read the word in the image."),
     "digit": ("Which digit is written in the picture?", "What number do you see in the image?"),
 }
-DESCRIBE = ("Describe the picture.", "What is in the image?", "What do you see in the picture?")
 
-# How hosts put a multiple-choice question: LLaVA's own way (also `VisualQuestion.prompt`), and VLMEvalKit's.
+# How LLaVA is put a multiple-choice question.
 CHOICE_PROMPT = "{question}\n{options}\nAnswer with the option's letter from the given choices directly."
-HOST_CHOICE_PROMPT = (
-    "Question: {question}\nOptions:\n{options}\nPlease select the correct answer from the options above. \n"
-)
 
 
 @dataclass(frozen=True)
@@ -61,7 +56,7 @@ class VisualQuestion:
         return self.question if self.options is None else self.choice_prompt(CHOICE_PROMPT)
 
     def choice_prompt(self, form: str) -> str:
-        """A multiple-choice question in one of the two forms above."""
+        """A multiple-choice question. form: text with {question} and {options}."""
         lines = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, self.options))
         return form.format(question=self.question, options=lines)
 
@@ -92,7 +87,7 @@ def question(split: str, seed: int, kind: str, multiple_choice: bool) -> VisualQ
         names = {"shape": shown.shape, "shapes": shown.shape and plural(shown.shape, 2)}
         text = rng.choice(WORDINGS[kind]).format(**names)
         answer, possible = fact(shown, kind), possible_answers(kind)
-    others = [one for one in possible if one != answer]
+    others = [option for option in possible if option != answer]
     options = None
     if multiple_choice:
         options = [answer] + rng.sample(others, len(LETTERS) - 1)
@@ -161,23 +156,3 @@ def score(asked: VisualQuestion, answer: str) -> Score:
     if asked.options is None:
         return judge_open(answer, asked.answer, asked.rivals)
     return judge_choice(answer, asked.letter, dict(zip(LETTERS, asked.options)))
-
-
-def training_question(seed: int) -> tuple[Picture, str, str]:
-    """(picture, prompt, answer) of one training example: open, multiple choice in either form, or a description.
-
-    A multiple-choice question is answered with the option's words: so small a language model can hardly
-    tell which letter a fact has, and judges take either.
-    """
-    rng = random.Random(f"training:{seed}")
-    chance = rng.random()
-    if chance < 0.05:
-        shown = picture("train", seed)
-        return shown, rng.choice(DESCRIBE), f"{shown.caption[0].upper()}{shown.caption[1:]}."
-    kind = rng.choices(QUESTION_KINDS, TRAINING_WEIGHTS)[0]
-    asked = question("train", seed, kind, multiple_choice=chance > 0.65)
-    prompt = asked.question
-    if asked.options is not None:
-        prompt = asked.choice_prompt(rng.choice((CHOICE_PROMPT, CHOICE_PROMPT, HOST_CHOICE_PROMPT)))
-    article = "a " if " " in asked.answer else ""
-    return asked.picture, prompt, f"{article}{asked.answer}".capitalize() + "."

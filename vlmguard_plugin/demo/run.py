@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TextIO
 
 from vlmguard_plugin.files import cache_directory
 from vlmguard_plugin.leaderboard import leaderboard, to_html
@@ -35,23 +36,13 @@ def run_demo(out: Path, pairs: int, models: tuple[str, ...] = MODELS) -> Board:
     data.mkdir(parents=True, exist_ok=True)
     names = write_demo_datasets(data, pairs, SEEN)
     for variant, model in (("answers", "demo_vlm"), ("captions", "demo_vlm_control")):
-        if any(one == model or one.startswith(f"{model}_") for one in models):
+        if any(name == model or name.startswith(f"{model}_") for name in models):
             build_demo_vlm(variant)
     if out.is_dir() and any(out.iterdir()):
         print(f"vlmguard: answers already in {out} are kept; remove the folder to ask again", file=sys.stderr)
     out.mkdir(parents=True, exist_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "vlmeval.run",
-        "--data",
-        *names,
-        "--model",
-        *models,
-        "--work-dir",
-        str(out),
-        "--reuse",
-    ]
+    command = [sys.executable, "-m", "vlmeval.run", "--data", *names, "--model", *models]
+    command += ["--work-dir", str(out), "--reuse"]
     environment = {
         "HF_HUB_OFFLINE": "1",  # everything is here; no look-ups
         "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin cost several times the work on few cores
@@ -78,7 +69,7 @@ def run_demo(out: Path, pairs: int, models: tuple[str, ...] = MODELS) -> Board:
     return board
 
 
-def follow(host: subprocess.Popen, log) -> None:
+def follow(host: subprocess.Popen[str], log: TextIO) -> None:
     """Copy the host's output to its log, and show its progress on the terminal, one line a model and set."""
     for line in host.stdout:
         log.write(line)

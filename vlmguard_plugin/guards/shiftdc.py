@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Sequence
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Sequence
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.representation import (
@@ -16,9 +13,13 @@ from vlmguard_plugin.guards.core.representation import (
     band,
     record_anchors,
 )
+from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits
 from vlmguard_plugin.subjects.base import Subject
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CAPTION_PROMPT = "Describe the image."
 
@@ -58,13 +59,13 @@ class ShiftDC(RepresentationGuard):
 
     name = "shiftdc"
     Settings = ShiftDCSettings
+    settings: ShiftDCSettings
     fit_settings = ()
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         return tuple(range(num_layers // 2, num_layers))
 
-    @classmethod
-    def grid(cls, num_layers: int) -> list[dict[str, list[Any]]]:
+    def grid(self, num_layers: int) -> list[dict[str, list[Any]]]:
         return [
             {"layers": [tuple(range(num_layers // 2, num_layers)), band(num_layers, 0.625)], "alpha": [0.5, 1.0]},
             {"layers": [band(num_layers, 0.625)], "alpha": [1.0], "positions": ["all"]},

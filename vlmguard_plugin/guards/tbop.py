@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Sequence
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Sequence
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.representation import (
@@ -16,9 +13,13 @@ from vlmguard_plugin.guards.core.representation import (
     check_rank,
     record_anchor_shifts,
 )
+from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits, Prompts
 from vlmguard_plugin.subjects.base import Subject
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,13 @@ class TBOP(RepresentationGuard):
 
     name = "tbop"
     Settings = TBOPSettings
+    settings: TBOPSettings
     fit_settings = ("rank", "image")
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         return late(num_layers)
 
-    @classmethod
-    def grid(cls, num_layers: int) -> list[dict[str, list[Any]]]:
+    def grid(self, num_layers: int) -> list[dict[str, list[Any]]]:
         return [
             {"layers": [band(num_layers, 0.625), late(num_layers)], "rank": [1, 4], "alpha": [1.0]},
         ]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Sequence
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Sequence
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.representation import (
@@ -17,9 +14,13 @@ from vlmguard_plugin.guards.core.representation import (
     check_rank,
     record_anchors,
 )
+from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits, Prompts
 from vlmguard_plugin.subjects.base import Subject
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GATES = ("zero", "midpoint")
 
@@ -64,13 +65,13 @@ class VLMGuard(RepresentationGuard):
 
     name = "vlm_guard"
     Settings = VLMGuardSettings
+    settings: VLMGuardSettings
     fit_settings = ("rank", "gate")
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         return band(num_layers, 0.625, 3)  # where the zero gate parts the anchors on the demo model: our convention
 
-    @classmethod
-    def grid(cls, num_layers: int) -> list[dict[str, list[Any]]]:
+    def grid(self, num_layers: int) -> list[dict[str, list[Any]]]:
         return [
             {"gate": ["zero"], "layers": [band(num_layers, 0.625, 3)], "alpha": [0.25, 0.5, 1.0]},
             {"gate": ["zero"], "layers": [band(num_layers, 0.625), band(num_layers, 0.67)], "alpha": [1.0, 2.0, 3.0]},

@@ -12,6 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterable
 
+from vlmguard_plugin.statistics.levels import MAX_UNKNOWN
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -24,7 +26,7 @@ def leaderboard(
     output_dirs: str | Path | Iterable[str | Path],
     base: str | None = None,
     judge: str = "rules",
-    max_unknown: float = 0.1,
+    max_unknown: float = MAX_UNKNOWN,
 ) -> Board:
     """The board of all models and data sets in hosts' output folders.
 

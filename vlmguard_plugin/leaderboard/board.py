@@ -12,8 +12,9 @@ from typing import Iterable
 from vlmguard_plugin.runs.answers import Predictions, Skipped, Unfinished
 from vlmguard_plugin.runs.facts import RunFacts
 from vlmguard_plugin.statistics.differences import PairedDifference
+from vlmguard_plugin.statistics.levels import MAX_UNKNOWN
 from vlmguard_plugin.statistics.measures import MEASURES
-from vlmguard_plugin.statistics.rates import MAX_UNKNOWN, Rate
+from vlmguard_plugin.statistics.rates import Rate
 
 
 @dataclass(frozen=True)

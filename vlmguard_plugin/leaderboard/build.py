@@ -10,7 +10,7 @@ from vlmguard_plugin.leaderboard.entries import dataset_blocks
 from vlmguard_plugin.leaderboard.overall import corrected, over_all
 from vlmguard_plugin.leaderboard.participants import find_bases, participants_of
 from vlmguard_plugin.runs.collect import collect
-from vlmguard_plugin.statistics.rates import MAX_UNKNOWN
+from vlmguard_plugin.statistics.levels import MAX_UNKNOWN
 
 
 def build_board(

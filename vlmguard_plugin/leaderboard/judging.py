@@ -20,8 +20,9 @@ from vlmguard_plugin.runs.answers import Item, OutputError, Predictions, Skipped
 from vlmguard_plugin.runs.collect import judged, read_folders
 from vlmguard_plugin.runs.readers.vlmevalkit import read_table
 from vlmguard_plugin.runs.rows import text
+from vlmguard_plugin.statistics.levels import MAX_UNKNOWN
 from vlmguard_plugin.statistics.measures import UNKNOWN, outcomes
-from vlmguard_plugin.statistics.rates import MAX_UNKNOWN, Rate, rate
+from vlmguard_plugin.statistics.rates import Rate, rate
 
 PEOPLE = "people"
 LABEL_COLUMNS = ("label", "final_label", "human_label")

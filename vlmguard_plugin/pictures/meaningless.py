@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
+from vlmguard_plugin.lazy import numpy as np
 from vlmguard_plugin.query import BlankImage
 
 COLOURS = {"white": (255, 255, 255), "black": (0, 0, 0), "gray": (128, 128, 128)}

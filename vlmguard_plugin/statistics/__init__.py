@@ -1,1 +1,1 @@
-"""What is counted of answers (`measures`), the rates of it (`rates`) and how two rates differ (`differences`)."""
+"""What is counted of answers (`measures`), its `rates`, how two of them differ (`differences`), all at `levels`."""

@@ -13,10 +13,9 @@ from typing import Sequence
 import numpy as np
 from scipy import optimize, signal, stats
 
-from vlmguard_plugin.statistics.rates import ALPHA, Clusters, Events, Floats, effective_n, totals, wilson
+from vlmguard_plugin.statistics.levels import ALPHA, POWER
+from vlmguard_plugin.statistics.rates import Clusters, Events, Floats, effective_n, totals, wilson
 
-POWER = 0.8
-"""Chance of finding a difference of the size called detectable (our convention, the usual one)."""
 RESAMPLES = 9999
 
 

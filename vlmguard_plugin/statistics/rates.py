@@ -17,10 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-ALPHA = 0.05
-"""Level of the tests; intervals cover with a chance of 1 - ALPHA."""
-MAX_UNKNOWN = 0.1
-"""Share of unknown answers above which a rate says too little about the set to be shown (our convention)."""
+from vlmguard_plugin.statistics.levels import ALPHA
 
 Events = Mapping[Any, "bool | None"]
 """By answer, whether the event happened; None is unknown."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
+from vlmguard_plugin.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _SAMPLES = 16  # elements read of each parameter
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
+from dataclasses import fields
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -64,6 +65,17 @@ def _loaded(point: EntryPoint) -> type[Guard]:
 def list_guards() -> list[str]:
     """Names of all guards there are; they also compose, as in "vlm_guard+self_reminder"."""
     return list(guard_classes())
+
+
+def describe_guards() -> dict[str, dict[str, Any]]:
+    """By guard: summary, the first line of what its class says of itself, and settings, {setting: default}."""
+    return {
+        name: {
+            "summary": (guard.__doc__ or "").strip().splitlines()[0],
+            "settings": {field.name: getattr(guard().settings, field.name) for field in fields(guard.Settings)},
+        }
+        for name, guard in guard_classes().items()
+    }
 
 
 def build_guard(name: str, **settings: Any) -> Guard:

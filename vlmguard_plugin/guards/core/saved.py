@@ -6,16 +6,14 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import safetensors
-import safetensors.torch
-import torch
-import transformers
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from vlmguard_plugin import __version__
 from vlmguard_plugin.files import write_whole
+from vlmguard_plugin.lazy import safetensors, torch, transformers
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TENSORS_FILE, FACTS_FILE = "guard.safetensors", "guard.json"
 _FORMAT = 1

@@ -19,8 +19,9 @@ from vlmguard_plugin.judges.judgements import Judgements
 from vlmguard_plugin.runs.answers import answers_of, clusters_of, parts_of
 from vlmguard_plugin.runs.collect import by_rules, judged
 from vlmguard_plugin.runs.readers.vlmevalkit import RUN_FOLDER, predictions_in
+from vlmguard_plugin.statistics.levels import MAX_UNKNOWN
 from vlmguard_plugin.statistics.measures import outcomes
-from vlmguard_plugin.statistics.rates import MAX_UNKNOWN, rate
+from vlmguard_plugin.statistics.rates import rate
 
 HOST_DEFAULT_JUDGE = "gpt-4o-mini"
 """What the host hands to sets whose names contain one of its own sets' when the user has named no judge."""

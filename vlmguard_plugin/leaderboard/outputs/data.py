@@ -10,9 +10,10 @@ from typing import Any, Iterable, Iterator
 from vlmguard_plugin.leaderboard.board import Board, Entry, Origin, Overall
 from vlmguard_plugin.leaderboard.outputs.escaping import csv_cell, json_value
 from vlmguard_plugin.leaderboard.outputs.sentences import finding_of
-from vlmguard_plugin.statistics.differences import POWER, PairedDifference
+from vlmguard_plugin.statistics.differences import PairedDifference
+from vlmguard_plugin.statistics.levels import ALPHA, POWER
 from vlmguard_plugin.statistics.measures import MEASURES
-from vlmguard_plugin.statistics.rates import ALPHA, Rate
+from vlmguard_plugin.statistics.rates import Rate
 
 SCHEMA_VERSION = 1
 """Of schema.json. Within a version names are added, never renamed or removed."""

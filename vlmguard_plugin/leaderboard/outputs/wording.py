@@ -7,10 +7,13 @@ hyphen, which every terminal, file encoding and spreadsheet knows. Functions tha
 from __future__ import annotations
 
 import json
-from typing import Any, Sequence
+from typing import TYPE_CHECKING, Any, Sequence
 
-from vlmguard_plugin.statistics.differences import POWER, PairedDifference
-from vlmguard_plugin.statistics.rates import Rate
+from vlmguard_plugin.statistics.levels import POWER
+
+if TYPE_CHECKING:
+    from vlmguard_plugin.statistics.differences import PairedDifference
+    from vlmguard_plugin.statistics.rates import Rate
 
 NONE = "-"
 """What stands in a cell that has no figure."""

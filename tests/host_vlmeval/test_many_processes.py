@@ -1,0 +1,91 @@
+"""VLMEvalKit by torchrun, killed in mid-run and taken up again: every row once, and the same as by one process."""
+
+import json
+
+import pytest
+from helpers.vlmeval_command import answered, host_place, host_run
+
+from vlmguard_plugin.runs.facts import facts_file, read_facts
+
+pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
+
+pytestmark = pytest.mark.host
+
+ROWS = 25  # an odd number; the host keeps answers in tens
+MODEL, SET = "llava_vlmguard", "Requests_mine_blank"
+TORN = {"VLMGUARD_BATCH_SIZE": "2"}
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory):
+    """The place, its environment, the rows as one process answers them, and how to run."""
+    place = tmp_path_factory.mktemp("many")
+    environment = host_place(place, ROWS, "tsv")
+
+    def run(out, *options, processes=1, **variables):
+        arguments = ["--data", SET, "--model", MODEL, "--work-dir", place / out, *options]
+        return host_run({**environment, **variables}, *arguments, processes=processes)
+
+    run("one")
+    return place, run, answered(place / "one", MODEL, SET)
+
+
+def sessions(place, out):
+    (run,) = read_facts(facts_file(place / out / MODEL / f"{MODEL}_{SET}.tsv"))
+    return run.sessions
+
+
+def test_one_process_answers_every_row_once(host):
+    place, _, alone = host
+    assert len(alone) == ROWS
+    (session,) = sessions(place, "one")
+    assert (session.processes, session.answers, session.status) == (1, ROWS, "complete")
+    assert len(set(map(str, alone.values()))) > 3, "rows must differ for a mix-up to show"
+
+
+def test_two_processes_fit_once_and_answer_the_same(host, tmp_path):
+    place, run, alone = host
+    done = run("two", processes=2, VLMGUARD_CACHE=str(tmp_path / "cache"))
+    assert answered(place / "two", MODEL, SET) == alone, done.stderr[-3000:]
+    assert len([path for path in (tmp_path / "cache" / "guards").iterdir() if path.is_dir()]) == 1
+    bars = [
+        line
+        for line in done.stderr.replace("\r", "\n").splitlines()
+        if "fit vlm_guard: harmful anchors" in line and "0/4" in line
+    ]
+    assert len(bars) == 1, "one process fits, the other waits and reads"
+    (session,) = sessions(place, "two")
+    (single,) = sessions(place, "one")
+    assert (session.processes, session.answers, session.tokens, session.status) == (2, ROWS, single.tokens, "complete")
+    assert 0 < session.seconds and not list((place / "two" / MODEL).glob(".*of2.json"))
+
+
+def test_killed_and_taken_up_again(host):
+    """SIGKILL in the sixth batch of three: ten rows are on disk, and the record says that the run is under way."""
+    place, run, alone = host
+    assert run("killed", DIE_AT="6").returncode == -9
+    (session,) = sessions(place, "killed")
+    assert (session.status, session.answers) == ("running", None)
+    done = run("killed", "--reuse")
+    assert answered(place / "killed", MODEL, SET) == alone, done.stderr[-3000:]
+    dead, rest = sessions(place, "killed")
+    assert (dead.status, rest.status, rest.answers) == ("running", "complete", ROWS - 10)
+
+
+def test_one_of_two_processes_killed_and_taken_up_again(host):
+    """Its launcher ends the other; what both had on disk is kept, and the rest alone is asked again."""
+    place, run, alone = host
+    assert run("torn", processes=2, DIE_AT="6", DIE_RANK="1", **TORN).returncode != 0
+    (session,) = sessions(place, "torn")
+    assert session.processes == 2
+    assert session.status in ("running", "failed"), (
+        "failed: the other was done, and heard at the host's barrier that this one is gone"
+    )
+    done = run("torn", "--reuse", processes=2, **TORN)
+    assert answered(place / "torn", MODEL, SET) == alone, done.stderr[-3000:]
+    rest = sessions(place, "torn")[-1]
+    assert (rest.status, rest.processes) == ("complete", 2) and rest.answers <= ROWS - 10, (
+        "the host keeps answers in tens"
+    )
+    status = json.loads((place / "torn" / MODEL / "status.json").read_text())["datasets"][SET]
+    assert status["status"] == "done"

@@ -1,0 +1,131 @@
+"""What is written down of VLMEvalKit's runs, whoever answers: seconds, answers, tokens, and how it ended."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from helpers.vlmeval_command import answered, host_place, host_run
+
+from vlmguard_plugin.runs.facts import facts_file, read_facts
+
+pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
+
+pytestmark = pytest.mark.host
+
+ROWS = 5
+MODELS = ["llava", "llava_vlmguard", "Conversing", "Conversing_cmrm"]
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory):
+    """Two runs over the same work directory, the second with nothing left to answer; then others in places of their own."""
+    place = tmp_path_factory.mktemp("facts")
+    environment = {**host_place(place, ROWS, "tsv"), "VLMGUARD_DEMO_VLM": str(place / "nowhere")}
+    every = ["--data", "Requests_mine_blank", "Talk_tiny", "--model", *MODELS, "--work-dir", place / "out"]
+    again = ["--data", "Requests_mine_blank", "--model", "llava_vlmguard", "--reuse", "--work-dir", place / "out"]
+    bare = {"model": "Conversing", "guard": "self_reminder", "class": "GuardedHost"}
+    (place / "bare.json").write_text(
+        json.dumps(
+            {
+                "model": {"bare": bare},
+                "data": {"Requests_mine_blank": {"class": "SafetyRequests", "dataset": "Requests_mine_blank"}},
+            }
+        )
+    )
+    blocked = place / "blocked" / "llava" / "llava_Requests_mine_blank_vlmguard.json"
+    (blocked / "in the way").mkdir(parents=True)
+    failing = ["--data", "FilmRows_tiny", "--model", "llava", "Conversing", "--work-dir", place / "out"]
+    done = host_run(
+        environment, *every, "--then", *again, "--then", *failing,
+        "--then", "--config", place / "bare.json", "--work-dir", place / "out",
+        "--then", "--data", "Requests_mine_blank", "--model", "llava", "--work-dir", place / "blocked",
+        "--then", "--data", "Requests_mine_blank", "--model", "demo_vlm_tbop", "--work-dir", place / "out",
+    )  # fmt: skip
+    return place, environment, done
+
+
+def facts(place, model, dataset="Requests_mine_blank", out="out"):
+    return read_facts(facts_file(place / out / model / f"{model}_{dataset}.json"))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_what_a_run_was_and_cost(host, model):
+    place, _, done = host
+    for dataset, answers in (("Requests_mine_blank", ROWS), ("Talk_tiny", 9)):
+        (run,) = facts(place, model, dataset)
+        assert (run.host, run.host_version, run.model) == (
+            "vlmevalkit",
+            run.host_version,
+            model,
+        ) and run.host_version, done.stderr[-2000:]
+        session = run.sessions[0]
+        assert (session.status, session.error, session.processes, session.answers) == ("complete", None, 1, answers)
+        assert 0 < session.seconds < 60
+        if model.startswith("llava"):  # a random model writes padding now and then, which doesn't count
+            assert 3 * answers < session.tokens <= 4 * answers, "four each, of the answers alone"
+        else:
+            assert session.tokens is None
+    assert run.guard == {"llava_vlmguard": "vlm_guard", "Conversing_cmrm": "cmrm"}.get(model)
+    assert run.device == "cpu" and run.dtype == "float32" and run.versions["transformers"]
+    assert run.generation == {"max_new_tokens": 4, "do_sample": False}
+    if run.guard:
+        assert (
+            run.guard_fingerprint.startswith(run.guard + "-")
+            and run.settings["layers"]
+            and run.fingerprint.startswith("llava-")
+        )
+    assert run.checkpoint == ("llava-hf/llava-1.5-7b-hf" if model.startswith("llava") else "Conversing")
+
+
+def test_a_run_that_finds_all_answers_spends_nothing(host):
+    place, _, _ = host
+    (run,) = facts(place, "llava_vlmguard")
+    assert [(one.status, one.answers) for one in run.sessions] == [("complete", ROWS), ("complete", 0)]
+    assert run.guard == "vlm_guard" and run.sessions[1].seconds == 0
+
+
+def test_a_failed_run_says_why_and_the_error_goes_on(host):
+    place, _, _ = host
+    (ours,) = facts(place, "llava", "FilmRows_tiny")
+    assert ours.sessions[0].status == "failed" and "FilmRows_tiny shows a video" in ours.sessions[0].error
+    assert ours.fingerprint and ours.sessions[0].answers == 0
+    status = json.loads((place / "out" / "llava" / "status.json").read_text())["datasets"]["FilmRows_tiny"]
+    assert "FilmRows_tiny shows a video" in status["error_message"]
+    (theirs,) = facts(place, "Conversing", "FilmRows_tiny")
+    assert theirs.sessions[0].status == "failed" and theirs.sessions[0].error.startswith("KeyError")
+
+
+def test_a_model_that_is_handed_over_is_watched_too(host):
+    """By `--config`, where the host builds the model beforehand."""
+    place, _, _ = host
+    (run,) = facts(place, "bare")
+    assert (run.guard, run.sessions[0].answers, run.sessions[0].status) == ("self_reminder", ROWS, "complete")
+
+
+def test_a_record_that_can_not_be_kept_costs_one_line(host):
+    place, _, done = host
+    assert len(answered(place / "blocked", "llava", "Requests_mine_blank")) == ROWS
+    lines = [line for line in done.stderr.splitlines() if "could not be written down" in line]
+    assert len(lines) == 1 and lines[0].startswith(
+        "vlmguard: what llava spent on Requests_mine_blank could not be written down (IsADirectoryError"
+    )
+
+
+def test_a_model_that_can_not_be_loaded_is_a_failed_run(host):
+    place, _, done = host
+    (run,) = facts(place, "demo_vlm_tbop")
+    assert run.sessions[0].status == "failed" and "nowhere" in run.sessions[0].error, done.stderr[-2000:]
+    assert (run.model, run.guard, run.sessions[0].answers) == ("demo_vlm_tbop", None, 0)
+
+
+def test_a_host_of_another_form_is_left_alone():
+    """A version whose job takes other arguments: registration fails, which costs one line and no run."""
+    from vlmguard_plugin.hosts.vlmeval.recording import register_inference
+
+    def infer_data_job(model, work_dir, model_name, benchmark):
+        return model
+
+    host = SimpleNamespace(__name__="vlmeval.inference", infer_data_job=infer_data_job, supported_VLM={})
+    with pytest.raises(TypeError, match="vlmeval.inference.infer_data_job has no dataset, infer_data"):
+        register_inference(host)
+    assert host.infer_data_job is infer_data_job

@@ -1,0 +1,175 @@
+"""Any guard on any model of VLMEvalKit, and guards of other packages, through the host's own command."""
+
+import json
+import os
+
+import pytest
+from helpers.host_models import RemoteStyleVLM
+from helpers.processes import python
+from PIL import Image
+
+pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
+
+from helpers.vlmeval_command import TESTS, predictions
+
+import vlmguard_plugin as vg  # noqa: E402
+from vlmguard_plugin.pictures.meaningless import meaningless  # noqa: E402
+from vlmguard_plugin.subjects.host_object import HostSubject  # noqa: E402
+
+pytestmark = pytest.mark.host
+
+LAZY = """
+import sys
+import vlmeval.config as config
+ours = [name for name in sys.modules if name.startswith("vlmguard_plugin.") and name.split(".")[1] in ("guards", "subjects", "steering")]
+listed = len(config.supported_VLM)
+names = ["Qwen2-VL-2B-Instruct_shiftdc", "llava_v1.5_7b_vlmguard", "InternVL2-1B_vlmguard+self_reminder", "llava_ecso"]
+print(ours, sum("_shiftdc" in name for name in config.supported_VLM), [name in config.supported_VLM for name in names])
+print([name in config.supported_VLM for name in ("nonesuch_cmrm", "Qwen2-VL-2B-Instruct_nonesuch", "_cmrm")])
+built = config.supported_VLM["Qwen2-VL-2B-Instruct_shiftdc"]
+print(built.keywords, len(config.supported_VLM) == listed, config.supported_VLM.get("nonesuch_cmrm"))
+try:
+    config.supported_VLM["nonesuch_cmrm"]
+except KeyError as error:
+    print("KeyError", error)
+"""
+RUN = """
+import vlmeval.config
+from functools import partial
+from helpers.host_models import RemoteStyleVLM, TransformersVLM
+vlmeval.config.supported_VLM["Remote-3B"] = RemoteStyleVLM
+vlmeval.config.supported_VLM["Tiny-Qwen3-VL"] = partial(TransformersVLM, architecture="qwen3_vl")
+import runpy
+runpy.run_module("vlmeval.run", run_name="__main__")
+"""
+
+
+def test_every_name_is_known_and_none_is_listed():
+    lines = python("-c", LAZY).stdout.strip().splitlines()[-4:]
+    assert lines[0] == "[] 0 [True, True, True, True]"
+    assert lines[1] == "[False, False, False]"
+    assert lines[2] == "{'model': 'Qwen2-VL-2B-Instruct', 'guard': 'shiftdc'} True None"
+    assert lines[3] == "KeyError 'nonesuch_cmrm'"
+
+
+@pytest.fixture(scope="module")
+def run_with(place, tmp_path_factory):
+    """The host's command with two models of its kind and an outside package of guards; the work directory."""
+    place, environment = place
+    outside = tmp_path_factory.mktemp("outside")
+    source = outside / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "outside_guard.py"):
+        (source / name).write_text((TESTS / "outside_guard" / name).read_text())
+    python("-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", outside / "site", source)
+    (place / "any.py").write_text(RUN)
+    environment = {
+        **environment,
+        "PYTHONPATH": os.pathsep.join((str(outside / "site"), str(TESTS), os.environ.get("PYTHONPATH", ""))),
+    }
+
+    def run(*models, data=("Requests_mine_blank",), out="any"):
+        done = python(
+            place / "any.py",
+            "--data",
+            *data,
+            "--model",
+            *models,
+            "--work-dir",
+            place / out,
+            environment=environment,
+            cwd=place,
+        )
+        return place / out, done
+
+    return run, environment, place
+
+
+def test_guards_on_the_hosts_own_models(run_with, anchors):
+    run, environment, place = run_with
+    models = [
+        "Remote-3B",
+        *(
+            f"Remote-3B_{guard}"
+            for guard in ("vlmguard", "cmrm", "shiftdc", "ecso", "vlmguard+self_reminder", "outside")
+        ),
+    ]
+    models += ["Tiny-Qwen3-VL", "Tiny-Qwen3-VL_tbop", "Tiny-Qwen3-VL_outside", "llava_outside"]
+    out, done = run(*models)
+    answers = {
+        model: predictions(out, model, "Requests_mine_blank")["prediction"].astype(str).tolist() for model in models
+    }
+    assert all(len(given) == 10 for given in answers.values()), done.stderr[-2000:]
+    for guarded in ("Remote-3B_outside", "Remote-3B_vlmguard+self_reminder", "Tiny-Qwen3-VL_outside"):
+        assert answers[guarded] != answers[guarded.split("_")[0]]
+    line = [one for one in done.stderr.splitlines() if "'broken'" in one]
+    assert len(line) == 1 and "can't be used (AttributeError" in line[0]
+
+    subject = HostSubject(RemoteStyleVLM())
+    guard = vg.build_guard("vlm_guard").fit(subject, vg.load_anchors(environment["VLMGUARD_ANCHORS"]))
+    data = predictions(out, "Remote-3B_vlmguard", "Requests_mine_blank")
+    blank = meaningless("blank", (28, 28))
+    expected = guard.respond(subject, [vg.Query(text, (blank,)) for text in data["question"]])
+    readable = [
+        (ours.strip(), theirs.strip())
+        for ours, theirs in zip(expected, answers["Remote-3B_vlmguard"])
+        if ours.isprintable()
+    ]
+    assert readable and all(ours == theirs for ours, theirs in readable)
+
+    board = python("-m", "vlmguard_plugin.cli", "leaderboard", out, "--json", environment=environment)
+    bases = json.loads(board.stdout)["bases"]
+    assert (
+        bases["Remote-3B_vlmguard+self_reminder"] == "Remote-3B" and bases["Tiny-Qwen3-VL_outside"] == "Tiny-Qwen3-VL"
+    )
+
+
+def test_a_config_file_sets_a_guard_on_a_host_model(run_with):
+    run, environment, place = run_with
+    config = {
+        "model": {
+            "strong": {
+                "class": "GuardedHost",
+                "model": "Remote-3B",
+                "guard": "refusal_direction",
+                "alpha": 3.0,
+                "layers": [1],
+            },
+            "both": {
+                "class": "GuardedHost",
+                "model": "Tiny-Qwen3-VL",
+                "guard": "tbop+self_reminder",
+                "tbop": {"rank": 2},
+                "model_arguments": {"max_new_tokens": 3},
+            },
+            "bordered": {
+                "class": "GuardedVLM",
+                "model": "llava",
+                "guard": "visual_prompt",
+                "image": str(place / "border.png"),
+            },
+        },
+        "data": {"Requests_mine_blank": {"class": "SafetyRequests", "dataset": "Requests_mine_blank"}},
+    }
+    Image.new("RGB", (40, 40), "red").save(place / "border.png")
+    (place / "guarded.json").write_text(json.dumps(config))
+    python(
+        place / "any.py",
+        "--config",
+        place / "guarded.json",
+        "--work-dir",
+        place / "set",
+        environment=environment,
+        cwd=place,
+    )
+    for model in ("strong", "both", "bordered"):
+        assert len(predictions(place / "set", model, "Requests_mine_blank")) == 10
+
+
+def test_what_can_not_be_guarded_is_said(run_with):
+    run, environment, place = run_with
+    code = "from vlmguard_plugin.hosts.vlmeval.wrapped import GuardedHost; GuardedHost('GPT4o', 'cmrm')"
+    done = python("-c", code, environment={**environment, "OPENAI_API_KEY": "none"}, check=False)
+    assert "holds no torch model (an API" in done.stderr
+    code = "from vlmguard_plugin.hosts.vlmeval.wrapped import GuardedHost; GuardedHost('Remote', 'cmrm', use_vllm=True)"
+    assert "can't be guarded under vLLM" in python("-c", code, environment=environment, check=False).stderr
