@@ -116,7 +116,10 @@ def test_a_guard_that_looks_at_answers(subject, asked):
 
 @pytest.mark.parametrize("name", EDITING)
 def test_in_bfloat16(in_bfloat16, fitted, asked, name):
+    """Within a hundredth of the largest number; the edit itself is larger than that, so that it would be missed."""
     guard = fitted[name]
+    if getattr(guard.settings, "condition", False):  # whether it fires is another test's matter
+        guard = guard.with_settings(condition=False)
     guard.check_fits(in_bfloat16)
     plain = in_bfloat16.record(asked[:1])[0]
     with guard.on(in_bfloat16, asked[:1]):
@@ -124,5 +127,7 @@ def test_in_bfloat16(in_bfloat16, fitted, asked, name):
     shifts = shifts_of(in_bfloat16, guard, asked[0])
     last = plain[LAYER].numpy()
     expected = expected_edit(guard, LAYER, last[None], last, {kind: shift[LAYER] for kind, shift in shifts.items()})[0]
-    np.testing.assert_allclose(edited[LAYER].numpy(), expected, atol=0.05 * np.abs(expected).max())
+    tolerance = 0.006 * np.abs(expected).max()
+    assert np.abs(expected - last).max() > 2 * tolerance
+    np.testing.assert_allclose(edited[LAYER].numpy(), expected, atol=tolerance, rtol=0)
     assert all(guard.respond(in_bfloat16, asked, max_new_tokens=3))

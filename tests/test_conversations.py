@@ -91,7 +91,7 @@ def test_batches_answer_as_one_at_a_time(subject, asked):
 @pytest.mark.parametrize("name", [name for name in editing_guards() if name in IN_CONVERSATIONS])
 def test_guards_edit_the_last_token_of_the_conversation(subject, anchors, asked, name):
     guard = vg.build_guard(name, layers=[LAYER], positions="last", **IN_CONVERSATIONS[name]).fit(subject, anchors)
-    plain = subject.record(asked)
+    plain, moved = subject.record(asked), []
     for number, query in enumerate(asked):
         with guard.on(subject, [query]):
             (edited,) = subject.record([query])
@@ -107,10 +107,10 @@ def test_guards_edit_the_last_token_of_the_conversation(subject, anchors, asked,
         np.testing.assert_allclose(
             edited[LAYER].numpy(), expected_edit(guard, LAYER, last[None], last, shifts)[0], atol=2e-4
         )
-        if name in ("cmrm", "cmrm_sample"):
-            assert np.allclose(edited[LAYER].numpy(), last, atol=2e-4) == (not query.all_images), (
-                "an image of an earlier turn counts"
-            )
+        moved.append(not np.allclose(edited[LAYER].numpy(), last, atol=1e-2))
+    assert any(moved)
+    if name in ("cmrm", "cmrm_sample"):
+        assert moved == [bool(query.all_images) for query in asked], "an image of an earlier turn counts"
     one = vg.HuggingFaceSubject(subject.model, subject.processor, batch_size=1)
     assert guard.respond(subject, asked, max_new_tokens=4) == guard.respond(one, asked, max_new_tokens=4)
 
