@@ -3,8 +3,13 @@
 The public names are imported when first used, so that importing the package costs nothing.
 """
 
+from __future__ import annotations
+
 from importlib import import_module as _import_module
-from typing import Any as _Any
+
+TYPE_CHECKING = False  # of typing, which would be imported at every start of Python
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 
@@ -31,7 +36,7 @@ _PUBLIC = {
 __all__ = [*_PUBLIC, "__version__"]
 
 
-def __getattr__(name: str) -> _Any:
+def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(_import_module(_PUBLIC[name]), name)

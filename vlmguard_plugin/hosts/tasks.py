@@ -2,7 +2,8 @@
 
     python -m vlmguard_plugin.hosts.tasks
 
-writes those files again, one for each of BENCHMARKS and OF_VLMEVALKIT; files whose name begins with an underscore are written by hand.
+writes those files again, one for each of BENCHMARKS and OF_VLMEVALKIT; files whose name begins with an underscore are
+written by hand.
 """
 
 from __future__ import annotations
@@ -236,7 +237,10 @@ def counts(verdicts: Sequence[Mapping[str, Any]]) -> str:
 
 
 def task_folder(host: str) -> Path:
-    """The folder of a host's YAML files, for its --include_path: beside the modules where installed, else above them."""
+    """The folder of a host's YAML files, for its --include_path.
+
+    It lies beside the modules where they are installed, else above them.
+    """
     if host not in HOSTS:
         raise ValueError(f"host is {host!r}; choose one of {', '.join(HOSTS)}")
     package = Path(__file__).resolve().parents[1]

@@ -43,7 +43,7 @@ def guard_classes() -> dict[str, type[Guard]]:
     for point in entry_points(group=ENTRY_POINT_GROUP):
         try:
             classes.setdefault(point.name, _loaded(point))
-        except Exception as error:  # another package's code: whatever it raises, the other guards are needed
+        except Exception as error:  # noqa: BLE001 - another package's code; the other guards are needed all the same
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             print(
                 f"vlmguard: guard {point.name!r} of entry point {point.value} can't be used ({reason})", file=sys.stderr
@@ -81,7 +81,8 @@ def describe_guards() -> dict[str, dict[str, Any]]:
 def build_guard(name: str, **settings: Any) -> Guard:
     """An unfitted guard, or several as one.
 
-    name: registered name, or names joined by "+" (see ComposedGuard); `settings` are then {guard name: {setting: value}}.
+    name: registered name, or names joined by "+" (see ComposedGuard); `settings` are then
+        {guard name: {setting: value}}.
     Raises UnknownGuard with the names there are, ValueError for a setting it can't have.
     """
     classes = guard_classes()

@@ -44,8 +44,8 @@ def conversation(messages: Sequence[Mapping[str, str]], images: Sequence[ImageLi
     for turn in earlier:
         if images and PLACE in turn["content"]:
             raise ValueError(
-                f"an earlier turn or example has a place for a picture ({PLACE}), but the host hands over the request's "
-                "pictures alone; use --num_fewshot 0"
+                f"an earlier turn or example has a place for a picture ({PLACE}), but the host hands over the "
+                "request's pictures alone; use --num_fewshot 0"
             )
     history = [Turn(turn["role"], (("text", turn["content"]),)) for turn in earlier]
     return Query.from_parts(placed(last["content"], images), history, begun=begun)
@@ -60,7 +60,8 @@ def placed(text: str, images: Sequence[ImageLike]) -> list[tuple[str, ImageLike]
         )
     if images and PLACE in texts[-1]:
         warn_once(
-            f"vlmguard: a request has more places for pictures ({PLACE}) than pictures; the first are taken, the others are words"
+            f"vlmguard: a request has more places for pictures ({PLACE}) than pictures; the first are taken, the "
+            "others are words"
         )
     parts: list[tuple[str, ImageLike]] = [("text", texts[0])]
     for image, after in zip(images, texts[1:]):

@@ -18,7 +18,7 @@ from PIL import Image
 
 from vlmguard_plugin import __version__
 from vlmguard_plugin.hosts.guarded import GuardedModel, NoAnswer
-from vlmguard_plugin.query import ImageLike, Query
+from vlmguard_plugin.query import BlankImage, ImageLike, Query
 
 if TYPE_CHECKING:
     from lmms_eval.api.instance import Instance
@@ -99,20 +99,22 @@ def digest(query: Query) -> str:
     found = hashlib.sha256()
     for turn in query.turns():
         for kind, value in turn.parts:
-            content = value.encode() if kind == "text" else content_of(value)
+            content = value.encode() if kind == "text" and isinstance(value, str) else content_of(value)
             found.update(f"{turn.role} {kind} {len(content)} ".encode() + content)
     return found.hexdigest()
 
 
 def content_of(image: ImageLike) -> bytes:
-    """A picture's pixels with their size and mode; of a file, its bytes."""
+    """A picture's pixels with their size and mode; of a file, its bytes; of a meaningless image, what it is."""
     if isinstance(image, Image.Image):
         return f"{image.mode} {image.size} ".encode() + image.tobytes()
+    if isinstance(image, BlankImage):
+        return repr(image).encode()
     return Path(image).read_bytes()
 
 
 def take_over_stopped_runs(cache: ResponseCache) -> None:
-    """Put the answers of runs that were stopped into this run's own file; the host merges those of completed runs alone."""
+    """Put the answers of runs that were stopped into this run's own file; the host merges completed runs alone."""
     own = Path(cache.db_path)
     runs = own.parents[1]  # on this machine's own disk where the cache's folder is a remote one
     main = getattr(cache, "_cache_root", None)
@@ -130,11 +132,15 @@ def take_over_stopped_runs(cache: ResponseCache) -> None:
 def add_facts(results: dict[str, Any], lm: GuardedLMM | None) -> None:
     """Put the run's facts under "config" / "vlmguard". Never costs the host its results, whatever goes wrong here."""
     try:
-        if lm and results["config"]["model_backend"].startswith(f"{type(lm).__module__}.{type(lm).__name__} "):
+        if (
+            lm
+            and lm.facts
+            and results["config"]["model_backend"].startswith(f"{type(lm).__module__}.{type(lm).__name__} ")
+        ):
             sampled = any(task["generation"]["do_sample"] for task in lm.facts["tasks"].values())
             results["config"]["vlmguard"] = {
                 **lm.facts,
                 "seed": results["config"].get("torch_seed") if sampled else None,
             }
-    except Exception as error:  # the host's results matter more than ours, whatever this is
+    except Exception as error:  # noqa: BLE001 - the host's results matter more than ours, whatever this is
         print(f"vlmguard: the results file lacks the run's facts ({type(error).__name__}: {error})", file=sys.stderr)

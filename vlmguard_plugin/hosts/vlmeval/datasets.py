@@ -157,7 +157,7 @@ def named_judge(arguments: dict[str, Any]) -> Judge:
 
 
 def given(*options: str) -> bool:
-    """Whether the command line has one of these options; the host's arguments don't tell what is a default of its own."""
+    """Whether the command line has one of these options; the host's arguments don't tell what is its own default."""
     return any(word.partition("=")[0] in options for word in sys.argv)
 
 
