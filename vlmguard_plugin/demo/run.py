@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TextIO
 
 from vlmguard_plugin.files import cache_directory
-from vlmguard_plugin.leaderboard.board import Board, build_board
+from vlmguard_plugin.leaderboard import leaderboard, to_html
+from vlmguard_plugin.leaderboard.board import Board
 
 NEEDS = ("vlmeval", "torchvision", "gguf", "pandas", "python_calamine", "statsmodels", "jinja2")
 MODELS = ("demo_vlm", "demo_vlm_vlmguard", "demo_vlm_cmrm", "demo_vlm_cmrm_sample")
@@ -58,12 +59,12 @@ def run_demo(out: Path, pairs: int, models: tuple[str, ...] = MODELS) -> Board:
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
         )
         follow(host, stream)
-    board = build_board(out) if host.wait() == 0 else None
+    board = leaderboard(out) if host.wait() == 0 else None
     absent = sorted(set(models) - set(board.models)) if board else list(models)
     if absent:
         raise RuntimeError(f"VLMEvalKit has no predictions for {', '.join(absent)}; its log is {log}")
     page = out / "leaderboard.html"
-    page.write_text(board.to_html(), encoding="utf-8")
+    page.write_text(to_html(board), encoding="utf-8")
     print(f"vlmguard: the same as a page: {page}", file=sys.stderr)
     return board
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vlmguard_plugin.inspection.rates import percent, wilson_interval
+from vlmguard_plugin.inspection.rates import wilson_interval
+from vlmguard_plugin.leaderboard.outputs.wording import percent
 
 MEASURES = ("harmful_refused", "harmless_refused", "degenerate")  # of a calibration's points, 0 to 1
 
