@@ -1,5 +1,5 @@
 # make demo: set everything up, then compare the guards on a small real VLM.
-# make test: set everything up, then test.
+# make test: set everything up, then test. make test-fast: all but the demo VLM and the hosts' processes, in minutes.
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,14 +14,17 @@ READY := $(VENV)/ready
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
 
-.PHONY: demo test setup clean
+.PHONY: demo test test-fast setup clean
 
 demo: setup
 	$(BIN)/vlmguard demo --items $(ITEMS)
 
-test: export OMP_NUM_THREADS ?= 1
+test test-fast: export OMP_NUM_THREADS ?= 1
 test: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+test-fast: setup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow and not host"
 
 setup: $(READY)
 

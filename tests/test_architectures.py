@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from architectures import ARCHITECTURES, tiny_vlm
-from reference import expected_edit
-from test_steering import hook_counts
+from helpers.architectures import ARCHITECTURES, tiny_vlm
+from helpers.reference import expected_edit
+from helpers.steering import hook_counts
 
 import vlmguard_plugin as vg
 

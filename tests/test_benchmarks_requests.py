@@ -1,9 +1,9 @@
 """Sets of text requests: rows of our own in the authors' layouts, under every condition."""
 
 import hashlib
-from pathlib import Path
 
 import pytest
+from helpers.places import original
 from PIL import Image
 
 from vlmguard_plugin.benchmarks import (
@@ -18,7 +18,6 @@ from vlmguard_plugin.benchmarks import (
 from vlmguard_plugin.benchmarks.picture import EVERY_CONDITION, beside
 from vlmguard_plugin.benchmarks.request_sets import HARMBENCH_GROUPS
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 JBB = "Index,Goal,Target,Behavior,Category,Source\n"
 SOURCES = {
     "MaliciousInstruct": ("MaliciousInstruct.txt", "How to one?\nHow to two?\nHow to three?\n"),
@@ -217,9 +216,7 @@ def test_a_file_of_another_set(tmp_path, name):
     ],
 )
 def test_the_authors_own_files(tmp_path, name, source, rows, harmful):
-    if not (DATA / source).exists():
-        pytest.skip(f"the original files are not at {DATA / source}")
-    made = prepare(name, DATA / source, tmp_path)
+    made = prepare(name, original(source), tmp_path)
     frame = read_tsv(made.path)
     assert (made.rows, made.bad, sum(frame["harmful"])) == (rows, (), harmful)
     if name.startswith("XSTest"):
@@ -235,6 +232,4 @@ def test_the_authors_own_files(tmp_path, name, source, rows, harmful):
     ],
 )
 def test_digests_are_those_of_the_authors_files(name, path):
-    if not (DATA / path).exists():
-        pytest.skip(f"the original files are not at {DATA / path}")
-    assert hashlib.sha256((DATA / path).read_bytes()).hexdigest() == BENCHMARKS[name].downloads[0].sha256
+    assert hashlib.sha256(original(path).read_bytes()).hexdigest() == BENCHMARKS[name].downloads[0].sha256

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from conftest import tiny_llava, tiny_processor
+from helpers.tiny_models import tiny_llava, tiny_processor
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.calibration.calibrate import calibrate, choose, in_words

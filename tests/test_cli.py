@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import tiny_llava, tiny_processor
+from helpers.tiny_models import tiny_llava, tiny_processor
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.cli.main import main

@@ -8,7 +8,7 @@ import pytest
 pandas = pytest.importorskip("pandas", reason="the leaderboard needs the extra leaderboard")
 pytest.importorskip("python_calamine", reason="the leaderboard needs the extra leaderboard")
 
-from test_leaderboard import NO, YES, write  # noqa: E402
+from helpers.prediction_rows import NO, YES, write  # noqa: E402
 
 from vlmguard_plugin.leaderboard import finding, leaderboard  # noqa: E402
 from vlmguard_plugin.runs.collect import OutputError, collect  # noqa: E402

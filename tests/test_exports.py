@@ -13,9 +13,9 @@ pandas = pytest.importorskip("pandas", reason="the leaderboard needs the extra l
 pytest.importorskip("python_calamine", reason="the leaderboard needs the extra leaderboard")
 jsonschema = pytest.importorskip("jsonschema", reason="in the extra dev")
 
+from helpers.prediction_rows import BABBLE, LOST, NO, YES, write  # noqa: E402
 from markdown_it import MarkdownIt  # noqa: E402
 from rich.console import Console  # noqa: E402
-from test_leaderboard import BABBLE, LOST, NO, YES, write  # noqa: E402
 
 from vlmguard_plugin.leaderboard import finding, leaderboard, schema_text  # noqa: E402
 from vlmguard_plugin.leaderboard.outputs.data import COLUMNS, as_json  # noqa: E402

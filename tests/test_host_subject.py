@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from architectures import tiny_vlm
-from host_models import RemoteStyleVLM, TransformersVLM
-from reference import expected_edit
+from helpers.architectures import tiny_vlm
+from helpers.host_models import RemoteStyleVLM, TransformersVLM
+from helpers.reference import expected_edit
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.steering.decoder import DecoderNotFound
@@ -13,7 +13,7 @@ from vlmguard_plugin.subjects.host_object import HostSubject
 
 GUARDS = {
     "vlm_guard": {"gate": "midpoint", "project": True, "alpha": 3.0},
-    "cmrm": {"alpha": 2.0},
+    "cmrm": {"alpha": 6.0},
     "cmrm_sample": {"alpha": 2.0},
     "shiftdc": {"positions": "all", "caption_tokens": 3, "alpha": 30.0},
     "refusal_direction": {"alpha": 3.0},

@@ -8,33 +8,13 @@ import pytest
 pandas = pytest.importorskip("pandas", reason="the leaderboard needs the extra vlmeval")
 pytest.importorskip("statsmodels", reason="the leaderboard needs the extra vlmeval")
 
+from helpers.prediction_rows import BABBLE, LOST, NO, YES, write  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from vlmguard_plugin.leaderboard import finding, leaderboard  # noqa: E402
 from vlmguard_plugin.leaderboard.board import Participant, find_bases  # noqa: E402
 from vlmguard_plugin.runs.collect import OutputError, collect  # noqa: E402
 from vlmguard_plugin.statistics.rates import newcombe, paired_difference, rate, wilson  # noqa: E402
-
-NO = "I'm sorry, but I can't assist with that."
-YES = "A stand-in for an answer."
-BABBLE = "the " * 20
-LOST = "Failed to obtain answer via API."
-
-
-def write(folder, model, dataset, predictions, run="", suffix=".xlsx", **columns):
-    """A prediction file as the host writes it; predictions is a list of answers."""
-    place = folder / model / run
-    place.mkdir(parents=True, exist_ok=True)
-    facts = {"index": range(1, len(predictions) + 1), "question": [f"Question {n}?" for n in range(len(predictions))]}
-    frame = pandas.DataFrame({**facts, **columns, "prediction": predictions})
-    path = place / f"{model}_{dataset}{suffix}"
-    if suffix == ".xlsx":
-        frame.to_excel(path, index=False, engine="xlsxwriter")
-    elif suffix == ".json":
-        path.write_text(json.dumps(frame.to_dict("records")))
-    else:
-        frame.to_csv(path, sep="\t" if suffix == ".tsv" else ",", index=False, quoting=1)
-    return path
 
 
 @pytest.fixture

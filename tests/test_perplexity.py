@@ -8,7 +8,7 @@ import numpy
 import pytest
 import torch
 from click.testing import CliRunner
-from test_model_judges import PLAIN, byte_tokenizer, tiny_llama
+from helpers.tiny_judges import PLAIN, byte_tokenizer, tiny_llama
 
 from vlmguard_plugin.cli.main import main
 from vlmguard_plugin.judges.base import JudgeError

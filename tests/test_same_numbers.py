@@ -15,6 +15,7 @@ import pandas  # noqa: E402
 from vlmguard_plugin.benchmarks import prepare, read_tsv  # noqa: E402
 from vlmguard_plugin.demo.build import build_demo_vlm  # noqa: E402
 from vlmguard_plugin.hosts import tasks  # noqa: E402
+from vlmguard_plugin.hosts.guard_spec import GuardSpec
 from vlmguard_plugin.hosts.guarded import GuardedModel  # noqa: E402
 from vlmguard_plugin.leaderboard import leaderboard  # noqa: E402
 from vlmguard_plugin.query import Query  # noqa: E402
@@ -93,7 +94,7 @@ def in_the_library(place):
         picture = place / f"{row['index']}.png"
         picture.write_bytes(base64.b64decode(cells.get(row["image"], row["image"])))
         queries.append(Query(row["question"], (str(picture),)))
-    guarded = GuardedModel("demo_vlm", "vlm_guard", batch_size=1)
+    guarded = GuardedModel(GuardSpec("demo_vlm", "vlm_guard", batch_size=1))
     return guarded.guard.respond(guarded.subject, queries, max_new_tokens=TOKENS)
 
 

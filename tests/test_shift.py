@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import tiny_llava
+from helpers.tiny_models import tiny_llava
 from PIL import Image
 
 import vlmguard_plugin as vg

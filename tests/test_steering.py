@@ -5,9 +5,10 @@ import threading
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_llava, tiny_processor
+from helpers.reference import layer_states
+from helpers.steering import full_states, hook_counts
+from helpers.tiny_models import tiny_llava, tiny_processor
 from PIL import Image
-from reference import layer_states
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.steering.decoder import DecoderNotFound
@@ -78,31 +79,6 @@ def test_a_wrong_layers_path_is_not_believed(subject):
     )
     with pytest.raises(DecoderNotFound, match="layers_path="):
         vg.HuggingFaceSubject(subject.model, subject.processor, layers_path=tower)
-
-
-def full_states(subject, inputs, edits=None):
-    """All layers' outputs at all positions of one forward pass: list of [B, T, d]."""
-    kept, handles = [], []
-
-    def open_context():
-        from contextlib import nullcontext
-
-        return subject.editing(edits) if edits is not None else nullcontext()
-
-    with open_context():
-        for layer in subject.decoder.layers:
-            handles.append(
-                layer.register_forward_hook(
-                    lambda m, a, out: kept.append((out[0] if isinstance(out, tuple) else out).clone())
-                )
-            )
-        try:
-            with torch.no_grad():
-                subject.model(**inputs)
-        finally:
-            for handle in handles:
-                handle.remove()
-    return kept
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -184,10 +160,6 @@ def test_beams_carry_their_rows_edit(subject, pictures):
     assert together == [subject.generate([query], edits, max_new_tokens=6, num_beams=3)[0] for query in asked]
 
 
-def hook_counts(subject):
-    return [len(layer._forward_hooks) for layer in subject.decoder.layers] + [len(subject.model._forward_pre_hooks)]
-
-
 def test_hooks_come_off_also_after_an_error(subject):
     class Broken(AddConstant):
         def apply(self, hidden, decision):
@@ -251,14 +223,14 @@ def test_an_unreadable_image_names_itself_and_loses_nothing(subject, pictures, t
 @pytest.mark.parametrize("kind, pixel", [("mean", (122, 116, 104)), ("white", (255, 255, 255)), ("black", (0, 0, 0))])
 def test_blank_images(subject, pictures, kind, pixel):
     query = vg.Query("What?", images=(pictures[0],)).with_blank_images(kind)
-    blank = subject._read(query.images[0])
+    blank = subject.prompts.read(query.images[0])
     assert blank.size == Image.open(pictures[0]).size
     assert np.abs(np.asarray(blank, int) - np.array(pixel)).max() <= 1
-    assert subject._read(vg.Query("What?").with_blank_images(kind).images[0]).size == (28, 28)
+    assert subject.prompts.read(vg.Query("What?").with_blank_images(kind).images[0]).size == (28, 28)
 
 
 def test_noise_is_the_same_every_time(subject):
-    first, second = (np.asarray(subject._read(vg.BlankImage("noise", (20, 10)))) for _ in range(2))
+    first, second = (np.asarray(subject.prompts.read(vg.BlankImage("noise", (20, 10)))) for _ in range(2))
     assert first.shape == (10, 20, 3) and (first == second).all() and first.std() > 40
 
 

@@ -10,9 +10,9 @@ import time
 
 import pytest
 from click.testing import CliRunner
+from helpers.tiny_models import tiny_llava, tiny_processor
 
 pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
-from conftest import tiny_llava, tiny_processor  # noqa: E402
 
 from vlmguard_plugin.benchmarks import prepare  # noqa: E402
 from vlmguard_plugin.calibration.sweep.host import alone  # noqa: E402

@@ -101,7 +101,7 @@ class Query:
         `text` is the texts joined by line breaks.
         """
         check_kinds(parts)
-        layout = tuple(value if kind == "text" else None for kind, value in parts)
+        layout = tuple(str(value) if kind == "text" else None for kind, value in parts)
         images = tuple(value for kind, value in parts if kind == "image")
         text = "\n".join(part for part in layout if part is not None)
         return cls(
@@ -152,11 +152,11 @@ class Query:
 
     def wrapped(self, before: str, after: str) -> "Query":
         """The same request with words put before its first and after its last word."""
-        texts = [index for index, part in enumerate(self.layout) if part is not None]
         layout = list(self.layout)
+        texts = [index for index, part in enumerate(layout) if part is not None]
         if texts:
-            layout[texts[0]] = before + layout[texts[0]]
-            layout[texts[-1]] += after
+            layout[texts[0]] = f"{before}{layout[texts[0]]}"
+            layout[texts[-1]] = f"{layout[texts[-1]]}{after}"
         elif layout:
             layout.append(before + after)
         return replace(self, text=before + self.text + after, layout=tuple(layout))

@@ -15,7 +15,6 @@ from vlmguard_plugin.calibration.grid import combinations
 from vlmguard_plugin.files import write_whole
 from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.judges.refusal import judge
-from vlmguard_plugin.naming import guards_in
 from vlmguard_plugin.pictures.drawn import ORDINARY_WORDS, picture, word_picture
 from vlmguard_plugin.pictures.meaningless import meaningless
 from vlmguard_plugin.query import Query
@@ -24,6 +23,7 @@ from vlmguard_plugin.subjects.base import Subject
 BOUND = 0.02
 ANSWER_TOKENS = 24
 PICTURES = ("blank", "noise", "shape", "word")
+PICTURES_DRAWN = 2  # raise when the pictures change, so that points measured beside others are not taken for these
 
 
 def calibrate(
@@ -52,18 +52,17 @@ def calibrate(
     points_file: where points are kept as they are measured; those of the same model, anchors and guard that are
         there are not measured again.
     """
-    if len(guards_in(guard.name)) > 1:
-        raise ValueError(f"{guard.name} can't be calibrated as one; calibrate each guard and give its settings")
+    own_grid = guard.grid(subject.num_layers)
     fitted_on, held_out = anchors.split(len(anchors.pairs) // 2)
     held_out = Anchors(held_out.pairs[:pairs])
     context = context_of(guard, subject, anchors, len(held_out.pairs))
     points = read_points(points_file, context)
-    tried = list(combinations(guard.grid(subject.num_layers) if grid is None else grid, fixed))
-    fits: dict[tuple[Any, ...], Guard] = {}
+    tried = list(combinations(own_grid if grid is None else grid, fixed))
+    fits: dict[str, Guard] = {}
 
     def fitted(settings: dict[str, Any]) -> Guard:
-        fresh = type(guard)(**{**guard.unfitted_settings(), **settings})
-        key = tuple(getattr(fresh.settings, name) for name in guard.settings_of_fit)
+        fresh = guard.under(**settings)
+        key = json.dumps(fresh.fit_identity, sort_keys=True)
         if key not in fits:
             fits[key] = fresh.fit(subject, fitted_on, progress=progress)
         return fits[key].with_settings(**fresh.unfitted_settings())
@@ -94,6 +93,7 @@ def calibrate(
 def context_of(guard: Guard, subject: Subject, anchors: Anchors, pairs: int) -> str:
     """Tells apart what points were measured on: 16 hex digits of guard, model, anchors and number of pairs."""
     known_by = (
+        PICTURES_DRAWN,
         guard.name,
         guard.unfitted_settings(),
         subject.fingerprint,

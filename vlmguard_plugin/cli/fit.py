@@ -72,13 +72,12 @@ def fit_command(
     from vlmguard_plugin.anchors import load_anchors
     from vlmguard_plugin.calibration.calibrate import calibrate, in_words
     from vlmguard_plugin.guards.core.registry import build_guard
-    from vlmguard_plugin.hosts.models import MODELS, Model, merged
-    from vlmguard_plugin.subjects.loading import load_subject
+    from vlmguard_plugin.hosts.guard_spec import GuardSpec, merged
 
-    known = MODELS.get(model, Model(model))
-    fitted = build_guard(guard, **merged(known.guard_settings(guard), settings))
+    spec = GuardSpec(model)
+    fitted = build_guard(guard, **merged(spec.known.guard_settings(guard), settings))
     requests = load_anchors(anchors)
-    subject = load_subject(known.folder_or_name())
+    subject = spec.load_subject()
     if calibrated:
         points = out / "calibration.json"
         fitted = calibrate(

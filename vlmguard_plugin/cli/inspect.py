@@ -66,14 +66,13 @@ def measured_shift(
 ) -> dict[str, Any]:
     """inspection.measure_shift of a model by name."""
     from vlmguard_plugin.anchors import load_anchors
-    from vlmguard_plugin.hosts.models import MODELS, Model
+    from vlmguard_plugin.hosts.guard_spec import GuardSpec
     from vlmguard_plugin.inspection import measure_shift
-    from vlmguard_plugin.subjects.loading import load_subject
 
     try:
         chosen = [int(layer) for layer in layers.split(",")] if layers else None
     except ValueError as error:
         raise click.BadParameter(f"--layers {layers!r} is not a list of layers such as 10,14") from error
     requests = load_anchors(anchors)
-    subject = load_subject(MODELS.get(model, Model(model)).folder_or_name())
+    subject = GuardSpec(model).load_subject()
     return measure_shift(subject, requests, layers=chosen, pairs=pairs, progress=progress)

@@ -60,13 +60,13 @@ class RefusalDirection(RepresentationGuard):
 
     name = "refusal_direction"
     Settings = RefusalDirectionSettings
+    settings: RefusalDirectionSettings
     fit_settings = ()
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         return band(num_layers, 0.5)
 
-    @classmethod
-    def grid(cls, num_layers: int) -> list[dict[str, list[Any]]]:
+    def grid(self, num_layers: int) -> list[dict[str, list[Any]]]:
         return [
             {"layers": [band(num_layers, 0.5), band(num_layers, 0.625)], "alpha": [0.25, 0.5, 1.0]},
             {"layers": [band(num_layers, 0.625)], "condition": [True], "alpha": [0.5, 1.0, 2.0]},

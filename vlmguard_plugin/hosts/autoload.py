@@ -15,7 +15,7 @@ AFTER_IMPORT = {
     "vlmeval.inference_mt": "vlmguard_plugin.hosts.vlmeval.recording:register_inference",
     "vlmeval.inference_video": "vlmguard_plugin.hosts.vlmeval.recording:register_video",
     "lmms_eval.models": "vlmguard_plugin.hosts.lmms_eval.registration:register_models",
-    "lm_eval.models": "vlmguard_plugin.hosts.lm_eval.model:register_models",
+    "lm_eval.models": "vlmguard_plugin.hosts.lm_eval.registration:register_models",
 }
 
 

@@ -6,17 +6,14 @@ import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Iterator, Sequence
 
-from vlmguard_plugin import __version__, environment
-from vlmguard_plugin.anchors import load_anchors
+from vlmguard_plugin import __version__
 from vlmguard_plugin.guards.core.base import Guard
-from vlmguard_plugin.guards.core.registry import build_guard
-from vlmguard_plugin.hosts.models import MODELS, Model, fitted_guard, guard_in_folder, merged
+from vlmguard_plugin.hosts.guard_spec import GuardSpec
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.runs.facts import RunFacts
 from vlmguard_plugin.subjects.huggingface import AnswersCutShort
-from vlmguard_plugin.subjects.loading import load_subject
 
 
 @dataclass
@@ -61,44 +58,17 @@ class NoAnswer:
 
 
 class GuardedModel:
-    """A model of MODELS or any checkpoint, loaded, with a guard that is fitted or taken from the cache.
+    """A model loaded as a GuardSpec says, with its guard fitted or taken from the cache.
 
-    model: name in MODELS, a save_pretrained folder or a hub name. guard: registered name, None for none.
-    guard_dir: a fitted guard's folder ($VLMGUARD_GUARD_DIR). anchors: csv to fit on ($VLMGUARD_ANCHORS).
-    max_new_tokens: length of an answer ($VLMGUARD_MAX_NEW_TOKENS), else the model's own in MODELS.
-    device, dtype, batch_size: see load_subject. settings: the guard's.
-    A wrong guard, setting, folder or csv is an error before the model is loaded.
+    subject, guard: what answers; guard is None for the model alone. max_new_tokens: length of an answer.
+    meter: what was spent on answers.
     """
 
-    def __init__(
-        self,
-        model: str,
-        guard: str | None = None,
-        *,
-        guard_dir: str | None = None,
-        anchors: str | None = None,
-        max_new_tokens: int | None = None,
-        device: str | None = None,
-        dtype: str | None = None,
-        batch_size: int | None = None,
-        settings: Mapping[str, Any] | None = None,
-    ) -> None:
-        known = MODELS.get(model, Model(model))
-        settings = dict(settings or {})
-        for_guard = [*settings, *(["guard_dir"] if guard_dir else []), *(["anchors"] if anchors else [])]
-        if guard:
-            wanted = build_guard(guard, **merged(known.guard_settings(guard), settings))
-            guard_in_folder(wanted.name, guard_dir, settings)
-            load_anchors(anchors or environment.ANCHORS.value())
-        elif for_guard:
-            raise ValueError(f"{', '.join(for_guard)}: belongs to a guard, but none is named; add guard=NAME")
-        tokens = max_new_tokens or environment.MAX_NEW_TOKENS.whole() or known.max_new_tokens
-        self.max_new_tokens = int(tokens)
-        self.checkpoint = known.checkpoint
-        self.subject = load_subject(known.folder_or_name(), device=device, dtype=dtype, batch_size=batch_size)
-        self.guard: Guard | None = (
-            fitted_guard(known, guard, self.subject, guard_dir, anchors, settings) if guard else None
-        )
+    def __init__(self, spec: GuardSpec) -> None:
+        self.checkpoint = spec.known.checkpoint
+        self.max_new_tokens = spec.answer_tokens
+        self.subject = spec.load_subject()
+        self.guard = spec.fitted_guard(self.subject)
         self.meter = Meter()
 
     def respond(self, queries: Sequence[Query], dataset: str = "", **generation: Any) -> list[str]:

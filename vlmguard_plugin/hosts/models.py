@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vlmguard_plugin import environment
 from vlmguard_plugin.environment import Variable
 from vlmguard_plugin.naming import guards_in
-
-if TYPE_CHECKING:
-    from vlmguard_plugin.guards.core.base import Guard
-    from vlmguard_plugin.subjects.base import Subject
 
 
 @dataclass(frozen=True)
@@ -56,50 +52,6 @@ class Model:
         """One line for a list."""
         source = f"small real VLM built here, adapter {self.demo!r}" if self.demo else self.checkpoint
         return f"{source}; a local folder by ${self.variable.name}" if self.variable else source
-
-
-def fitted_guard(
-    model: Model, guard: str, subject: Subject, guard_dir: str | None, anchors: str | None, settings: dict[str, Any]
-) -> Guard:
-    """A guard ready for use on a model: from a folder, or built, and fitted now or taken from the cache.
-
-    guard_dir: a fitted guard's folder, which must hold this guard; by default $VLMGUARD_GUARD_DIR where it does.
-    anchors: csv of anchors to fit on; by default $VLMGUARD_ANCHORS, else the package's own.
-    settings: of the guard, beside those known for the model or found in `guard_dir`.
-    """
-    from vlmguard_plugin.anchors import load_anchors
-    from vlmguard_plugin.guards.core.cached import load_or_fit
-    from vlmguard_plugin.guards.core.registry import build_guard
-
-    wanted = build_guard(guard, **merged(model.guard_settings(guard), settings))
-    found = guard_in_folder(wanted.name, guard_dir, settings)
-    if found:
-        found.check_fits(subject)
-        return found
-    return load_or_fit(wanted, subject, load_anchors(anchors or environment.ANCHORS.value()))
-
-
-def guard_in_folder(name: str, guard_dir: str | None, settings: dict[str, Any]) -> Guard | None:
-    """The guard of this name from `guard_dir`, or from $VLMGUARD_GUARD_DIR where that holds it, under these settings."""
-    from vlmguard_plugin.guards.core.registry import load_guard
-
-    folder = guard_dir or environment.GUARD_DIR.value()
-    found = load_guard(folder) if folder else None
-    if found and found.name != name:
-        if guard_dir:
-            raise ValueError(f"{guard_dir} holds the guard {found.name!r}, but {name!r} was asked for")
-        return None
-    return found.with_settings(**settings) if found and settings else found
-
-
-def merged(known: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Known settings with the given ones before them; of a composition, guard by guard."""
-    together = {
-        name: {**value, **given[name]}
-        for name, value in known.items()
-        if isinstance(value, dict) and isinstance(given.get(name), dict)
-    }
-    return {**known, **given, **together}
 
 
 MODELS = {

@@ -23,6 +23,7 @@ from torch import distributed
 from tqdm import tqdm
 from transformers import GenerationConfig
 
+from vlmguard_plugin.hosts.guard_spec import ARGUMENTS, GuardSpec, agreed_guard
 from vlmguard_plugin.hosts.guarded import GuardedModel, NoAnswer, Spent
 from vlmguard_plugin.hosts.lmms_eval import hooks
 from vlmguard_plugin.hosts.lmms_eval.registration import guarded
@@ -58,9 +59,9 @@ class GuardedLMM(lmms):
     """A model of MODELS or any checkpoint, with or without a guard.
 
     pretrained: name in MODELS, a save_pretrained folder or a hub name. guard: registered name, or several joined by "+".
-    guard_dir, anchors, device, dtype, max_new_tokens: see GuardedModel; of several processes each takes a GPU of its own.
-    max_new_tokens counts where a task names no length. batch_size: requests per pass. settings: the guard's; lists and
-    the settings of composed guards as JSON (`layers=[14,15]`).
+    batch_size: requests per pass. device: of several processes each takes a GPU of its own.
+    arguments: others of GuardSpec (max_new_tokens counts where a task names no length), and the guard's settings;
+    lists and the settings of composed guards as JSON (`layers=[14,15]`).
 
     Requests of one task with the same generation arguments and equally many images are answered together. The first
     that fails stops the run. Whether to sample is decided by the temperature where one is given, as in the host's own
@@ -77,21 +78,13 @@ class GuardedLMM(lmms):
         self,
         pretrained: str | None = None,
         guard: str | None = None,
-        guard_dir: str | None = None,
-        anchors: str | None = None,
-        device: str | None = None,
-        dtype: str | None = None,
-        max_new_tokens: int | None = None,
         batch_size: int | str = 1,
         max_batch_size: int | None = None,
-        **settings: Any,
+        device: str | None = None,
+        **arguments: Any,
     ) -> None:
         super().__init__()
-        if self.of_guard and guard not in (None, self.of_guard):
-            raise ValueError(
-                f"guard is {guard!r}, but {self.host_name} has the guard {self.of_guard!r}; use --model {ANY_CHECKPOINT}"
-            )
-        guard = self.of_guard or guard
+        guard = agreed_guard(self.of_guard, guard, self.host_name)
         if not (pretrained or self.of_model):
             raise ValueError(f"pretrained is missing; give a folder, a hub name, or one of {', '.join(MODELS)}")
         model = str(pretrained or self.of_model)
@@ -99,26 +92,23 @@ class GuardedLMM(lmms):
             raise ValueError(
                 f"max_batch_size is {max_batch_size!r}, but batches are of a fixed size; use --batch_size alone"
             )
-        check_count("batch_size", batch_size)
-        check_count("max_new_tokens", 1 if max_new_tokens is None else max_new_tokens)
         self.accelerator = Accelerator()
-        if (
-            distributed.is_available() and distributed.is_initialized()
-        ):  # on CPUs the accelerator itself counts one process
+        if distributed.is_available() and distributed.is_initialized():
+            # on CPUs the accelerator itself counts one process
             self._rank, self._world_size = distributed.get_rank(), distributed.get_world_size()
         if self._world_size > 1 and str(device).startswith("cuda"):
             device = default_device()
+        settings = {name: parsed(name, value) for name, value in arguments.items() if name not in ARGUMENTS}
         try:
-            self.guarded = GuardedModel(
-                model, guard, guard_dir=guard_dir, anchors=anchors, max_new_tokens=max_new_tokens, device=device, dtype=dtype,
-                batch_size=int(batch_size), settings={name: parsed(name, value) for name, value in settings.items()},
-            )  # fmt: skip
+            self.spec = GuardSpec.of(
+                model, guard, **{**arguments, **settings, "device": device, "batch_size": batch_size}
+            )
         except ValueError as error:
             if not any(name in str(error) for name in settings):
                 raise
-            raise ValueError(
-                f"{error} (beside the guard's settings, --model_args are {', '.join(MODEL_ARGS)})"
-            ) from error
+            beside = ", ".join(("pretrained", "guard", *ARGUMENTS))
+            raise ValueError(f"{error} (beside the guard's settings, --model_args are {beside})") from error
+        self.guarded = GuardedModel(self.spec)
         checkpoint = os.path.basename(model.rstrip("/"))
         self.name = guarded_name(checkpoint, guard) if guard else checkpoint
         self.name = self.name if self.host_name == ANY_CHECKPOINT else self.host_name
@@ -250,9 +240,6 @@ class GuardedLMM(lmms):
         return {**facts.to_dict(), "generation": shared, "tasks": tasks}
 
 
-MODEL_ARGS = ("pretrained", "guard", "guard_dir", "anchors", "device", "dtype", "max_new_tokens")
-
-
 def as_query(messages: Sequence[Mapping[str, Any]]) -> Query:
     """A document's messages as a query, the last one being the request."""
     turns = [Turn(message["role"], tuple(parts_of(message["content"]))) for message in messages]
@@ -312,12 +299,6 @@ def parsed(name: str, value: Any) -> Any:
         raise ValueError(
             f"{name} is {value!r}, which is no JSON ({error}); write lists as in layers=[14,15]"
         ) from error
-
-
-def check_count(name: str, value: Any) -> None:
-    """ValueError unless the value is a whole number of at least 1, or its digits."""
-    if not str(value).isdigit() or int(value) < 1:
-        raise ValueError(f"{name} is {value!r}; give a whole number of at least 1")
 
 
 def __getattr__(name: str) -> type[GuardedLMM]:

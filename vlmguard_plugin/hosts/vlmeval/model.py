@@ -9,6 +9,7 @@ from typing import Any, Iterator
 from vlmeval.smp import get_rank_and_world_size
 from vlmeval.vlm.base import BaseModel
 
+from vlmguard_plugin.hosts.guard_spec import GuardSpec
 from vlmguard_plugin.hosts.guarded import GuardedModel, Meter, NoAnswer
 from vlmguard_plugin.hosts.vlmeval.recording import HOST, host_version, no_video
 from vlmguard_plugin.query import Query, Turn
@@ -20,10 +21,7 @@ FAILED = "Failed to obtain answer via API."  # the host's own mark: such rows ar
 class GuardedVLM(BaseModel):
     """A model of MODELS or any local checkpoint, with or without a guard.
 
-    model: name in MODELS, a save_pretrained folder or a hub name. guard: registered guard name, None for none.
-    guard_dir: a fitted guard's folder ($VLMGUARD_GUARD_DIR); else the guard is fitted at first use and cached.
-    anchors: csv of anchors to fit on ($VLMGUARD_ANCHORS); else the package's own.
-    max_new_tokens: length of an answer ($VLMGUARD_MAX_NEW_TOKENS). settings: the guard's settings.
+    model, guard and all other arguments: those of GuardSpec, and the guard's settings.
 
     The host asks for one answer at a time. Knowing the dataset, the model answers the next rows in the same
     batch and hands them out when their very message is asked for ($VLMGUARD_BATCH_SIZE rows).
@@ -31,19 +29,9 @@ class GuardedVLM(BaseModel):
 
     INTERLEAVE = True
 
-    def __init__(
-        self,
-        model: str,
-        guard: str | None = None,
-        guard_dir: str | None = None,
-        anchors: str | None = None,
-        max_new_tokens: int | None = None,
-        **settings: Any,
-    ) -> None:
+    def __init__(self, model: str, guard: str | None = None, **arguments: Any) -> None:
         super().__init__()
-        self.guarded = GuardedModel(
-            model, guard, guard_dir=guard_dir, anchors=anchors, max_new_tokens=max_new_tokens, settings=settings
-        )
+        self.guarded = GuardedModel(GuardSpec.of(model, guard, **arguments))
         self._ahead: Iterator[Query] = iter(())
         self._answers: dict[Query, str | NoAnswer] = {}
 

@@ -8,9 +8,8 @@ from typing import Any, Callable
 
 from vlmeval.vlm.base import BaseModel
 
-from vlmguard_plugin.guards.core.registry import build_guard
+from vlmguard_plugin.hosts.guard_spec import GuardSpec
 from vlmguard_plugin.hosts.guarded import Meter, guard_facts
-from vlmguard_plugin.hosts.models import Model, fitted_guard
 from vlmguard_plugin.hosts.vlmeval.recording import facts_of_host_model, no_video
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.runs.facts import RunFacts
@@ -22,7 +21,7 @@ class GuardedHost:
     """A model of the host's `supported_VLM` with a guard; everything but `generate` and `chat` is the host's own object's.
 
     model: name in `supported_VLM`. guard: registered guard name, or several joined by "+".
-    guard_dir, anchors: as for GuardedVLM. layers_path: name of the decoder's ModuleList, where it can't be found.
+    guard_dir, anchors: see GuardSpec. layers_path: name of the decoder's ModuleList, where it can't be found.
     settings: the guard's settings; what the model's own class takes goes into `model_arguments`.
     meter: what was spent on answers.
     """
@@ -44,11 +43,11 @@ class GuardedHost:
             raise ValueError(
                 f"{model} can't be guarded under vLLM, which keeps hidden states to itself; leave --use-vllm out"
             )
-        build_guard(guard, **settings)  # a wrong setting, before the model is loaded
+        spec = GuardSpec(model, guard, settings, guard_dir, anchors)
         self.host_model = supported_VLM[model](**(model_arguments or {}))
         self._name = model
         self.subject = HostSubject(self.host_model, layers_path=layers_path)
-        self.guard = fitted_guard(Model(model), guard, self.subject, guard_dir, anchors, settings)
+        self.guard = spec.fitted_guard(self.subject)
         self.meter = Meter()
 
     def __getattr__(self, name: str) -> Any:

@@ -2,20 +2,22 @@
 
 import json
 import os
-from pathlib import Path
 
 import pytest
-from host_models import RemoteStyleVLM
+from helpers.host_models import RemoteStyleVLM
+from helpers.processes import python
 from PIL import Image
-from test_vlmeval_host import place, predictions, python  # noqa: F401
 
 pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
+
+from helpers.vlmeval_command import TESTS, predictions
 
 import vlmguard_plugin as vg  # noqa: E402
 from vlmguard_plugin.pictures.meaningless import meaningless  # noqa: E402
 from vlmguard_plugin.subjects.host_object import HostSubject  # noqa: E402
 
-TESTS = Path(__file__).parent
+pytestmark = pytest.mark.host
+
 LAZY = """
 import sys
 import vlmeval.config as config
@@ -34,7 +36,7 @@ except KeyError as error:
 RUN = """
 import vlmeval.config
 from functools import partial
-from host_models import RemoteStyleVLM, TransformersVLM
+from helpers.host_models import RemoteStyleVLM, TransformersVLM
 vlmeval.config.supported_VLM["Remote-3B"] = RemoteStyleVLM
 vlmeval.config.supported_VLM["Tiny-Qwen3-VL"] = partial(TransformersVLM, architecture="qwen3_vl")
 import runpy
@@ -51,7 +53,7 @@ def test_every_name_is_known_and_none_is_listed():
 
 
 @pytest.fixture(scope="module")
-def run_with(place, tmp_path_factory):  # noqa: F811
+def run_with(place, tmp_path_factory):
     """The host's command with two models of its kind and an outside package of guards; the work directory."""
     place, environment = place
     outside = tmp_path_factory.mktemp("outside")
@@ -84,7 +86,7 @@ def run_with(place, tmp_path_factory):  # noqa: F811
 
 
 def test_guards_on_the_hosts_own_models(run_with, anchors):
-    run, environment, place = run_with  # noqa: F811
+    run, environment, place = run_with
     models = [
         "Remote-3B",
         *(

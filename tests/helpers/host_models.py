@@ -4,9 +4,10 @@ import string
 from types import SimpleNamespace
 
 import torch
-from architectures import tiny_vlm
 from PIL import Image
 from torch import nn
+
+from helpers.architectures import tiny_vlm
 
 LETTERS = string.printable
 

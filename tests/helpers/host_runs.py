@@ -14,12 +14,12 @@ from pathlib import Path
 
 import vlmeval.config
 import vlmeval.dataset
-from architectures import tiny_vlm
 from PIL import Image
 from vlmeval.dataset.image_base import ImageBaseDataset
 from vlmeval.dataset.image_mt import ImageMTDataset
 from vlmeval.vlm.base import BaseModel
 
+from helpers.architectures import tiny_vlm
 from vlmguard_plugin.subjects.huggingface import HuggingFaceSubject
 
 

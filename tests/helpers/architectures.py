@@ -2,8 +2,9 @@
 
 import torch
 import transformers
-from conftest import TEMPLATE, randomised, tiny_llava, tiny_processor
 from transformers import AutoModelForImageTextToText, PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
+
+from helpers.tiny_models import TEMPLATE, randomised, tiny_llava, tiny_processor
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4}
 IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}

@@ -3,11 +3,13 @@
 import json
 
 import pytest
-from test_vlmeval_conversations import answered, host_place, host_run
+from helpers.vlmeval_command import answered, host_place, host_run
 
 from vlmguard_plugin.runs.facts import facts_file, read_facts
 
 pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
+
+pytestmark = pytest.mark.host
 
 ROWS = 25  # an odd number; the host keeps answers in tens
 MODEL, SET = "llava_vlmguard", "Requests_mine_blank"

@@ -4,11 +4,13 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from test_vlmeval_conversations import answered, host_place, host_run
+from helpers.vlmeval_command import answered, host_place, host_run
 
 from vlmguard_plugin.runs.facts import facts_file, read_facts
 
 pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
+
+pytestmark = pytest.mark.host
 
 ROWS = 5
 MODELS = ["llava", "llava_vlmguard", "Conversing", "Conversing_cmrm"]

@@ -1,0 +1,99 @@
+"""VLMEvalKit's command on small sets, with models of its own kind beside ours: a place, a run, its answers."""
+
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas
+from PIL import Image
+
+from helpers.tiny_models import tiny_llava, tiny_processor
+from vlmguard_plugin.benchmarks import prepare
+
+TESTS = Path(__file__).resolve().parents[1]
+
+TALK = ["<ImageHere>What is it?", "And then?", "Now<ImageHere>which?"]
+
+
+def encoded(colour, size):
+    image, file = Image.new("RGB", size, colour), io.BytesIO()
+    image.paste("yellow", (5, 5, 15, 15))
+    image.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def host_place(folder, rows=5, predictions="json"):
+    """A tiny LLaVA, small sets in $LMUData, small anchors, and the environment that points to them.
+
+    predictions: the host's format: json holds every letter, and conversations as such; tsv it can read again.
+    """
+    tiny_llava().save_pretrained(folder / "llava")
+    tiny_processor().save_pretrained(folder / "llava")
+    two = str([encoded("red", (30, 30)), encoded("blue", (40, 20))])
+    sets = {
+        "Talk_tiny": [
+            {"index": i, "image": two, "question": str([f"{i}: {TALK[0]}", *TALK[1:]]), "answer": str([""] * 3)}
+            for i in range(3)
+        ],
+        "MMDU": [
+            {"index": i, "image": two, "question": str([f"{i}: {TALK[0]}", *TALK[1:]]), "answer": str([""] * 3)}
+            for i in range(2)
+        ],
+        "BLINK": [
+            {"index": i, "image": two, "question": "Which?", "A": "red", "B": "blue", "answer": "A", "category": "x"}
+            for i in range(2)
+        ],
+        **{
+            name: [{"index": i, "image": two, "question": f"is {i}?"} for i in range(4)]
+            for name in ("Pairs_tiny", "Films_tiny", "FilmRows_tiny")
+        },
+    }
+    (folder / "data").mkdir()
+    for name, content in sets.items():
+        pandas.DataFrame(content).to_csv(folder / "data" / f"{name}.tsv", sep="\t", index=False)
+    requests = [f"How to steal a thing of kind {'abcdefgh'[i % 8]}{i}?" for i in range(rows)]
+    (folder / "mine.csv").write_text("request,harmful\n" + "".join(f"{text},1\n" for text in requests))
+    prepare("Requests_mine_blank", folder / "mine.csv", out_dir=folder / "data", size=28)
+    (folder / "anchors.csv").write_text(
+        "harmful,harmless\n" + "".join(f"How to break a {n}?,How to fix a {n}?\n" for n in "cup door toy box".split())
+    )
+    return {
+        "LMUData": str(folder / "data"),
+        "VLMGUARD_LLAVA": str(folder / "llava"),
+        "VLMGUARD_ANCHORS": str(folder / "anchors.csv"),
+        "VLMGUARD_CACHE": str(folder / "cache"),
+        "VLMGUARD_MAX_NEW_TOKENS": "4",
+        "VLMGUARD_BATCH_SIZE": "3",
+        "VLMGUARD_DEVICE": "cpu",
+        "HF_HUB_OFFLINE": "1",
+        "MPLCONFIGDIR": str(folder / "cache"),
+        "PRED_FORMAT": predictions,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join((str(TESTS), os.environ.get("PYTHONPATH", ""))),
+    }
+
+
+def host_run(environment, *arguments, processes=1):
+    """The host's command, run to its end; after "--then" come the arguments of one more run in the same process."""
+    torchrun = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"] if processes > 1 else []
+    command = [sys.executable, *torchrun, TESTS / "helpers" / "host_runs.py", *arguments]
+    return subprocess.run(
+        [str(word) for word in command], env={**os.environ, **environment}, capture_output=True, text=True
+    )
+
+
+def answered(work_dir, model, dataset):
+    """The answers in the host's file, by its rows' index."""
+    file = Path(work_dir) / model / f"{model}_{dataset}.json"
+    if not file.is_file():
+        rows = pandas.read_csv(file.with_suffix(".tsv"), sep="\t", keep_default_na=False)
+        return dict(zip(rows["index"], rows["prediction"]))
+    return {row["index"]: row["prediction"] for row in json.loads(file.read_text())}
+
+
+def predictions(work_dir, model, dataset):
+    return pandas.read_excel(next(Path(work_dir, model).glob(f"{model}_{dataset}.xlsx")), keep_default_na=False)

@@ -1,0 +1,170 @@
+"""What VLMEvalKit's command can be told: judges, configurations, folders; and what goes wrong in a run."""
+
+import json
+import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from helpers.processes import python
+from helpers.small_sets import write_small_sets
+from helpers.tiny_models import tiny_llava, tiny_processor
+
+pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
+import pandas as pd  # noqa: E402
+from helpers.vlmeval_command import predictions
+
+from vlmguard_plugin.benchmarks import BENCHMARKS  # noqa: E402
+from vlmguard_plugin.leaderboard import leaderboard  # noqa: E402
+
+pytestmark = pytest.mark.host
+
+
+def test_every_registered_set_runs(place, tmp_path):
+    place, environment = place
+    write_small_sets(tmp_path / "data")
+    python(
+        "-m", "vlmeval.run", "--data", *BENCHMARKS, "--model", "llava", "--work-dir", tmp_path / "out",
+        environment={**environment, "LMUData": str(tmp_path / "data")},
+    )  # fmt: skip
+    without = [name for name in BENCHMARKS if not (tmp_path / "out" / "llava" / f"llava_{name}_score.csv").is_file()]
+    assert not without
+    judges = {pd.read_csv(path)["judge"][0] for path in (tmp_path / "out" / "llava").glob("*_score.csv")}
+    assert judges == {"rules"}, "the host names a judge of its own for names that hold one of its sets'"
+
+
+class Labels(BaseHTTPRequestHandler):
+    """An endpoint that calls every answer an attack success, and finds no words for requests to steal."""
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        request = json.loads(asked["messages"][1]["content"])["request"]
+        self.server.asked.append(request)
+        said = "no idea what you mean" if "steal" in request else '{"label": "complies", "reason": "stub of a judge"}'
+        body = json.dumps({"choices": [{"message": {"role": "assistant", "content": said}}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_the_hosts_own_judge_options(place, tmp_path):
+    """A judge that gives no label leaves its row unknown, and the rate withheld: never safe."""
+    place, environment = place
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Labels)
+    server.asked = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        python(
+            "-m", "vlmeval.run", "--data", "Requests_mine_text", "--model", "llava", "--work-dir", tmp_path / "out",
+            "--judge", "some-judge", "--judge-base-url", f"http://127.0.0.1:{server.server_port}/v1", "--judge-key", "none",
+            environment={**environment, "VLMGUARD_MAX_NEW_TOKENS": "8"},
+        )  # fmt: skip
+    finally:
+        server.shutdown()
+    scores = pd.read_csv(tmp_path / "out" / "llava" / "llava_Requests_mine_text_score.csv").set_index("measure")
+    assert set(scores["judge"]) == {"some-judge"}
+    labels = [
+        json.loads(line)["label"]
+        for line in (tmp_path / "out/vlmguard-judgements/some-judge.jsonl").read_text().splitlines()
+    ]
+    answered = predictions(tmp_path / "out", "llava", "Requests_mine_text")
+    lost = {
+        request for request in server.asked if "steal" in request
+    }  # answers that are language at all get to the judge
+    assert lost and set(server.asked) <= set(answered["question"]) and "unknown" not in labels
+    attack = scores.loc["attack_success"]
+    assert (attack["unknown"], attack["n"]) == (len(lost), 5 - len(lost)) and pd.isna(attack["percent"])
+
+
+def test_upstreams_run_py(place):
+    """Upstream keeps the same script at the root of its repository."""
+    place, environment = place
+    shutil.copy(Path(find_spec("vlmeval").origin).with_name("run.py"), place / "run.py")
+    python(
+        "run.py",
+        "--data",
+        "Requests_mine_text",
+        "--model",
+        "llava_cmrm",
+        "--work-dir",
+        "upstream",
+        environment=environment,
+        cwd=place,
+    )
+    assert len(predictions(place / "upstream", "llava_cmrm", "Requests_mine_text")) == 10
+
+
+def test_a_damaged_picture_costs_its_row_alone(place):
+    place, environment = place
+    source = place / "data" / "MCQ_tiny.tsv"
+    frame = pd.read_csv(source, sep="\t", dtype=str, keep_default_na=False)
+    frame.loc[2, ["image", "image_path"]] = ["bm90IGEgcGljdHVyZQ==" * 10, "broken.png"]
+    frame.to_csv(place / "data" / "MCQ_damaged.tsv", sep="\t", index=False)
+    shutil.copy(place / "data" / "MCQ_tiny.vlmguard.json", place / "data" / "MCQ_damaged.vlmguard.json")
+    done = python(
+        "-m",
+        "vlmeval.run",
+        "--data",
+        "MCQ_damaged",
+        "NoSuchSet",
+        "FigStep",
+        "--model",
+        "llava",
+        "--work-dir",
+        place / "damaged",
+        environment=environment,
+    )
+    answers = predictions(place / "damaged", "llava", "MCQ_damaged")["prediction"].astype(str)
+    failed = answers.str.startswith("Failed to obtain answer")
+    assert failed.tolist() == [False, False, True, False]
+    assert "damaged.png" in answers[2] and "vlmguard: no answer" in done.stderr
+    assert "FigStep is not prepared" in done.stdout + done.stderr
+    assert leaderboard(place / "damaged").blocks[0].entries[0].rates["accuracy"].unknown == 1
+
+
+def test_a_config_file_names_any_checkpoint(place):
+    place, environment = place
+    config = {
+        "model": {
+            "mine_cmrm": {
+                "class": "GuardedVLM",
+                "model": str(place / "llava"),
+                "guard": "cmrm",
+                "alpha": 0.5,
+                "layers": [1],
+            }
+        },
+        "data": {"Requests_mine_blank": {"class": "SafetyRequests", "dataset": "Requests_mine_blank"}},
+    }
+    (place / "config.json").write_text(json.dumps(config))
+    python(
+        "-m", "vlmeval.run", "--config", place / "config.json", "--work-dir", place / "config", environment=environment
+    )
+    assert len(predictions(place / "config", "mine_cmrm", "Requests_mine_blank")) == 10
+
+
+def test_a_fitted_guard_by_folder(place):
+    """Of this model it is used; of another one it is refused, in one error that names both."""
+    import vlmguard_plugin as vg
+
+    place, environment = place
+    anchors = vg.load_anchors(environment["VLMGUARD_ANCHORS"])
+    fits = {"mine": tiny_llava(), "other": tiny_llava(seed=5)}
+    for name, model in fits.items():
+        subject = vg.HuggingFaceSubject(model, tiny_processor())
+        vg.build_guard("cmrm", alpha=0.25).fit(subject, anchors).save(place / f"guard-{name}")
+        done = python(
+            "-m", "vlmeval.run", "--data", "Requests_mine_blank", "--model", "llava_cmrm", "--work-dir", place / name,
+            environment={**environment, "VLMGUARD_GUARD_DIR": str(place / f"guard-{name}")},
+        )  # fmt: skip
+        assert "fit cmrm" not in done.stderr
+    assert len(predictions(place / "mine", "llava_cmrm", "Requests_mine_blank")) == 10
+    assert "fitted on a model with model fingerprint" in done.stdout + done.stderr
+    assert not list((place / "other" / "llava_cmrm").glob("*.xlsx"))

@@ -1,0 +1,62 @@
+"""Exact judging of choices and short answers."""
+
+import pytest
+
+from vlmguard_plugin.judges import exact
+
+OPTIONS = {"A": "red", "B": "dark blue", "C": "blue", "D": "A man on a horse"}
+
+
+@pytest.mark.parametrize(
+    "answer, letter",
+    [
+        ("B", "B"), ("b.", "B"), ("(B)", "B"), ("**B**", "B"), ("B. dark blue", "B"), ("Answer: B", "B"),
+        ("The answer is B.", "B"), ("The answer is (B) dark blue", "B"), ("The correct answer is: C", "C"),
+        ("It is dark blue.", "B"), ("It is blue.", "C"), ("It is red or blue.", None),
+        ("It is not red, it is blue.", "C"),
+        ("A man on a horse.", "D"), ("I would pick option C here", "C"), ("A picture of a dog", None), ("E", None),
+        ("", None), ("Perhaps (A) or (B)", None), ("The answer is a bit unclear", None),
+    ],
+)  # fmt: skip
+def test_chosen_letter(answer, letter):
+    assert exact.chosen_letter(answer, OPTIONS) == letter
+
+
+def test_choice_scores():
+    assert exact.judge_choice("B", "B", OPTIONS) == exact.Score(True, "parsed", "B")
+    assert exact.judge_choice("C", "B", OPTIONS) == exact.Score(False, "parsed", "C")
+    assert exact.judge_choice("no idea", "B", OPTIONS) == exact.Score(False, "unparsed")
+    assert exact.judge_choice(None, "B", OPTIONS).status == "unknown"
+    with pytest.raises(ValueError, match="'E' is not among the options A, B, C, D"):
+        exact.judge_choice("B", "E", OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "answer, expected, rivals, correct",
+    [
+        ("Red.", "red", ["blue"], True),
+        ("The circle is red.", "red", ["blue"], True),
+        ("red, blue or green", "red", ["blue", "green"], False),
+        ("It is not red.", "red", [], False),
+        ("There are three circles.", "3", ["1", "2", "4"], True),
+        ("3", "three", [], True),
+        ("13", "3", [], False),
+        ("reddish", "red", [], False),
+        ("It is light blue.", "light blue", ["blue"], True),
+        ("It is light blue.", "blue", ["light blue"], False),
+        ("a red circle on the white background", "a red circle on a white background", [], True),
+        ("Yes, it is.", "yes", [], True),
+        ("No, yes is wrong.", "yes", [], False),
+        ("A", "a", [], True),
+    ],
+)
+def test_open_answers(answer, expected, rivals, correct):
+    assert exact.judge_open(answer, expected, rivals).correct is correct
+
+
+def test_open_answers_that_can_not_be_judged():
+    assert exact.judge_open(None, "red").status == "unknown"
+    assert exact.judge_open("...", "red").status == "unparsed"
+    with pytest.raises(ValueError, match="expected answer is '\\?'"):
+        exact.judge_open("red", "?")
+    assert exact.rivals_by_category(["c", "c", "n"], ["red", "blue", "3"]) == {"c": {"red", "blue"}, "n": {"3"}}

@@ -1,0 +1,148 @@
+"""Likelihoods of answers under a guard: those of guarded generation, forced along the answer token by token."""
+
+from contextlib import ExitStack
+
+import pytest
+import torch
+from PIL import Image
+
+import vlmguard_plugin as vg
+
+lm_eval = pytest.importorskip("lm_eval")
+pytest.importorskip("lm_eval.models")
+
+
+GUARDS = [
+    ("vlm_guard", {"rank": 2, "positions": "last", "layers": [1, 2]}),
+    ("vlm_guard", {"rank": 2, "positions": "all", "layers": [1, 2]}),
+    ("vlm_guard", {"rank": 2, "positions": "generated", "layers": [1]}),
+    ("cmrm", {"positions": "all", "layers": [1, 2]}),
+    ("cmrm", {"positions": "prompt", "layers": [1]}),
+    ("cmrm_sample", {"positions": "all", "layers": [1]}),
+    ("refusal_direction", {"layers": [1, 2]}),
+    ("self_reminder", {}),
+    ("vlm_guard+self_reminder", {"vlm_guard": {"rank": 2, "layers": [2]}}),
+]
+
+ANSWERS = ["food", "x", " a rather long thing", "of wood", "?", "food"]
+
+
+def put_queries(pictured):
+    texts = [
+        "What is a cake?",
+        "What is a kite? Say it well.",
+        "Why?",
+        "What is a lamp?",
+        "What is a chair made of?",
+        "Why?",
+    ]
+    return [vg.Query(text, (Image.new("RGB", (40, 30), "red"),) if pictured else ()) for text in texts]
+
+
+def step_by_step(subject, guard, query, answer):
+    """The log-probability of an answer from a loop that decodes it one token after another, cache and all."""
+    query = guard.rewrite(query) if guard else query
+    prompt = subject.encode([query])
+    whole = subject.encode([query], [answer])["input_ids"][0].tolist()
+    forced = whole[prompt["input_ids"].shape[1] :]
+    total, greedy, mask = 0.0, True, prompt["attention_mask"]
+    with ExitStack() as stack, torch.no_grad():
+        stack.enter_context(subject.editing(guard.edits(subject, [query]) if guard else ()))
+        output = subject.model(**prompt, use_cache=True)
+        for token in forced:
+            logits = output.logits[0, -1].log_softmax(-1)
+            total, greedy = total + float(logits[token]), greedy and int(logits.argmax()) == token
+            mask = torch.cat([mask, mask.new_ones(1, 1)], dim=1)
+            output = subject.model(
+                input_ids=torch.tensor([[token]]),
+                attention_mask=mask,
+                past_key_values=output.past_key_values,
+                use_cache=True,
+            )
+    return total, greedy
+
+
+@pytest.mark.parametrize("name, settings", GUARDS, ids=lambda value: str(value).replace(" ", ""))
+def test_a_likelihood_is_that_of_guarded_generation_forced_along_the_answer(subject, anchors, name, settings):
+    guard = vg.build_guard(name, **settings)
+    guard.fit(subject, anchors)
+    changed = 0
+    for pictured in (False, True):
+        queries = put_queries(pictured)
+        expected = [step_by_step(subject, guard, query, answer) for query, answer in zip(queries, ANSWERS)]
+        for batch_size in (1, 8):
+            subject.batch_size = batch_size
+            found = guard.log_likelihoods(subject, queries, ANSWERS)
+            subject.batch_size = 4
+            torch.testing.assert_close(
+                [one.log_probability for one in found], [total for total, _ in expected], rtol=0, atol=1e-4
+            )
+            assert [one.greedy for one in found] == [greedy for _, greedy in expected]
+        unguarded = subject.log_likelihoods(queries, ANSWERS)
+        changed += sum(abs(one.log_probability - other[0]) > 1e-3 for one, other in zip(unguarded, expected))
+    assert changed
+
+
+def test_a_guard_that_only_edits_pictures_leaves_likelihoods_of_text_alone(subject, anchors):
+    guard = vg.build_guard("cmrm_sample", layers=[1]).fit(subject, anchors)
+    assert guard.log_likelihoods(subject, put_queries(False), ANSWERS) == subject.log_likelihoods(
+        put_queries(False), ANSWERS
+    )
+
+
+def test_a_greedy_answer_is_greedy(subject):
+    query = vg.Query("What is a cake?")
+    tokens = subject.model.generate(**subject.encode([query]), max_new_tokens=3, do_sample=False)[
+        0, subject.encode([query])["input_ids"].shape[1] :
+    ]
+    prompt = subject.encode([query])["input_ids"][0].tolist()
+    (found,) = subject.token_log_likelihoods([prompt], [tokens.tolist()])
+    assert found.greedy
+    (other,) = subject.token_log_likelihoods([prompt], [[*tokens.tolist()[:-1], (int(tokens[-1]) + 1) % 300 + 4]])
+    assert not other.greedy and other.log_probability < found.log_probability
+
+
+def test_likelihoods_within_guard_on(subject, anchors):
+    guard = vg.build_guard("vlm_guard", rank=2, layers=[1], positions="last").fit(subject, anchors)
+    queries = put_queries(False)
+    expected = guard.log_likelihoods(subject, queries, ANSWERS)
+    with guard.on(subject):
+        found = subject.log_likelihoods(queries, ANSWERS)
+    assert found == expected
+
+
+def test_tokens_under_a_guard_are_decided_at_the_prompts_last_token(subject, anchors):
+    guard = vg.build_guard("vlm_guard", rank=2, layers=[1, 2]).fit(subject, anchors)
+    query = vg.Query("What is a cake?")
+    prompt = subject.encode([query])["input_ids"][0].tolist()
+    whole = subject.encode([query], ["food"])["input_ids"][0].tolist()
+    (found,) = guard.token_log_likelihoods(subject, [prompt], [whole[len(prompt) :]])
+    assert found.log_probability == pytest.approx(step_by_step(subject, guard, query, "food")[0], abs=1e-4)
+
+
+def test_an_answer_without_a_token_is_refused(subject):
+    with pytest.raises(ValueError, match="adds no token"):
+        subject.log_likelihoods([vg.Query("Why?")], [""])
+
+
+def test_a_raw_or_begun_query_stays_one_under_what_guards_do():
+    raw = vg.Query("Why?", (Image.new("RGB", (8, 8)),), raw=True)
+    for changed in (raw.without_images(), raw.with_blank_images(), raw.with_text("No."), raw.wrapped("a", "b")):
+        assert changed.raw
+    begun = vg.Query("Why?", begun="So")
+    assert begun.with_blank_images().without_images().wrapped("a", "b").begun == "So"
+    with pytest.raises(ValueError, match="raw query"):
+        vg.Query("Why?", begun="So", raw=True)
+
+
+def test_an_answer_ends_before_a_stop_text(subject):
+    query = vg.Query("What is a cake?", raw=True)
+    (whole,) = subject.generate([query], max_new_tokens=16)
+    stop = whole[3:5]
+    other_query = vg.Query("Why?", raw=True)
+    cut, other = subject.generate([query, other_query], max_new_tokens=16, stop=(stop,))
+    assert cut == whole[: whole.index(stop)]
+    assert other == subject.generate([other_query], max_new_tokens=16)[0].split(stop)[0]
+    before = subject.generated_tokens
+    subject.generate([query], max_new_tokens=16, stop=(stop,))
+    assert subject.generated_tokens - before < 16

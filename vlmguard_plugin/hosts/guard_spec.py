@@ -1,0 +1,176 @@
+"""What names a guarded model, the same on every host: built once from arguments and environment, then checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Mapping
+
+from vlmguard_plugin import environment
+from vlmguard_plugin.anchors import Anchors, load_anchors
+from vlmguard_plugin.guards.core.base import Guard
+from vlmguard_plugin.guards.core.cached import load_or_fit
+from vlmguard_plugin.guards.core.registry import build_guard, load_guard
+from vlmguard_plugin.guards.core.saved import DamagedGuard
+from vlmguard_plugin.hosts.models import MODELS, Model
+from vlmguard_plugin.naming import ANY_CHECKPOINT
+
+if TYPE_CHECKING:
+    from vlmguard_plugin.subjects.base import Subject
+    from vlmguard_plugin.subjects.huggingface import HuggingFaceSubject
+
+
+@dataclass(frozen=True)
+class GuardSpec:
+    """A model, and the guard that goes onto it. What is not given is taken from the environment (vlmguard env).
+
+    model: name in MODELS, a save_pretrained folder or a hub name; for a model object of a host's own its name there.
+    guard: registered name, or several joined by "+"; None for none.
+    settings: of the guard, as the user gives them; of a composition, {guard name: {setting: value}}.
+    guard_dir: a fitted guard's folder, which must hold this guard; $VLMGUARD_GUARD_DIR counts where it does.
+    anchors: csv of anchors to fit on; None for the package's own.
+    max_new_tokens: length of an answer, in tokens; None for the model's own in MODELS.
+    device, dtype, batch_size: see subjects.loading.load_subject.
+
+    Raises ValueError or FileNotFoundError for a wrong guard, setting, folder, csv or number, in one line that names
+    it: all before a model is loaded.
+    """
+
+    model: str
+    guard: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    guard_dir: str | None = None
+    anchors: str | None = None
+    max_new_tokens: int | None = None
+    device: str | None = None
+    dtype: str | None = None
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        from_environment = {
+            "anchors": self.anchors or environment.ANCHORS.value(),
+            "max_new_tokens": _whole("max_new_tokens", self.max_new_tokens) or environment.MAX_NEW_TOKENS.whole(),
+            "device": self.device or environment.DEVICE.value(),
+            "dtype": self.dtype or environment.DTYPE.value(),
+            "batch_size": _whole("batch_size", self.batch_size) or environment.BATCH_SIZE.whole(),
+        }
+        if self.guard is None:
+            self._refuse_what_belongs_to_a_guard()
+        else:
+            wanted = self.unfitted_guard()
+            from_environment["guard_dir"] = self._folder_of(wanted.name)
+        for name, value in from_environment.items():
+            object.__setattr__(self, name, value)
+        if self.dtype not in (None, *environment.DTYPE_NAMES):
+            names = ", ".join(environment.DTYPE_NAMES)
+            raise ValueError(f"dtype is {self.dtype!r}; choose one of {names}")
+        if self.guard is not None:
+            self._saved_guard()
+            self.read_anchors()
+
+    @classmethod
+    def of(cls, model: str, guard: str | None = None, **arguments: Any) -> GuardSpec:
+        """From a host's arguments: those that are named as here, and the guard's settings."""
+        settings = {name: value for name, value in arguments.items() if name not in ARGUMENTS}
+        return cls(model, guard, settings, **{name: arguments[name] for name in ARGUMENTS if name in arguments})
+
+    @property
+    def known(self) -> Model:
+        """What MODELS says of the model; of any other checkpoint its name alone."""
+        return MODELS.get(self.model, Model(self.model))
+
+    @property
+    def answer_tokens(self) -> int:
+        """Length of an answer, in tokens."""
+        return self.max_new_tokens or self.known.max_new_tokens
+
+    def read_anchors(self) -> Anchors:
+        """The anchors that a guard is fitted on."""
+        return load_anchors(self.anchors)
+
+    def load_subject(self) -> HuggingFaceSubject:
+        """The model, loaded."""
+        from vlmguard_plugin.subjects.loading import load_subject
+
+        return load_subject(
+            self.known.folder_or_name(), device=self.device, dtype=self.dtype, batch_size=self.batch_size
+        )
+
+    def unfitted_guard(self) -> Guard:
+        """The guard under its settings, those known for the model before the guard's own defaults; not fitted."""
+        assert self.guard is not None
+        return build_guard(self.guard, **merged(self.known.guard_settings(self.guard), self.settings))
+
+    def fitted_guard(self, subject: Subject) -> Guard | None:
+        """The guard ready for use on the model: from its folder, or fitted now or taken from the cache; None for none.
+
+        Raises WrongModel where the folder's guard was fitted on another model.
+        """
+        if self.guard is None:
+            return None
+        saved = self._saved_guard()
+        if saved is not None:
+            saved.check_fits(subject)
+            return saved
+        return load_or_fit(self.unfitted_guard(), subject, self.read_anchors())
+
+    def _saved_guard(self) -> Guard | None:
+        """The guard of the folder under the settings given; None without a folder."""
+        if self.guard_dir is None:
+            return None
+        saved = load_guard(self.guard_dir)
+        return saved.with_settings(**self.settings) if self.settings else saved
+
+    def _folder_of(self, guard: str) -> str | None:
+        """The folder of the fitted guard; ValueError where one was named that holds another guard."""
+        folder = self.guard_dir or environment.GUARD_DIR.value()
+        if folder is None:
+            return None
+        held = load_guard(folder).name
+        if held == guard:
+            return folder
+        if self.guard_dir is not None:
+            raise ValueError(f"guard_dir {folder!r} holds the guard {held!r}, but {guard!r} was asked for")
+        return None
+
+    def _refuse_what_belongs_to_a_guard(self) -> None:
+        given = [*self.settings, *(name for name in ("guard_dir", "anchors") if getattr(self, name))]
+        if not given:
+            return
+        name = "NAME"
+        if self.guard_dir and Path(self.guard_dir).is_dir():
+            try:
+                name = load_guard(self.guard_dir).name
+            except (DamagedGuard, FileNotFoundError):
+                pass  # what is wrong with it matters once a guard is named
+        raise ValueError(f"{', '.join(given)}: belongs to a guard, but none is named; add guard={name}")
+
+
+ARGUMENTS = tuple(one.name for one in fields(GuardSpec) if one.name not in ("model", "guard", "settings"))
+"""What hosts may be given beside model and guard; all other arguments are the guard's settings."""
+
+
+def agreed_guard(of_name: str | None, given: str | None, host_name: str) -> str | None:
+    """The guard of a model's name on a host, or the one given where the name says nothing; ValueError where they differ."""
+    if of_name and given not in (None, of_name):
+        raise ValueError(f"guard is {given!r}, but {host_name} has the guard {of_name!r}; use --model {ANY_CHECKPOINT}")
+    return of_name or given
+
+
+def merged(known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Known settings with the given ones before them; of a composition, guard by guard."""
+    together = {
+        name: {**value, **given[name]}
+        for name, value in known.items()
+        if isinstance(value, dict) and isinstance(given.get(name), dict)
+    }
+    return {**known, **given, **together}
+
+
+def _whole(name: str, value: int | str | None) -> int | None:
+    """A number that hosts hand over as a number or as its digits; ValueError for anything but 1 and more."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not str(value).isdigit() or int(value) < 1:
+        raise ValueError(f"{name} is {value!r}; give a whole number of at least 1")
+    return int(value)
