@@ -7,7 +7,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Iterable, TextIO
+from typing import TextIO
 
 from vlmguard_plugin.files import cache_directory
 from vlmguard_plugin.leaderboard.board import Board, build_board
@@ -57,10 +57,10 @@ def run_demo(out: Path, pairs: int, models: tuple[str, ...] = MODELS) -> Board:
         host = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
         )
-        follow(host.stdout, stream)
+        follow(host, stream)
     board = build_board(out) if host.wait() == 0 else None
     absent = sorted(set(models) - set(board.models)) if board else list(models)
-    if board is None or absent:
+    if absent:
         raise RuntimeError(f"VLMEvalKit has no predictions for {', '.join(absent)}; its log is {log}")
     page = out / "leaderboard.html"
     page.write_text(board.to_html(), encoding="utf-8")
@@ -68,9 +68,9 @@ def run_demo(out: Path, pairs: int, models: tuple[str, ...] = MODELS) -> Board:
     return board
 
 
-def follow(output: Iterable[str] | None, log: TextIO) -> None:
+def follow(host: subprocess.Popen[str], log: TextIO) -> None:
     """Copy the host's output to its log, and show its progress on the terminal, one line a model and set."""
-    for line in output or ():
+    for line in host.stdout:
         log.write(line)
         shown = line.rsplit("\r", 1)[-1].strip()
         if shown.startswith(("Infer ", "fit ", "vlmguard:")) or "=====" in shown:
