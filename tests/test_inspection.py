@@ -8,7 +8,7 @@ import vlmguard_plugin as vg
 
 pytest.importorskip("statsmodels", reason="intervals need statsmodels")
 
-from readable import check_readable, printed  # noqa: E402
+from helpers.readable import check_readable, printed  # noqa: E402
 
 from vlmguard_plugin.inspection import (  # noqa: E402
     check_plot,

@@ -12,7 +12,7 @@ import vlmguard_plugin as vg
 
 pytest.importorskip("statsmodels", reason="intervals need statsmodels")
 
-from readable import check_readable, printed  # noqa: E402
+from helpers.readable import check_readable, printed  # noqa: E402
 
 from vlmguard_plugin.inspection import measure_shift, plot_shift, print_shift  # noqa: E402
 from vlmguard_plugin.inspection.shift import pair_left_out, principal_plane  # noqa: E402

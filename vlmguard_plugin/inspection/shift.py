@@ -162,12 +162,14 @@ def layer_shift(states: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def accuracy_of(fitted_on: np.ndarray, applied_to: np.ndarray) -> dict[str, Any]:
-    k, n = pair_left_out(fitted_on, applied_to)
+    """`pair_left_out` of states [2, N, d], as a rate with its interval."""
+    k, n = pair_left_out(list(fitted_on), list(applied_to))
     low, high = wilson_interval(k, n)
     return {"k": k, "n": n, "accuracy": k / n, "low": low, "high": high}
 
 
 def shift_of(text: np.ndarray, shown: np.ndarray, components: np.ndarray) -> dict[str, float]:
+    """How far states [2, N, d] lie from the text-only ones, on average; see measure_shift. components: [2, d]."""
     shift = (shown - text).mean(axis=(0, 1))
     length = float(np.linalg.norm(shift))
     state = float(np.linalg.norm(text, axis=-1).mean())
