@@ -12,15 +12,6 @@ import vlmguard_plugin as vg
 from vlmguard_plugin.steering.decoder import DecoderNotFound
 from vlmguard_plugin.subjects.host_object import HostSubject
 
-GUARDS = {
-    "vlm_guard": {"gate": "midpoint", "project": True, "alpha": 3.0},
-    "cmrm": {"alpha": 6.0},
-    "cmrm_sample": {"alpha": 2.0},
-    "shiftdc": {"positions": "all", "caption_tokens": 3, "alpha": 30.0},
-    "refusal_direction": {"alpha": 3.0},
-    "tbop": {"rank": 2},
-    "nullsteer": {"alpha": 3.0},
-}
 KINDS = {
     "transformers": TransformersVLM,
     "remote": RemoteStyleVLM,

@@ -204,7 +204,7 @@ def scores(document: Mapping[str, Any], label: str, harmful: bool | None, measur
     events = measured(label, harmful)
     return {
         "verdict": verdict(document, label),
-        **{name: None if events.get(name) is None else float(events[name]) for name in measures},
+        **{name: None if (event := events.get(name)) is None else float(event) for name in measures},
         "unknown": float(label == UNKNOWN),
     }
 
