@@ -13,8 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from vlmguard_plugin import benchmarks
-from vlmguard_plugin.benchmarks import BENCHMARKS, BenchmarkError, Download, read_sidecar
-from vlmguard_plugin.benchmarks import download as downloading
+from vlmguard_plugin.benchmarks import BENCHMARKS, BenchmarkError, Download, download as downloading, read_sidecar
 from vlmguard_plugin.benchmarks.download import RECORD, fetch
 from vlmguard_plugin.benchmarks.sources import download_folder, download_source
 from vlmguard_plugin.cli import data as data_commands

@@ -145,7 +145,7 @@ class GuardSpec:
         raise ValueError(f"{', '.join(given)}: belongs to a guard, but none is named; add guard={name}")
 
 
-ARGUMENTS = tuple(one.name for one in fields(GuardSpec) if one.name not in ("model", "guard", "settings"))
+ARGUMENTS = tuple(known.name for known in fields(GuardSpec) if known.name not in ("model", "guard", "settings"))
 """What hosts may be given beside model and guard; all other arguments are the guard's settings."""
 
 

@@ -45,8 +45,8 @@ class Model:
         from vlmguard_plugin.demo.settings import GUARD_SETTINGS
 
         names = guards_in(guard)
-        found = {name: GUARD_SETTINGS.get(name, {}) for name in names}
-        return found if len(names) > 1 else found[guard]
+        settings = {name: GUARD_SETTINGS.get(name, {}) for name in names}
+        return settings if len(names) > 1 else settings[guard]
 
     def describe(self) -> str:
         """One line for a list."""

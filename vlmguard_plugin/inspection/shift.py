@@ -8,8 +8,7 @@ from PIL import Image
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.inspection.rates import wilson_interval
-from vlmguard_plugin.lazy import numpy as np
-from vlmguard_plugin.lazy import torch
+from vlmguard_plugin.lazy import numpy as np, torch
 from vlmguard_plugin.pictures.drawn import picture
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.subjects.base import Subject

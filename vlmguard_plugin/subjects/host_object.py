@@ -248,7 +248,11 @@ def torch_models(vlm: Any) -> list[nn.Module]:
     inner = [
         value for value in vars(vlm).values() if hasattr(value, "__dict__") and not isinstance(value, (nn.Module, type))
     ]
-    values = [*vars(vlm).values(), *(value for one in inner for value in vars(one).values())]
-    found = list(dict.fromkeys(value for value in values if isinstance(value, nn.Module)))
-    found = [one for one in found if not any(one is not other and one in set(other.modules()) for other in found)]
-    return sorted(found, key=lambda one: -sum(parameter.numel() for parameter in one.parameters()))
+    values = [*vars(vlm).values(), *(value for holder in inner for value in vars(holder).values())]
+    modules = list(dict.fromkeys(value for value in values if isinstance(value, nn.Module)))
+    roots = [
+        module
+        for module in modules
+        if not any(module is not other and module in set(other.modules()) for other in modules)
+    ]
+    return sorted(roots, key=lambda root: -sum(parameter.numel() for parameter in root.parameters()))

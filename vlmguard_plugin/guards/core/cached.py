@@ -36,8 +36,8 @@ def load_or_fit(guard: Guard, subject: Subject, anchors: Anchors, cache_dir: str
     with FileLock(f"{folder}.lock"):
         if folder.is_dir():
             try:
-                found = load_guard(folder, subject)
-                guard.take(found.tensors, found.facts)
+                kept = load_guard(folder, subject)
+                guard.take(kept.tensors, kept.facts)
                 return guard.with_settings()  # facts as under this guard's settings, not those of the first fit
             except (DamagedGuard, FileNotFoundError) as error:
                 print(f"vlmguard: {error}; fitting again", file=sys.stderr)

@@ -82,11 +82,11 @@ class FittedFolder:
             tensors = safetensors.torch.load(data)
         except safetensors.SafetensorError as error:
             raise DamagedGuard(f"{folder / TENSORS_FILE} is damaged ({error}); {remedy}") from error
-        found = {name: list(tensor.shape) for name, tensor in tensors.items()}
-        if hashlib.sha256(data).hexdigest() != digest or found != shapes:
+        shapes_there = {name: list(tensor.shape) for name, tensor in tensors.items()}
+        if hashlib.sha256(data).hexdigest() != digest or shapes_there != shapes:
             raise DamagedGuard(
-                f"{folder / TENSORS_FILE} is not the file that {FACTS_FILE} describes (tensors {found}, described "
-                f"{shapes}); {remedy}"
+                f"{folder / TENSORS_FILE} is not the file that {FACTS_FILE} describes (tensors {shapes_there}, "
+                f"described {shapes}); {remedy}"
             )
         kept = {
             key: facts[key] for key in facts if key not in ("format", "guard", "settings", "tensors", "tensors_sha256")

@@ -76,7 +76,8 @@ def warn_once(message: str) -> None:
 
 def pictures(request: Instance) -> tuple[ImageLike, ...]:
     """The pictures that the host hands over with a request. ValueError for sounds."""
-    beside = next((one for one in request.args if isinstance(one, dict) and ("visual" in one or "audio" in one)), {})
+    dicts = (argument for argument in request.args if isinstance(argument, dict))
+    beside = next((argument for argument in dicts if "visual" in argument or "audio" in argument), {})
     if beside.get("audio"):
         raise ValueError(f"{request.task_name} has sounds, which a guarded model can't take")
     return tuple(beside.get("visual") or ())

@@ -70,12 +70,14 @@ def execute_in_batches(execute: Any, cache: ResponseCache, lm: GuardedLMM, reque
         def generate_until(missing: Sequence[Instance]) -> list[str | None]:
             asked = [asked_by[id(request)] for request in missing]
             answers = lm.answer(asked)
-            failed.update({one.position: text for one, text in zip(asked, answers) if isinstance(text, NoAnswer)})
+            failed.update(
+                {request.position: text for request, text in zip(asked, answers) if isinstance(text, NoAnswer)}
+            )
             return [None if isinstance(text, NoAnswer) else text for text in answers]  # the host keeps no None
 
         texts = execute(cache, SimpleNamespace(generate_until=generate_until), "generate_until", marked)
-        found = {asked_by[id(request)].position: text for request, text in zip(marked, texts)}
-        return [{**found, **failed}[asked.position] for asked in batch]
+        answered = {asked_by[id(request)].position: text for request, text in zip(marked, texts)}
+        return [{**answered, **failed}[asked.position] for asked in batch]
 
     return lm.in_batches(requests, answer)
 
@@ -96,12 +98,12 @@ def marked_request(asked: Asked, identity: str) -> Instance:
 
 def digest(query: Query) -> str:
     """sha256 of a query's words and pictures."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for turn in query.turns():
         for kind, value in turn.parts:
             content = value.encode() if kind == "text" and isinstance(value, str) else content_of(value)
-            found.update(f"{turn.role} {kind} {len(content)} ".encode() + content)
-    return found.hexdigest()
+            sha256.update(f"{turn.role} {kind} {len(content)} ".encode() + content)
+    return sha256.hexdigest()
 
 
 def content_of(image: ImageLike) -> bytes:

@@ -202,8 +202,8 @@ class GuardedLMM(lmms):
     def answer(self, batch: Sequence[Asked]) -> list[str | NoAnswer]:
         """The model's answers to requests of one kind, up to their stop strings."""
         first = batch[0]
-        found = self.guarded.respond_each([asked.query for asked in batch], first.task, **first.generation)
-        return [text if isinstance(text, NoAnswer) else cut(text, first.stops) for text in found]
+        answers = self.guarded.respond_each([asked.query for asked in batch], first.task, **first.generation)
+        return [text if isinstance(text, NoAnswer) else cut(text, first.stops) for text in answers]
 
     def clean(self) -> None:
         """Called by the host in every process when all is answered: gathers the run's facts, frees the model."""
@@ -255,13 +255,13 @@ def as_query(messages: Sequence[Mapping[str, Any]]) -> Query:
 
 def parts_of(content: str | Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ImageLike]]:
     """The parts of a message; ValueError for a video or a sound."""
-    for one in [{"type": "text", "text": content}] if isinstance(content, str) else content:
-        if one["type"] == "text":
-            yield "text", one["text"]
-        elif one["type"] == "image":
-            yield "image", as_image(one["url"])
+    for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+        if part["type"] == "text":
+            yield "text", part["text"]
+        elif part["type"] == "image":
+            yield "image", as_image(part["url"])
         else:
-            raise ValueError(f"it holds a part of kind {one['type']!r}; guarded models take text and images")
+            raise ValueError(f"it holds a part of kind {part['type']!r}; guarded models take text and images")
 
 
 def as_image(url: Any) -> ImageLike:

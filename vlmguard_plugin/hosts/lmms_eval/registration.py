@@ -39,8 +39,8 @@ def register_models(models: ModuleType) -> None:
     The host reads no further entry points behind one that fails, so ours may not have been read.
     """
     registry = models.MODEL_REGISTRY_V2
-    for one in manifests():
-        registry.register_manifest(one)
+    for listed in manifests():
+        registry.register_manifest(listed)
     resolve = registry.resolve
 
     def resolve_guarded(model_name: str, *args: Any, **kwargs: Any) -> Any:
