@@ -43,6 +43,10 @@ EXTRAS = {
         "scikit-learn>=1.4",
         "scipy>=1.11",
         "build>=1.2",
+        "ruff>=0.17",
+        "mypy>=2.4",
+        "import-linter>=2.17",
+        "pre-commit>=4",
         *PLOT,
         *VLMEVAL,
     ],
@@ -81,6 +85,7 @@ setup(
     packages=find_packages(include=["vlmguard_plugin", "vlmguard_plugin.*"]) + ["vlmguard_plugin.task_configs"],
     package_dir={"vlmguard_plugin.task_configs": "task_configs"},
     package_data={
+        "vlmguard_plugin": ["py.typed"],
         "vlmguard_plugin.anchors": ["*.csv"],
         "vlmguard_plugin.leaderboard.outputs": ["*.csv", "schema.json", "templates/*"],
         "vlmguard_plugin.pictures": ["*.csv"],

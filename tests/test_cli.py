@@ -1,6 +1,9 @@
 """The console command, as a user types it."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -8,6 +11,10 @@ from helpers.tiny_models import tiny_llava, tiny_processor
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.cli.main import main
+from vlmguard_plugin.environment import VARIABLES
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ("torch", "transformers", "pandas", "numpy", "scipy", "matplotlib", "statsmodels")
 
 
 @pytest.fixture
@@ -35,11 +42,46 @@ def test_list(run):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["list"], ["fit"], ["data"], ["data", "prepare"], ["inspect"], ["leaderboard"], ["demo"]]
+    "command", [[], ["data", "prepare"], ["data", "list"], *([name] for name in main.commands)], ids=" ".join
 )
 def test_help_teaches(run, command):
     done = run(*command, "--help")
     assert done.exit_code == 0 and len(done.output) > 200
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list"], ["env"], ["fit", "--help"], ["sweep", "--help"]], ids=" ".join
+)
+def test_starts_without_what_is_heavy(arguments):
+    code = (
+        "import sys\nfrom vlmguard_plugin.cli.main import main\nmain(sys.argv[1:], standalone_mode=False)\n"
+        f"sys.stderr.write(' '.join(name for name in {HEAVY!r} if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and len(done.stdout) > 200
+    assert done.stderr == ""
+
+
+def test_can_be_run_as_a_module():
+    command = [sys.executable, "-m", "vlmguard_plugin.cli", "tasks", "lm_eval"]
+    assert Path(subprocess.check_output(command, cwd=ROOT, text=True).strip()).is_dir()
+
+
+def test_env(run, monkeypatch):
+    monkeypatch.setenv("VLMGUARD_JUDGE_KEY", "abc123")
+    monkeypatch.setenv("VLMGUARD_BATCH_SIZE", "")
+    shown = {row["variable"]: row for row in json.loads(run("env", "--json").output)}
+    assert list(shown) == [variable.name for variable in VARIABLES]
+    assert shown["VLMGUARD_DEVICE"]["now"] == "cpu"  # as the fixture sets it
+    assert shown["VLMGUARD_BATCH_SIZE"]["now"] is None and shown["VLMGUARD_BATCH_SIZE"]["default"] == "8"
+    text = run("env").output
+    assert all(name in text for name in shown)
+    assert "set, not shown" in text and "abc123" not in text + json.dumps(shown)
+    assert run("env", "--json", "--markdown").exit_code == 2
+
+
+def test_documented_variables_are_those_there_are(run):
+    assert (ROOT / "docs" / "environment.md").read_text() == run("env", "--markdown").output
 
 
 def test_fit(run, checkpoint, anchors, tmp_path):

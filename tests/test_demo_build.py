@@ -9,8 +9,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import LlavaConfig, LlavaForConditionalGeneration, Qwen2Config
 
+from training.instructions import instructions
 from training.measure import is_on_task
-from training.train_adapter import average_with, image_tokens, instructions
+from training.stage import image_tokens
+from training.train_adapter import average_with
 from vlmguard_plugin.demo import weights
 from vlmguard_plugin.demo.build import (
     ADAPTERS,
@@ -67,9 +69,9 @@ def test_adapters_are_small_and_say_where_they_come_from():
 def test_the_mean_of_two_adapters(skeleton):
     load_adapter(skeleton, adapter_file("captions"))
     average_with(skeleton, adapter_file("answers"))
-    one, other = load_file(adapter_file("captions")), load_file(adapter_file("answers"))
+    captions, answers = (load_file(adapter_file(variant)) for variant in ("captions", "answers"))
     for name, value in adapter_state(skeleton).items():
-        assert torch.allclose(value, (one[name].float() + other[name].float()) / 2, atol=1e-7), name
+        assert torch.allclose(value, (captions[name].float() + answers[name].float()) / 2, atol=1e-7), name
 
 
 def test_training_sees_what_the_model_computes(skeleton):

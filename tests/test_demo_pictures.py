@@ -5,13 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from vlmguard_plugin.demo.questions import (
-    possible_answers,
-    question,
-    questions,
-    score,
-    training_question,
-)
+from training.questions import training_question
+from vlmguard_plugin.demo.questions import possible_answers, question, questions, score
 from vlmguard_plugin.pictures.drawn import KINDS, ORDINARY_WORDS, UNSEEN_PAIRS, picture, word_picture, words
 
 
@@ -39,7 +34,7 @@ def test_training_never_shows_an_unseen_pair_and_holding_out_does():
     assert not any(picture("train", seed).unseen for seed in range(4000))
     assert not any(training_question(seed)[0].unseen for seed in range(1000))
     singles = [picture("held_out", seed, "single") for seed in range(400)]
-    assert 0.4 < sum(one.unseen for one in singles) / len(singles) < 0.7
+    assert 0.4 < sum(single.unseen for single in singles) / len(singles) < 0.7
 
 
 def test_shapes_differ_from_their_background_and_each_other():
@@ -47,8 +42,8 @@ def test_shapes_differ_from_their_background_and_each_other():
         shown = picture("train", seed, "pair")
         assert shown.left != shown.right
         assert shown.background not in (shown.left[0], shown.right[0])
-        one = picture("train", seed, "single")
-        assert one.background != one.colour and one.count == 1
+        single = picture("train", seed, "single")
+        assert single.background != single.colour and single.count == 1
 
 
 def test_counted_shapes_do_not_touch():
@@ -90,8 +85,8 @@ def test_questions_are_reproducible_balanced_and_continued():
     asked = questions("held_out", 240, seed=3)
     assert asked == questions("held_out", 240, seed=3)
     assert asked[:60] == questions("held_out", 60, seed=3)
-    assert len({one.id for one in asked}) == 240
-    assert set(Counter((one.kind, one.options is None) for one in asked).values()) == {20}
+    assert len({visual.id for visual in asked}) == 240
+    assert set(Counter((visual.kind, visual.options is None) for visual in asked).values()) == {20}
     assert set(asked) - set(questions("held_out", 240, seed=4)) == set(asked)
 
 
@@ -120,7 +115,7 @@ def test_answers_follow_from_the_facts():
 
 
 def test_right_letters_are_spread_evenly():
-    letters = Counter(one.letter for one in questions("held_out", 2400) if one.options)
+    letters = Counter(visual.letter for visual in questions("held_out", 2400) if visual.options)
     assert all(240 < letters[letter] < 360 for letter in "ABCD")
 
 

@@ -13,10 +13,11 @@ import pytest
 from click.testing import CliRunner
 
 from vlmguard_plugin import benchmarks
-from vlmguard_plugin.benchmarks import BENCHMARKS, BenchmarkError, Download, download_source, read_sidecar
-from vlmguard_plugin.benchmarks import download as downloading
+from vlmguard_plugin.benchmarks import BENCHMARKS, BenchmarkError, Download, download as downloading, read_sidecar
 from vlmguard_plugin.benchmarks.download import RECORD, fetch
-from vlmguard_plugin.cli import main as cli
+from vlmguard_plugin.benchmarks.sources import download_folder, download_source
+from vlmguard_plugin.cli import data as data_commands
+from vlmguard_plugin.cli.main import main
 
 CONTENT = bytes(range(256)) * 400
 
@@ -267,21 +268,21 @@ def run(server, tmp_path, monkeypatch):
         monkeypatch.setitem(benchmarks.BENCHMARKS, name, replace(BENCHMARKS[name], downloads=downloads))
     monkeypatch.setenv("LMUData", str(tmp_path))
     monkeypatch.setenv("VLMGUARD_CACHE", str(tmp_path / "cache"))
-    return lambda *arguments, **more: CliRunner().invoke(cli.main, [str(argument) for argument in arguments], **more)
+    return lambda *arguments, **more: CliRunner().invoke(main, [str(argument) for argument in arguments], **more)
 
 
 def test_prepare_downloads_when_the_licence_is_accepted(run, server, tmp_path, monkeypatch):
     download = ["data", "prepare", "AdvBench_text", "--download"]
     refused = run(*download)
     assert refused.exit_code != 0 and "add --accept-licence" in refused.output and "Licence: MIT" in refused.output
-    monkeypatch.setattr(cli, "can_be_asked", lambda: True)
+    monkeypatch.setattr(data_commands, "can_be_asked", lambda: True)
     said_no = run(*download, input="n\n")
     assert said_no.exit_code != 0 and "Accept the licence" in said_no.output and server.asked == []
     said_yes = run(*download, input="y\n")
     assert said_yes.exit_code == 0 and "2 rows in" in said_yes.output, said_yes.output
     assert "harmful_behaviors.csv, row 3:" in said_yes.output
     assert read_sidecar(tmp_path / "AdvBench_text.tsv")["rows"] == 2
-    monkeypatch.setattr(cli, "can_be_asked", lambda: False)
+    monkeypatch.setattr(data_commands, "can_be_asked", lambda: False)
     again = run("data", "prepare", "AdvBench_blank", "--download", "--set", "size=8", "--json")
     assert again.exit_code == 0 and json.loads(again.stdout)["rows"] == 2, (
         "accepted once, fetched once for all conditions"
@@ -331,7 +332,7 @@ def test_list(run, tmp_path):
 
 def test_names_with_the_same_files_share_a_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("VLMGUARD_CACHE", str(tmp_path))
-    folders = {name: benchmarks.download_folder(name) for name, found in BENCHMARKS.items() if found.downloads}
+    folders = {name: download_folder(name) for name, benchmark in BENCHMARKS.items() if benchmark.downloads}
     assert folders["HarmBench_text"] == folders["HarmBench_picture"] == tmp_path / "benchmarks/HarmBench"
     assert folders["JailbreakBench_text"] != folders["JailbreakBench_harmless_text"]
     owners = {folder: BENCHMARKS[name].downloads for name, folder in folders.items()}

@@ -1,36 +1,23 @@
-"""Inspection: classification and PCA against independent figures, readable files, tables that say what was found."""
+"""What a fitted guard has learned: its description, tables that say what was found, readable figures."""
 
 import json
-import sys
-import xml.etree.ElementTree as xml
-from io import StringIO
 
-import numpy as np
 import pytest
-from helpers.tiny_models import tiny_llava
-from PIL import Image
 
 import vlmguard_plugin as vg
 
 pytest.importorskip("statsmodels", reason="intervals need statsmodels")
 
-from rich.console import Console  # noqa: E402
+from helpers.readable import check_readable, printed
 
-from vlmguard_plugin.inspection.inspection import (  # noqa: E402
-    FACT_TITLES,
+from vlmguard_plugin.inspection import (
     check_plot,
     describe_guard,
-    measure_shift,
-    pair_left_out,
     plot_guard,
-    plot_shift,
-    principal_plane,
     print_guard,
-    print_shift,
 )
-from vlmguard_plugin.statistics.rates import wilson  # noqa: E402
-
-CONDITIONS = ("text", "blank", "image")
+from vlmguard_plugin.inspection.guard_figure import FACT_TITLES
+from vlmguard_plugin.statistics.rates import wilson
 
 
 def rate_point(harmful, harmless, degenerate=0.0, **settings):
@@ -74,168 +61,11 @@ def folders(subject, anchors, tmp_path_factory):
     return {folder.name: folder for folder in root.iterdir()}
 
 
-@pytest.fixture(scope="module")
-def found(subject, anchors):
-    return measure_shift(subject, anchors)
-
-
-def printed(show, what):
-    console = Console(file=StringIO(), width=120)
-    show(what, console)
-    return console.file.getvalue()
-
-
 def written(folder, calibration):
     """The folder's guard.json with a calibration in it; describe_guard's account of it."""
     facts = json.loads((folder / "guard.json").read_text())
     (folder / "guard.json").write_text(json.dumps({**facts, "calibration": calibration}))
     return describe_guard(folder)
-
-
-def check_readable(files):
-    for file in files:
-        assert file.stat().st_size > 5000
-        if file.suffix == ".png":
-            with Image.open(file) as picture:
-                picture.load()
-                assert min(picture.size) > 300 and len(set(picture.convert("RGB").resize((90, 90)).tobytes())) > 10
-        else:
-            assert xml.parse(file).getroot().tag == "{http://www.w3.org/2000/svg}svg"
-
-
-def loop_accuracy(fitted_on, applied_to):
-    """The definition, pair by pair and by distances."""
-    right = 0
-    pairs = len(fitted_on[0])
-    for left_out in range(pairs):
-        others = [pair for pair in range(pairs) if pair != left_out]
-        means = [np.mean([side[pair] for pair in others], axis=0) for side in fitted_on]
-        for truth in (0, 1):
-            distances = [np.linalg.norm(applied_to[truth][left_out] - mean) for mean in means]
-            right += int(np.argmin(distances)) == truth
-    return right
-
-
-@pytest.mark.parametrize("gap", [0.0, 0.4, 1.5])
-@pytest.mark.parametrize("pairs, width", [(2, 3), (9, 4), (30, 50)])
-def test_pair_left_out_is_the_loop_over_pairs(pairs, width, gap):
-    random = np.random.default_rng(pairs + width)
-    text, image = random.normal(size=(2, 2, pairs, width))
-    text[0] += gap
-    image[0] += gap
-    assert pair_left_out(text, text) == (loop_accuracy(text, text), 2 * pairs)
-    assert pair_left_out(text, image) == (loop_accuracy(text, image), 2 * pairs)
-
-
-def test_pair_left_out_where_the_answer_is_known():
-    noise = np.random.default_rng(0).normal(size=(10, 6))
-    apart = np.stack([noise + 100, noise - 100])
-    assert pair_left_out(apart, apart) == (20, 20)
-    assert pair_left_out(apart, apart[::-1]) == (0, 20), "the text-only means must be what decides"
-    assert pair_left_out(apart, apart + 1000) == (10, 20), "a shift past the midpoint makes all look harmful"
-    same = np.stack([noise, noise])
-    assert pair_left_out(same, same) == (10, 20), "equal distance counts as harmless"
-    misled = np.array([[[0.0], [4.0], [4.0]], [[9.0], [1.0], [1.0]]])
-    assert pair_left_out(misled, misled) == (0, 6), "without pair 0 the means are 4 and 1, without another 2 and 5"
-
-
-def test_principal_plane_is_the_eigenvectors_of_the_covariance():
-    states = np.random.default_rng(1).normal(size=(40, 7)) * np.array([9, 5, 3, 2, 1, 1, 1]) + 50
-    components, ratios = principal_plane(states)
-    values, vectors = np.linalg.eigh(np.cov(states, rowvar=False))
-    np.testing.assert_allclose(ratios, values[::-1][:2] / values.sum(), rtol=1e-9)
-    np.testing.assert_allclose(np.abs(components @ vectors[:, ::-1][:, :2]), np.eye(2), atol=1e-9)
-    assert principal_plane(np.ones((5, 3)))[1].tolist() == [0, 0]
-
-
-def test_measured_shift_is_that_of_the_recorded_states(subject, anchors):
-    colours = ["red", "green", "blue", "yellow", "black", "white", "pink", "gray"]
-    images = [Image.new("RGB", (30, 40), colour) for colour in colours]
-    found = measure_shift(subject, anchors, images.__getitem__, layers=[3, 1])
-    assert json.loads(json.dumps(found)) == found
-    assert [one["layer"] for one in found["layers"]] == [1, 3]
-    sides = (anchors.harmful, anchors.harmless)
-    asked = {
-        "text": lambda text, number: vg.Query(text),
-        "blank": lambda text, number: vg.Query(text, (vg.BlankImage("white", (30, 40)),)),
-        "image": lambda text, number: vg.Query(text, (images[number],)),
-    }
-    states = {
-        condition: [subject.record([query(text, i) for i, text in enumerate(side)]).double() for side in sides]
-        for condition, query in asked.items()
-    }
-    for one in found["layers"]:
-        here = {condition: [side[:, one["layer"]].numpy() for side in both] for condition, both in states.items()}
-        everything = np.concatenate([side for both in here.values() for side in both])
-        centred = everything - everything.mean(axis=0)
-        groups = {c: [one["coordinates"][c][side] for side in ("harmful", "harmless")] for c in CONDITIONS}
-        drawn = np.concatenate([group for both in groups.values() for group in both])
-        variances = np.linalg.eigvalsh(np.cov(centred, rowvar=False))[::-1]
-        np.testing.assert_allclose(one["explained_variance_ratio"], variances[:2] / variances.sum(), rtol=1e-4)
-        np.testing.assert_allclose(drawn.var(axis=0, ddof=1), variances[:2], rtol=1e-4)
-        means = {condition: [np.mean(group, axis=0) for group in both] for condition, both in groups.items()}
-        assert sum(means["image"])[0] >= sum(means["text"])[0] and means["text"][0][1] >= means["text"][1][1]
-        for condition in CONDITIONS:
-            rate = one["separability"][condition]
-            assert (rate["k"], rate["n"]) == (loop_accuracy(here[condition], here[condition]), 16)
-            assert rate["accuracy"] == rate["k"] / 16 and (rate["low"], rate["high"]) == wilson(rate["k"], 16)
-        assert set(one["from_text"]) == set(one["shift"]) == {"blank", "image"}
-        for condition in ("blank", "image"):
-            assert one["from_text"][condition]["k"] == loop_accuracy(here["text"], here[condition])
-            mean_shift = np.mean(np.concatenate(here[condition]) - np.concatenate(here["text"]), axis=0)
-            length = np.linalg.norm(mean_shift)
-            over_state = length / np.linalg.norm(np.concatenate(here["text"]), axis=1).mean()
-            plane = np.linalg.svd(centred, full_matrices=False)[2][:2]
-            expected = (length, over_state, np.linalg.norm(plane @ mean_shift) / length)
-            np.testing.assert_allclose(list(one["shift"][condition].values()), expected, rtol=1e-3)
-
-
-def test_each_pair_has_its_picture_and_a_blank_of_the_same_size(processor, anchors):
-    class Noting(vg.HuggingFaceSubject):
-        """Keeps what it was asked to record."""
-
-        def record(self, queries, **options):
-            self.__dict__.setdefault("asked", []).append(queries)
-            return super().record(queries, **options)
-
-    noting = Noting(tiny_llava(layers=2), processor)
-    sizes = [(20 + number, 30) for number in range(8)]
-    measure_shift(noting, anchors, lambda number: Image.new("RGB", sizes[number]))
-    text, blank, pictured = noting.asked
-    assert [query.text for query in text] == [query.text for query in pictured] == anchors.harmful + anchors.harmless
-    assert all(query.images == () for query in text)
-    assert [query.images[0].size for query in pictured] == 2 * sizes
-    assert [query.images for query in blank] == [(vg.BlankImage("white", size),) for size in 2 * sizes]
-
-
-def test_fewer_pairs_and_what_there_is_not(subject, anchors):
-    found = measure_shift(subject, anchors, layers=[0], pairs=3)
-    assert found["anchors"]["pairs"] == 3 and found["layers"][0]["separability"]["text"]["n"] == 6
-    with pytest.raises(ValueError, match=r"layers is \[1, 4\].*from 0 to 3"):
-        measure_shift(subject, anchors, layers=[1, 4])
-    with pytest.raises(ValueError, match="layers is"):
-        measure_shift(subject, anchors, layers=[])
-    for pairs in (1, 9):
-        with pytest.raises(ValueError, match=f"{pairs} anchor pairs asked for; give 2 .* to 8"):
-            measure_shift(subject, anchors, pairs=pairs)
-
-
-def test_shift_is_printed_and_drawn(found, drawing, tmp_path):
-    said = printed(print_shift, found)
-    rate = found["layers"][2]["separability"]["image"]
-    assert f"{100 * rate['accuracy']:.1f} [{100 * rate['low']:.1f}, {100 * rate['high']:.1f}]" in said
-    assert "8 anchor pairs" in said and "…" not in said
-    files = plot_shift(found, tmp_path / "new" / "shift")
-    assert files == [tmp_path / "new" / "shift.png", tmp_path / "new" / "shift.svg"]
-    check_readable(files)
-    assert "<!-- text + blank image, harmless -->" in files[1].read_text()
-
-
-def test_shift_of_a_deep_model_is_drawn_in_twelve_panels(found, drawing, tmp_path):
-    deep = {**found, "layers": [{**found["layers"][layer % 4], "layer": layer} for layer in range(30)]}
-    (file,) = plot_shift(deep, tmp_path / "deep.svg")
-    titles = [line for line in file.read_text().splitlines() if "<!-- Layer " in line]
-    assert len(titles) == 12 and "Layer 0" in titles[0] and "Layer 29" in titles[-1]
 
 
 @pytest.mark.parametrize("name", ["vlm_guard", "cmrm"])
@@ -336,6 +166,22 @@ def test_calibration_is_printed_and_drawn(folders, drawing, tmp_path):
     assert "none met the bound" in file.read_text() and "<!-- chosen -->" not in file.read_text()
 
 
+def test_settings_of_an_older_version_are_shown_as_what_they_mean_now(folders, tmp_path):
+    """ "blank" was the mean colour; now it is white, and is never saved under that name."""
+    for name in ("cmrm", "vlm_guard+self_reminder+cmrm"):
+        (tmp_path / name).mkdir()
+        for file in folders[name].iterdir():
+            (tmp_path / name / file.name).write_bytes(file.read_bytes())
+        facts = json.loads((tmp_path / name / "guard.json").read_text())
+        settings = facts["settings"] if name == "cmrm" else facts["settings"]["cmrm"]
+        assert settings["image"] == "white"
+        settings["image"] = "blank"
+        (tmp_path / name / "guard.json").write_text(json.dumps(facts))
+    assert describe_guard(tmp_path / "cmrm")["settings"]["image"] == "mean"
+    composed = describe_guard(tmp_path / "vlm_guard+self_reminder+cmrm")
+    assert composed["settings"]["cmrm"]["image"] == composed["parts"][2]["settings"]["image"] == "mean"
+
+
 def test_damaged_guards_are_named(folders, tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no guard.json"):
         describe_guard(tmp_path)
@@ -357,15 +203,7 @@ def test_where_figures_go(drawing, tmp_path):
         check_plot(tmp_path / "a.pdf")
 
 
-def test_unsuitable_suffix_is_refused_before_anything_is_drawn(folders, found, drawing, tmp_path):
+def test_unsuitable_suffix_is_refused_before_anything_is_drawn(folders, drawing, tmp_path):
     with pytest.raises(ValueError, match="give .png, .svg"):
         plot_guard(describe_guard(folders["cmrm"]), tmp_path / "a.jpg")
-    with pytest.raises(ValueError, match="give .png, .svg"):
-        plot_shift(found, tmp_path / "a.jpg")
     assert not list(tmp_path.iterdir())
-
-
-def test_without_matplotlib_the_extra_is_named(found, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"pip install vlmguard_plugin\[plot\]"):
-        plot_shift(found, tmp_path / "a.png")

@@ -33,8 +33,7 @@ def step_by_step(subject, guard, query, answer):
     forced = whole[prompt["input_ids"].shape[1] :]
     total, greedy, mask = 0.0, True, prompt["attention_mask"]
     with ExitStack() as stack, torch.no_grad():
-        for step in guard.steps(subject, [query]) if guard else ():
-            stack.enter_context(subject.editing(step))
+        stack.enter_context(subject.editing(guard.edits(subject, [query]) if guard else ()))
         output = subject.model(**prompt, use_cache=True)
         for token in forced:
             logits = output.logits[0, -1].log_softmax(-1)

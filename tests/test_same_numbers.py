@@ -15,6 +15,7 @@ import pandas  # noqa: E402
 from vlmguard_plugin.benchmarks import prepare, read_tsv  # noqa: E402
 from vlmguard_plugin.demo.build import build_demo_vlm  # noqa: E402
 from vlmguard_plugin.hosts import tasks  # noqa: E402
+from vlmguard_plugin.hosts.guard_spec import GuardSpec
 from vlmguard_plugin.hosts.guarded import GuardedModel  # noqa: E402
 from vlmguard_plugin.leaderboard import leaderboard  # noqa: E402
 from vlmguard_plugin.query import Query  # noqa: E402
@@ -93,7 +94,7 @@ def in_the_library(place):
         picture = place / f"{row['index']}.png"
         picture.write_bytes(base64.b64decode(cells.get(row["image"], row["image"])))
         queries.append(Query(row["question"], (str(picture),)))
-    guarded = GuardedModel("demo_vlm", "vlm_guard", batch_size=1)
+    guarded = GuardedModel(GuardSpec("demo_vlm", "vlm_guard", batch_size=1))
     return guarded.guard.respond(guarded.subject, queries, max_new_tokens=TOKENS)
 
 
@@ -114,11 +115,11 @@ def test_one_table_of_the_three_hosts(answers, place):
     assert board.models == tuple(f"demo_vlm_vlmguard [{host}]" for host in ("lm_eval", "lmms_eval", "vlmevalkit"))
     (block,) = board.blocks
     assert (block.dataset, [entry.counts for entry in block.entries]) == (SET, [block.entries[0].counts] * 3)
-    assert {key for part in board.collected.predictions for item in part.items for key in [item.key]} == {
-        item.key for item in board.collected.predictions[0].items
+    assert {key for part in board.predictions for item in part.items for key in [item.key]} == {
+        item.key for item in board.predictions[0].items
     }, "the hosts' rows are the same items"
-    runs = [entry.run for entry in block.entries]
-    assert len({run.facts[0].guard_fingerprint for run in runs}) == 1 and {run.facts[0].guard for run in runs} == {
-        "vlm_guard"
-    }
-    assert all(run.seconds and run.tokens and run.host_version for run in runs)
+    origins = [entry.origin for entry in block.entries]
+    assert len({origin.facts[0].guard_fingerprint for origin in origins}) == 1 and {
+        origin.facts[0].guard for origin in origins
+    } == {"vlm_guard"}
+    assert all(origin.seconds and origin.tokens and origin.host_version for origin in origins)

@@ -223,14 +223,14 @@ def test_an_unreadable_image_names_itself_and_loses_nothing(subject, pictures, t
 @pytest.mark.parametrize("kind, pixel", [("mean", (122, 116, 104)), ("white", (255, 255, 255)), ("black", (0, 0, 0))])
 def test_blank_images(subject, pictures, kind, pixel):
     query = vg.Query("What?", images=(pictures[0],)).with_blank_images(kind)
-    blank = subject._read(query.images[0])
+    blank = subject.prompts.read(query.images[0])
     assert blank.size == Image.open(pictures[0]).size
     assert np.abs(np.asarray(blank, int) - np.array(pixel)).max() <= 1
-    assert subject._read(vg.Query("What?").with_blank_images(kind).images[0]).size == (28, 28)
+    assert subject.prompts.read(vg.Query("What?").with_blank_images(kind).images[0]).size == (28, 28)
 
 
 def test_noise_is_the_same_every_time(subject):
-    first, second = (np.asarray(subject._read(vg.BlankImage("noise", (20, 10)))) for _ in range(2))
+    first, second = (np.asarray(subject.prompts.read(vg.BlankImage("noise", (20, 10)))) for _ in range(2))
     assert first.shape == (10, 20, 3) and (first == second).all() and first.std() > 40
 
 

@@ -1,4 +1,4 @@
-"""Curves of a setting: points and their names, and a sweep through VLMEvalKit's own command that is killed and goes on."""
+"""Curves of a setting: points and their names, and a sweep through VLMEvalKit that is killed and goes on."""
 
 import json
 import os
@@ -14,11 +14,12 @@ from helpers.tiny_models import tiny_llava, tiny_processor
 
 pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
 
-from vlmguard_plugin.benchmarks import prepare  # noqa: E402
-from vlmguard_plugin.calibration.sweep import POINTS, alone, keep_points, points_of  # noqa: E402
-from vlmguard_plugin.cli.main import main  # noqa: E402
-from vlmguard_plugin.naming import point_name  # noqa: E402
-from vlmguard_plugin.runs.facts import read_facts  # noqa: E402
+from vlmguard_plugin.benchmarks import prepare
+from vlmguard_plugin.calibration.sweep.host import alone
+from vlmguard_plugin.calibration.sweep.points import POINTS, keep_points, points_of
+from vlmguard_plugin.cli.main import main
+from vlmguard_plugin.naming import point_name
+from vlmguard_plugin.runs.facts import read_facts
 
 DATA = "Requests_mine_blank"
 
@@ -159,7 +160,7 @@ def command(place, grid, *more):
         "--json",
         *more,
     ]
-    return [sys.executable, "-m", "vlmguard_plugin.cli.main", *map(str, arguments)]
+    return [sys.executable, "-m", "vlmguard_plugin.cli", *map(str, arguments)]
 
 
 def answered(place, name):
@@ -231,7 +232,7 @@ def test_a_finished_sweep_loads_no_model_and_shows_the_curve(curves):
     place, _, _ = curves
     log = place / "curve" / "sweep.log"
     size = log.stat().st_size
-    arguments = [one for one in command(place, {"alpha": [0, 1]}) if one != "--json"]
+    arguments = [argument for argument in command(place, {"alpha": [0, 1]}) if argument != "--json"]
     environment = {
         **os.environ,
         "LMUData": str(place / "data"),

@@ -20,9 +20,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from training.train_adapter import instructions
-from vlmguard_plugin.demo import build
+from training.instructions import instructions
 from vlmguard_plugin.demo.build import VARIANTS, build_demo_vlm
+from vlmguard_plugin.demo.datasets import REQUESTS_FILE
 from vlmguard_plugin.demo.questions import QUESTION_KINDS, questions, score
 from vlmguard_plugin.judges.degeneration import degeneration
 from vlmguard_plugin.judges.refusal import judge
@@ -33,7 +33,6 @@ from vlmguard_plugin.statistics.rates import rate
 from vlmguard_plugin.subjects.huggingface import HuggingFaceSubject
 from vlmguard_plugin.subjects.loading import load_subject
 
-REQUESTS_FILE = Path(build.__file__).parent / "requests.csv"
 ANSWER_TOKENS = 40
 READ_WORD = "What word is written in the picture?"
 CONTENT_WORD = re.compile(r"[^\W_]+")
@@ -89,23 +88,21 @@ def share(outcomes: Sequence[bool | None]) -> dict:
 def sees(subject: HuggingFaceSubject, per_kind: int = 120) -> dict:
     """Share of exact answers by kind of question, open and multiple choice, on held-out pictures."""
     asked = questions("held_out", 2 * per_kind * len(QUESTION_KINDS))
-    answers = subject.generate(
-        [Query(one.prompt, (one.picture.image(),)) for one in asked], max_new_tokens=16, progress="sees"
-    )
-    right = [score(one, answer).correct for one, answer in zip(asked, answers)]
+    queries = [Query(visual.prompt, (visual.picture.image(),)) for visual in asked]
+    answers = subject.generate(queries, max_new_tokens=16, progress="sees")
+    right = [score(visual, answer).correct for visual, answer in zip(asked, answers)]
     figures = {}
     for form in ("open", "multiple choice"):
         for kind in (*QUESTION_KINDS, "all"):
             figures[f"{kind}, {form}"] = share(
                 [
-                    one_right
-                    for one, one_right in zip(asked, right)
-                    if kind in (one.kind, "all") and (one.options is None) == (form == "open")
+                    is_right
+                    for visual, is_right in zip(asked, right)
+                    if kind in (visual.kind, "all") and (visual.options is None) == (form == "open")
                 ]
             )
-    figures["colour-shape pairs not seen in training"] = share(
-        [one_right for one, one_right in zip(asked, right) if one.picture.unseen]
-    )
+    unseen = [is_right for visual, is_right in zip(asked, right) if visual.picture.unseen]
+    figures["colour-shape pairs not seen in training"] = share(unseen)
     return figures
 
 

@@ -170,7 +170,17 @@ VARIABLES = (
 
 
 def as_markdown() -> str:
-    """The table as Markdown, as it stands in the documentation."""
-    lines = ["| variable | value | default | meaning |", "|---|---|---|---|"]
-    lines += [f"| `{one.name}` | {one.kind} | {one.default} | {one.meaning} |" for one in VARIABLES]
+    """The page docs/environment.md: the table as Markdown."""
+    lines = [
+        "# Environment variables",
+        "",
+        "`vlmguard env` shows them with the values they have now. An empty value counts as none.",
+        "This page is made by `vlmguard env --markdown > docs/environment.md`.",
+        "",
+        "| variable | value | default | meaning |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{variable.name}` | {variable.kind} | {variable.default} | {variable.meaning} |" for variable in VARIABLES
+    ]
     return "\n".join(lines) + "\n"

@@ -57,7 +57,7 @@ ON_ARCHITECTURES: dict[str, Row] = {
 
 ON_HOST_MODELS: dict[str, Row] = {
     "vlm_guard": {"gate": "midpoint", "project": True, "alpha": 3.0},
-    "cmrm": {"alpha": 2.0},
+    "cmrm": {"alpha": 6.0},
     "cmrm_sample": {"alpha": 2.0},
     "shiftdc": {"positions": "all", "caption_tokens": 3, "alpha": 30.0},
     "refusal_direction": {"alpha": 3.0},

@@ -40,7 +40,7 @@ def test_every_model_has_every_guard():
         ("llava-vlmguard", {"layers": 3}, "layers is 3"),
         ("llava-vlmguard", {"guard": "cmrm"}, "has the guard 'vlm_guard'"),
         ("llava-vlmguard", {"guard_dir": "/no/such/guard"}, "/no/such/guard"),
-        ("vlmguard", {"batch_size": "auto"}, "batch size is 'auto'"),
+        ("vlmguard", {"batch_size": "auto"}, "batch_size is 'auto'"),
         ("vlmguard", {"max_gen_toks": "long"}, "max_gen_toks is 'long'"),
         ("vlmguard", {"dtype": "float7"}, "dtype is 'float7'"),
         ("vlmguard", {}, "there is no checkpoint folder /no/such/model"),

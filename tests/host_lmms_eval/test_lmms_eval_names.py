@@ -92,7 +92,7 @@ def test_wrong_model_args_are_named_before_the_model_is_loaded(place, monkeypatc
 
     if "/nowhere,device" not in arguments:
         monkeypatch.setattr(
-            "vlmguard_plugin.hosts.guarded.load_subject", lambda *_, **__: pytest.fail("the model was loaded")
+            "vlmguard_plugin.subjects.loading.load_subject", lambda *_, **__: pytest.fail("the model was loaded")
         )
     with pytest.raises((ValueError, OSError), match=named):
         models.get_model(name).create_from_arg_string(arguments)

@@ -117,7 +117,7 @@ def test_guards_on_the_hosts_own_models(run_with, anchors):
     ]
     assert readable and all(ours == theirs for ours, theirs in readable)
 
-    board = python("-m", "vlmguard_plugin.cli.main", "leaderboard", out, "--json", environment=environment)
+    board = python("-m", "vlmguard_plugin.cli", "leaderboard", out, "--json", environment=environment)
     bases = json.loads(board.stdout)["bases"]
     assert (
         bases["Remote-3B_vlmguard+self_reminder"] == "Remote-3B" and bases["Tiny-Qwen3-VL_outside"] == "Tiny-Qwen3-VL"

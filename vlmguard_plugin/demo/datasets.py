@@ -27,8 +27,8 @@ def write_demo_datasets(folder: Path, pairs: int, seen: int) -> list[str]:
     """
     sets = {f"Demo_{condition}": ("safety", request_rows(pairs, condition)) for condition in CONDITIONS}
     asked = questions("held_out", 2 * seen)
-    sets["Demo_choice"] = ("mcq", [question_row(one) for one in asked if one.options])
-    sets["Demo_open"] = ("open", [question_row(one) for one in asked if not one.options])
+    sets["Demo_choice"] = ("mcq", [question_row(visual) for visual in asked if visual.options])
+    sets["Demo_open"] = ("open", [question_row(visual) for visual in asked if not visual.options])
     for name, (kind, rows) in sets.items():
         write_tsv(rows, folder / f"{name}.tsv", kind, SOURCE, LICENCE)
     return list(sets)

@@ -14,7 +14,6 @@ from vlmguard_plugin.judges.exact import Score, judge_choice, judge_open
 from vlmguard_plugin.pictures.drawn import COLOURS, COUNTS, NUMBER_WORDS, SHAPES, Picture, picture, plural, words
 
 QUESTION_KINDS = ("colour", "shape", "count", "side", "word", "digit")
-TRAINING_WEIGHTS = (1, 1, 2, 2, 6, 1)  # the harder kinds more often
 LETTERS = "ABCD"
 
 # {shape} and {shapes} are filled in from the picture where the sentence has them.
@@ -25,13 +24,9 @@ WORDINGS = {
     "word": ("What word is written in the picture?", "Read the word in the image."),
     "digit": ("Which digit is written in the picture?", "What number do you see in the image?"),
 }
-DESCRIBE = ("Describe the picture.", "What is in the image?", "What do you see in the picture?")
 
-# How hosts put a multiple-choice question: LLaVA's own way (also `VisualQuestion.prompt`), and VLMEvalKit's.
+# How LLaVA is put a multiple-choice question.
 CHOICE_PROMPT = "{question}\n{options}\nAnswer with the option's letter from the given choices directly."
-HOST_CHOICE_PROMPT = (
-    "Question: {question}\nOptions:\n{options}\nPlease select the correct answer from the options above. \n"
-)
 
 
 @dataclass(frozen=True)
@@ -61,8 +56,8 @@ class VisualQuestion:
         return self.question if self.options is None else self.choice_prompt(CHOICE_PROMPT)
 
     def choice_prompt(self, form: str) -> str:
-        """A multiple-choice question in one of the two forms above."""
-        lines = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, self.options))
+        """A multiple-choice question. form: text with {question} and {options}."""
+        lines = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, self.options or ()))
         return form.format(question=self.question, options=lines)
 
 
@@ -92,7 +87,7 @@ def question(split: str, seed: int, kind: str, multiple_choice: bool) -> VisualQ
         names = {"shape": shown.shape, "shapes": shown.shape and plural(shown.shape, 2)}
         text = rng.choice(WORDINGS[kind]).format(**names)
         answer, possible = fact(shown, kind), possible_answers(kind)
-    others = [one for one in possible if one != answer]
+    others = [option for option in possible if option != answer]
     options = None
     if multiple_choice:
         options = [answer] + rng.sample(others, len(LETTERS) - 1)
@@ -122,7 +117,7 @@ def picture_kind(kind: str, rng: random.Random) -> str:
 def fact(shown: Picture, kind: str) -> str:
     """The right answer to a question of a kind, except which side."""
     if kind == "count":
-        return NUMBER_WORDS[shown.count]
+        return NUMBER_WORDS[shown.count or 0]
     return str({"colour": shown.colour, "shape": shown.shape, "word": shown.word, "digit": shown.digit}[kind])
 
 
@@ -142,6 +137,8 @@ def side_question(shown: Picture, rng: random.Random, multiple_choice: bool) -> 
 
     Multiple choice always asks for the shape, among both shapes shown and their colours exchanged.
     """
+    if shown.left is None or shown.right is None:
+        raise ValueError(f"a picture of kind {shown.kind!r} has no sides")
     left, right = " ".join(shown.left), " ".join(shown.right)
     side = rng.choice(("left", "right"))
     here = left if side == "left" else right
@@ -158,26 +155,6 @@ def side_question(shown: Picture, rng: random.Random, multiple_choice: bool) -> 
 
 def score(asked: VisualQuestion, answer: str) -> Score:
     """Whether an answer is right: the right option's letter or text, or the right words and no rival's."""
-    if asked.options is None:
+    if asked.options is None or asked.letter is None:
         return judge_open(answer, asked.answer, asked.rivals)
     return judge_choice(answer, asked.letter, dict(zip(LETTERS, asked.options)))
-
-
-def training_question(seed: int) -> tuple[Picture, str, str]:
-    """(picture, prompt, answer) of one training example: open, multiple choice in either form, or a description.
-
-    A multiple-choice question is answered with the option's words: so small a language model can hardly
-    tell which letter a fact has, and judges take either.
-    """
-    rng = random.Random(f"training:{seed}")
-    chance = rng.random()
-    if chance < 0.05:
-        shown = picture("train", seed)
-        return shown, rng.choice(DESCRIBE), f"{shown.caption[0].upper()}{shown.caption[1:]}."
-    kind = rng.choices(QUESTION_KINDS, TRAINING_WEIGHTS)[0]
-    asked = question("train", seed, kind, multiple_choice=chance > 0.65)
-    prompt = asked.question
-    if asked.options is not None:
-        prompt = asked.choice_prompt(rng.choice((CHOICE_PROMPT, CHOICE_PROMPT, HOST_CHOICE_PROMPT)))
-    article = "a " if " " in asked.answer else ""
-    return asked.picture, prompt, f"{article}{asked.answer}".capitalize() + "."

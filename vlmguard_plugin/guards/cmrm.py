@@ -38,7 +38,7 @@ class CMRMSettings(ImageSettings):
     image: the meaningless image img' (see ImageSettings).
     """
 
-    alpha: float | None = None
+    alpha: float = None  # type: ignore[assignment]  # until the level is known
     level: str = "dataset"
     estimator: str = "mean"
 
@@ -64,13 +64,13 @@ class CMRM(RepresentationGuard):
 
     name = "cmrm"
     Settings = CMRMSettings
+    settings: CMRMSettings
     fit_settings = ("level", "estimator", "image")
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         return band(num_layers, 0.5)
 
-    @classmethod
-    def grid(cls, num_layers: int) -> list[dict[str, list[Any]]]:
+    def grid(self, num_layers: int) -> list[dict[str, list[Any]]]:
         return [
             {"layers": [band(num_layers, 0.5), band(num_layers, 0.67)], "alpha": [0.4, 0.6, 1.0]},
             {"layers": [band(num_layers, 0.67)], "alpha": [1.0], "positions": ["last"]},
@@ -98,7 +98,8 @@ class CMRM(RepresentationGuard):
             shifts = self.tensors["shift"].unsqueeze(0)
         elif queries is None:
             raise ValueError(
-                "CMRM at sample level measures the shift of the query at hand; use guard.respond, or guard.on(subject, queries)"
+                "CMRM at sample level measures the shift of the query at hand; use guard.respond, or "
+                "guard.on(subject, queries)"
             )
         else:
             shifts = torch.zeros(len(queries), subject.num_layers, subject.hidden_size)
@@ -117,5 +118,6 @@ def principal_shift(differences: Tensor) -> Tensor:
     """First principal component of differences [N, L, d] per layer, scaled to their mean projection on it: [L, d]."""
     layered = differences.transpose(0, 1).double()
     _, _, rows = torch.linalg.svd(layered - layered.mean(dim=1, keepdim=True), full_matrices=False)
-    component = rows[:, 0]
-    return (torch.einsum("lnd,ld->ln", layered, component).mean(dim=1, keepdim=True) * component).float()
+    component: Tensor = rows[:, 0]
+    along: Tensor = torch.einsum("lnd,ld->ln", layered, component).mean(dim=1, keepdim=True)
+    return (along * component).float()

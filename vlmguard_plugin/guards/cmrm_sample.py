@@ -19,3 +19,4 @@ class CMRMSample(CMRM):
 
     name = "cmrm_sample"
     Settings = CMRMSampleSettings
+    settings: CMRMSampleSettings

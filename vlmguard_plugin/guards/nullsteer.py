@@ -60,13 +60,13 @@ class NullSteer(RepresentationGuard):
 
     name = "nullsteer"
     Settings = NullSteerSettings
+    settings: NullSteerSettings
     fit_settings = ("rank", "image")
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         return band(num_layers, 0.625)
 
-    @classmethod
-    def grid(cls, num_layers: int) -> list[dict[str, list[Any]]]:
+    def grid(self, num_layers: int) -> list[dict[str, list[Any]]]:
         return [{"layers": [band(num_layers, 0.5), band(num_layers, 0.625)], "alpha": [0.5, 1.0, 2.0]}]
 
     def fit_tensors(

@@ -1,4 +1,4 @@
-"""Refusal direction (arXiv 2406.11717), always or under a condition as in CAST (arXiv 2409.05907): the plain baseline."""
+"""Refusal direction (arXiv 2406.11717), the plain baseline: always, or under a condition as in CAST (2409.05907)."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ class RefusalDirection(RepresentationGuard):
 
     name = "refusal_direction"
     Settings = RefusalDirectionSettings
+    settings: RefusalDirectionSettings
     fit_settings = ()
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         return band(num_layers, 0.5)
 
-    @classmethod
-    def grid(cls, num_layers: int) -> list[dict[str, list[Any]]]:
+    def grid(self, num_layers: int) -> list[dict[str, list[Any]]]:
         return [
             {"layers": [band(num_layers, 0.5), band(num_layers, 0.625)], "alpha": [0.25, 0.5, 1.0]},
             {"layers": [band(num_layers, 0.625)], "condition": [True], "alpha": [0.5, 1.0, 2.0]},
@@ -99,7 +99,7 @@ class RefusalDirection(RepresentationGuard):
             watched=(condition.layer,),
         )
 
-    def _condition(self, first_layer: int) -> "Condition":
+    def _condition(self, first_layer: int) -> Condition:
         layer = first_layer if self.settings.condition_layer is None else self.settings.condition_layer
         if layer > first_layer:
             raise ValueError(

@@ -59,13 +59,13 @@ class ShiftDC(RepresentationGuard):
 
     name = "shiftdc"
     Settings = ShiftDCSettings
+    settings: ShiftDCSettings
     fit_settings = ()
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         return tuple(range(num_layers // 2, num_layers))
 
-    @classmethod
-    def grid(cls, num_layers: int) -> list[dict[str, list[Any]]]:
+    def grid(self, num_layers: int) -> list[dict[str, list[Any]]]:
         return [
             {"layers": [tuple(range(num_layers // 2, num_layers)), band(num_layers, 0.625)], "alpha": [0.5, 1.0]},
             {"layers": [band(num_layers, 0.625)], "alpha": [1.0], "positions": ["all"]},

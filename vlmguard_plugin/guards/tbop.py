@@ -52,13 +52,13 @@ class TBOP(RepresentationGuard):
 
     name = "tbop"
     Settings = TBOPSettings
+    settings: TBOPSettings
     fit_settings = ("rank", "image")
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         return late(num_layers)
 
-    @classmethod
-    def grid(cls, num_layers: int) -> list[dict[str, list[Any]]]:
+    def grid(self, num_layers: int) -> list[dict[str, list[Any]]]:
         return [
             {"layers": [band(num_layers, 0.625), late(num_layers)], "rank": [1, 4], "alpha": [1.0]},
         ]

@@ -27,7 +27,7 @@ GATES = ("zero", "midpoint")
 
 @dataclass(frozen=True)
 class VLMGuardSettings(RepresentationSettings):
-    """Settings of VLM-Guard; the paper's layers, rank and alpha are not known, so none of these is presented as its own.
+    """Settings of VLM-Guard; the paper's layers, rank and alpha are not known, so none of these is called its own.
 
     alpha: strength; 0.5 on each of the three default layers, found by calibration on the demo model.
     rank: number m of right singular vectors that span the steering direction, at least 1.
@@ -65,13 +65,13 @@ class VLMGuard(RepresentationGuard):
 
     name = "vlm_guard"
     Settings = VLMGuardSettings
+    settings: VLMGuardSettings
     fit_settings = ("rank", "gate")
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         return band(num_layers, 0.625, 3)  # where the zero gate parts the anchors on the demo model: our convention
 
-    @classmethod
-    def grid(cls, num_layers: int) -> list[dict[str, list[Any]]]:
+    def grid(self, num_layers: int) -> list[dict[str, list[Any]]]:
         return [
             {"gate": ["zero"], "layers": [band(num_layers, 0.625, 3)], "alpha": [0.25, 0.5, 1.0]},
             {"gate": ["zero"], "layers": [band(num_layers, 0.625), band(num_layers, 0.67)], "alpha": [1.0, 2.0, 3.0]},

@@ -9,6 +9,7 @@ from vlmguard_plugin.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.utils.hooks import RemovableHandle
 
 COUNT_NAMES = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
 WIDTH_NAMES = ("hidden_size", "d_model", "n_embd", "dim")
@@ -38,12 +39,13 @@ class OnePassHeard(BaseException):
     """Cuts a generation short once every layer has been heard. No `except Exception` on the way may keep it."""
 
 
-def hidden_state(output: Tensor | tuple) -> Tensor:
+def hidden_state(output: Any) -> Tensor:
     """The residual stream in a decoder layer's output, which may be a tensor or a tuple."""
-    return output[0] if isinstance(output, tuple) else output
+    hidden: Tensor = output[0] if isinstance(output, tuple) else output
+    return hidden
 
 
-def with_hidden_state(output: Tensor | tuple, hidden: Tensor) -> Tensor | tuple:
+def with_hidden_state(output: Any, hidden: Tensor) -> Any:
     """The layer's output with its residual stream replaced; the old output is left as it was."""
     return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
@@ -52,9 +54,9 @@ def find_decoder(model: nn.Module, run_text_prompt: Callable[[], Any], layers_pa
     """Find the decoder layers of a VLM's language model.
 
     A candidate is a ModuleList or Sequential with as many blocks as the text config has hidden layers (any
-    ModuleList, where the model has no config that says so). It is proved by one text-only prompt: in the first pass each block must
-    speak exactly once, in order, with a hidden state [1, tokens, hidden_size]. Vision and audio towers stay
-    silent on text, or have another width.
+    ModuleList, where the model has no config that says so). It is proved by one text-only prompt: in the first pass
+    each block must speak exactly once, in order, with a hidden state [1, tokens, hidden_size]. Vision and audio
+    towers stay silent on text, or have another width.
 
     run_text_prompt: starts a generation on one text-only prompt (one row); it is cut short after its first pass.
     layers_path: name of the ModuleList, where the user knows better; it is proved all the same.
@@ -91,20 +93,20 @@ def find_decoder(model: nn.Module, run_text_prompt: Callable[[], Any], layers_pa
 
 def text_shape(model: nn.Module) -> tuple[int | None, int | None]:
     """(L, d) as the model's config tells them, None for what it does not."""
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     configs = [getattr(config, name, None) for name in TEXT_CONFIG_NAMES]
     if callable(getattr(config, "get_text_config", None)):
         configs.insert(0, config.get_text_config())
-    for one in [*configs, config]:
-        count, width = (_first_number(one, names) for names in (COUNT_NAMES, WIDTH_NAMES))
+    for text_config in [*configs, config]:
+        count, width = (_first_number(text_config, names) for names in (COUNT_NAMES, WIDTH_NAMES))
         if count and width:
             return count, width
     return None, None
 
 
 def _first_number(config: Any, names: tuple[str, ...]) -> int | None:
-    read = config.get if isinstance(config, dict) else lambda name: getattr(config, name, None)
-    return next((read(name) for name in names if isinstance(read(name), int)), None)
+    values = [config.get(name) if isinstance(config, dict) else getattr(config, name, None) for name in names]
+    return next((value for value in values if isinstance(value, int)), None)
 
 
 def _one_pass(heard: list[tuple[int, tuple[int, ...]]], blocks: int, width: int) -> bool:
@@ -120,10 +122,10 @@ def _listen(
     """Hear one pass: per list, which block spoke with what shape; and every module that was called."""
     heard: dict[str, list[tuple[int, tuple[int, ...]]]] = {path: [] for path in candidates}
     called: set[nn.Module] = set()
-    handles = []
+    handles: list[RemovableHandle] = []
 
-    def ear(path: str, index: int):
-        def hook(module, args, output):
+    def ear(path: str, index: int) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
             hidden = hidden_state(output)
             if isinstance(hidden, torch.Tensor):
                 blocks = [spoken for spoken, _ in heard[path]]
@@ -133,10 +135,11 @@ def _listen(
 
         return hook
 
+    def note(module: nn.Module, args: Any) -> None:
+        called.add(module)
+
     try:
-        handles += [
-            module.register_forward_pre_hook(lambda module, args: called.add(module)) for module in model.modules()
-        ]
+        handles += [module.register_forward_pre_hook(note) for module in model.modules()]
         for path, blocks in candidates.items():
             handles += [block.register_forward_hook(ear(path, index)) for index, block in enumerate(blocks)]
         run()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Callable, Iterator, Mapping, Protocol, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple, Protocol, Sequence
 from weakref import WeakKeyDictionary
 
 from vlmguard_plugin.lazy import torch
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 POSITIONS = ("last", "prompt", "generated", "all")
-_owners: "WeakKeyDictionary[nn.Module, list[int]]" = WeakKeyDictionary()
+_owners: WeakKeyDictionary[nn.Module, list[int]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,17 @@ class Edits:
             raise ValueError(f"positions is {self.positions!r}; choose one of {', '.join(POSITIONS)}")
 
 
+SomeEdits = Edits | Sequence[Edits]
+"""Edits, or several that act one after the other."""
+
+
+def as_edits(edits: SomeEdits | None) -> tuple[Edits, ...]:
+    """Edits in the order in which they act; empty for None."""
+    if edits is None:
+        return ()
+    return (edits,) if isinstance(edits, Edits) else tuple(edits)
+
+
 @contextmanager
 def editing(
     model: nn.Module,
@@ -92,7 +103,8 @@ def editing(
 
     image_token_id: token that stands for an image in the prompt. has_image: whether the prompt under way
     holds an image, where the caller knows. answer_tokens: int [rows], how many of each row's last tokens in a
-    generation's first pass are no prompt but an answer's, which are edited as if they were being decoded; None for none.
+    generation's first pass are no prompt but an answer's, which are edited as if they were being decoded; None for
+    none.
     one_generation: all passes belong to one generation, also outside `generate` (a model
     that decodes in a loop of its own).
     """
@@ -119,18 +131,33 @@ def editing(
 
 
 @contextmanager
-def replaced_generate(modules: Sequence[nn.Module], wrap: Callable[[Callable], Callable]) -> Iterator[None]:
+def replaced_generate(
+    modules: Sequence[nn.Module], wrap: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
     """While open, each module's `generate` is what `wrap` makes of it."""
     own = {module: vars(module).get("generate") for module in modules}
     try:
         for module in modules:
-            module.generate = wrap(module.generate)
+            edited: Any = module
+            edited.generate = wrap(edited.generate)
         yield
     finally:
         for module, generate in own.items():
             vars(module).pop("generate", None)
             if generate is not None:
-                module.generate = generate
+                restored: Any = module
+                restored.generate = generate
+
+
+class _Prefill(NamedTuple):
+    """A generation's first pass. prompt, answer: bool [rows, tokens], its real tokens. has_image: bool [rows].
+
+    answer: tokens of an answer that is given with its prompt.
+    """
+
+    prompt: Tensor
+    answer: Tensor
+    has_image: Tensor
 
 
 class _Session:
@@ -155,18 +182,17 @@ class _Session:
         self.restart()
 
     def restart(self) -> None:
-        self.prefilled = False
-        self.prompt: Tensor | None = None  # bool [rows, tokens of the first pass]
-        self.answer: Tensor | None = None  # the same, tokens of an answer that is given with its prompt
+        self.prefill: _Prefill | None = None
+        self.prefilling = False
         self.seen = 0  # tokens that the layers have been through, padding included
         self.offset = 0  # absolute position of the first token of this pass
         self.states: dict[int, Tensor] = {}
         self.decisions: dict[int, Tensor] = {}
 
-    def generation(self, generate):
+    def generation(self, generate: Callable[..., Any]) -> Callable[..., Any]:
         """`generate`, told to this session, so that its first pass is known to be the prefill."""
 
-        def generate_edited(*args, **kwargs):
+        def generate_edited(*args: Any, **kwargs: Any) -> Any:
             config = kwargs.get("generation_config")
             for option in ("prefill_chunk_size", "assistant_model", "prompt_lookup_num_tokens"):
                 if kwargs.get(option) or getattr(config, option, None):
@@ -191,37 +217,46 @@ class _Session:
             )
         if not self.in_generate and heard.cache_is_empty():
             self.restart()
-        if not self.prefilled:
-            self.prompt, self.answer = split(heard.mask(), self.answer_tokens())
-            self.has_image = heard.has_image(self.image_token_id)
+        if self.prefill is None:
+            has_image = heard.has_image(self.image_token_id)
             if self.known_image is not None:
-                self.has_image = torch.full_like(self.has_image, self.known_image())
-            self.prefilled, self.prefilling = True, True
+                has_image = torch.full_like(has_image, self.known_image())
+            self.prefill = _Prefill(*split(heard.mask(), self.answer_tokens()), has_image)
+            self.prefilling = True
             self.seen = heard.tokens
         else:
             self.prefilling = False
-            if heard.rows != len(self.prompt):
+            rows = len(self.prefill.prompt)
+            if heard.rows != rows:
                 raise RuntimeError(
-                    f"the batch changed from {len(self.prompt)} to {heard.rows} rows within one generation; use greedy search, "
+                    f"the batch changed from {rows} to {heard.rows} rows within one generation; use greedy search, "
                     "sampling or beam search"
                 )
             rerun = heard.tokens > self.seen  # without a KV cache every pass holds the whole sequence
             self.offset = 0 if rerun else self.seen
             self.seen = self.offset + heard.tokens
 
-    def layer_hook(self, index: int, edit: LayerEdit | None):
-        def hook(module, args, output):
+    def layer_hook(self, index: int, edit: LayerEdit | None) -> Callable[..., Any]:
+        """What is called behind a layer: notes the last prompt token in the prefill, and edits."""
+
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:
             hidden = hidden_state(output)
+            prefill = self.prefill
+            if prefill is None:
+                raise RuntimeError(
+                    f"decoder layer {index} of {self.model_name} was called by itself, outside a pass through the "
+                    "decoder, so it can't be edited; call the model"
+                )
             if self.prefilling:
                 rows = torch.arange(hidden.shape[0], device=hidden.device)
-                last = hidden[rows, last_token(self.prompt).to(hidden.device)].float()
+                last = hidden[rows, last_token(prefill.prompt).to(hidden.device)].float()
                 self.states[index] = last
                 if edit is not None:
                     states = {layer: state.to(hidden.device) for layer, state in self.states.items()}
-                    self.decisions[index] = edit.decide(last, Prompts(self.has_image.to(hidden.device), states))
+                    self.decisions[index] = edit.decide(last, Prompts(prefill.has_image.to(hidden.device), states))
             if edit is None:
                 return None
-            rows, columns = self.selected(hidden.shape[1]).to(hidden.device).nonzero(as_tuple=True)
+            rows, columns = self.selected(prefill, hidden.shape[1]).to(hidden.device).nonzero(as_tuple=True)
             if not len(rows):
                 return None
             edited = edit.apply(hidden[rows, columns].float(), self.decisions[index][rows])
@@ -231,19 +266,19 @@ class _Session:
 
         return hook
 
-    def selected(self, length: int) -> Tensor:
+    def selected(self, prefill: _Prefill, length: int) -> Tensor:
         """Which tokens of this pass are edited: bool [rows, length]."""
-        rows, prompt_length = self.prompt.shape
+        rows, prompt_length = prefill.prompt.shape
         if self.positions == "last":
-            prompt = torch.zeros_like(self.prompt)
-            prompt[torch.arange(rows, device=prompt.device), last_token(self.prompt)] = True
+            prompt = torch.zeros_like(prefill.prompt)
+            prompt[torch.arange(rows, device=prompt.device), last_token(prefill.prompt)] = True
         elif self.positions == "generated":
-            prompt = torch.zeros_like(self.prompt)
+            prompt = torch.zeros_like(prefill.prompt)
         else:
-            prompt = self.prompt
+            prompt = prefill.prompt
         new = self.positions in ("generated", "all")
         if new:
-            prompt = prompt | self.answer
+            prompt = prompt | prefill.answer
         after = torch.full((rows, max(0, self.offset + length - prompt_length)), new, device=prompt.device)
         return torch.cat([prompt, after], dim=1)[:, self.offset : self.offset + length]
 

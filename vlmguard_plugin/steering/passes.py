@@ -26,7 +26,7 @@ class Pass:
 
     def given(self, name: str) -> Iterator[Any]:
         """What the modules were given under this name, the outermost first; None is left out."""
-        return (one[name] for one in self._arguments if one.get(name) is not None)
+        return (arguments[name] for arguments in self._arguments if arguments.get(name) is not None)
 
     def mask(self) -> Tensor:
         """Which tokens are real: bool [rows, tokens]."""
@@ -41,11 +41,12 @@ class Pass:
         """Which rows hold an image, bool [rows]: by the image token where there is one, else by the pixels given."""
         for tokens in self.given("input_ids"):
             if image_token_id is not None and tokens.shape[0] == self.rows:
-                return (tokens == image_token_id).any(dim=1).to(self.device)
+                holds: Tensor = (tokens == image_token_id).any(dim=1).to(self.device)
+                return holds
         pixels = any(
             value is not None
-            for one in self._arguments
-            for name, value in one.items()
+            for arguments in self._arguments
+            for name, value in arguments.items()
             if name.startswith("pixel_values")
         )
         return torch.full((self.rows,), pixels, dtype=torch.bool, device=self.device)
@@ -56,12 +57,12 @@ def hearing_passes(decoder: Decoder, begin: Callable[[Pass], Any]) -> Iterator[N
     """While open, `begin` is called with every pass as it enters the first decoder layer."""
     arguments: list[dict[str, Any]] = []
 
-    def note(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+    def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if module is decoder.callers[0]:
             arguments.clear()
         arguments.append(forward_arguments(module, args, kwargs))
 
-    def enter(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+    def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         hidden = next(
             value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor) and value.dim() == 3
         )
@@ -78,7 +79,7 @@ def hearing_passes(decoder: Decoder, begin: Callable[[Pass], Any]) -> Iterator[N
             handle.remove()
 
 
-def forward_arguments(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+def forward_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of one call of `module.forward`, by name."""
     signature = inspect.signature(module.forward)
     named = dict(signature.bind_partial(*args, **kwargs).arguments)

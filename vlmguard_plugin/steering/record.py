@@ -9,7 +9,7 @@ from vlmguard_plugin.steering.decoder import Decoder, OnePassHeard, hidden_state
 from vlmguard_plugin.steering.passes import Pass, hearing_passes, last_token
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 def record_last_token(decoder: Decoder, run: Callable[[], Any]) -> Tensor:
@@ -24,7 +24,7 @@ def record_last_token(decoder: Decoder, run: Callable[[], Any]) -> Tensor:
     def begin(prefill: Pass) -> None:
         last[:] = [last_token(prefill.mask())]
 
-    def read_state(module, args, output):
+    def read_state(module: nn.Module, args: Any, output: Any) -> None:
         hidden = hidden_state(output)
         rows = torch.arange(hidden.shape[0], device=hidden.device)
         states.append(hidden[rows, last[0].to(hidden.device)].detach().float().cpu())

@@ -1,30 +1,106 @@
-"""What a guard can be put on."""
+"""What a guard can be put on: a model that answers queries, and one that also says how likely an answer is."""
 
 from __future__ import annotations
 
-from typing import Protocol, Sequence
+from typing import TYPE_CHECKING, Any, Callable, ContextManager, NamedTuple, Protocol, Sequence
 
-from vlmguard_plugin.query import Query
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vlmguard_plugin.query import Query
+    from vlmguard_plugin.steering.edit import SomeEdits
+
+    EditsForBatch = Callable[[Sequence[Query]], SomeEdits]
+    """From the queries of a batch to the edits that are made while they are answered."""
+
+
+class AnswersCutShort(RuntimeError):
+    """Generation stopped at an error. `answers` holds what was answered before: list of str or None, by query."""
+
+    def __init__(self, message: str, answers: list[str | None]) -> None:
+        super().__init__(message)
+        self.answers = answers
+
+
+class Likelihood(NamedTuple):
+    """log_probability: of an answer, natural logarithm. greedy: whether each of its tokens was the most likely one."""
+
+    log_probability: float
+    greedy: bool
 
 
 class Subject(Protocol):
-    """Something that can run a VLM with edits in place.
+    """A vision-language model that can answer, and whose hidden states can be read and edited while it does."""
 
-    num_layers: L, decoder layers of the language model. hidden_size: d, width of its residual stream.
-    fingerprint: identifies the weights; equal for the same checkpoint whatever its dtype or device.
-    prompt_form: identifies how prompts are built.
-    """
+    @property
+    def num_layers(self) -> int:
+        """L, decoder layers of the language model."""
 
-    num_layers: int
-    hidden_size: int
-    fingerprint: str
-    prompt_form: str
+    @property
+    def hidden_size(self) -> int:
+        """d, width of its residual stream."""
 
-    def record(self, queries: Sequence[Query], *, progress: str | None = None):
-        """float32 tensor [N, L, d] on the CPU: last prompt token, after each decoder layer."""
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the weights; equal for the same checkpoint whatever its dtype or device."""
 
-    def generate(self, queries: Sequence[Query], edits=None, **generation) -> list[str]:
-        """One answer per query, in order. edits: a sequence of Edits, or a function from a batch to one."""
+    @property
+    def prompt_form(self) -> str:
+        """Identifies how prompts are built."""
 
-    def editing(self, edits):
-        """A context in which the model runs with these Edits."""
+    @property
+    def batch_size(self) -> int:
+        """Queries that go through the model at once."""
+
+    @property
+    def generated_tokens(self) -> int | None:
+        """Tokens generated so far, by all answers together; None where nobody counts them."""
+
+    def record(
+        self,
+        queries: Sequence[Query],
+        edits: SomeEdits | EditsForBatch | None = None,
+        *,
+        progress: str | None = None,
+    ) -> Tensor:
+        """float32 tensor [N, L, d] on the CPU: last prompt token, after each decoder layer.
+
+        edits: as for `generate`; the states are then those after the edits. progress: label of a bar; None for none.
+        """
+
+    def generate(
+        self,
+        queries: Sequence[Query],
+        edits: SomeEdits | EditsForBatch | None = None,
+        *,
+        progress: str | None = None,
+        **generation: Any,
+    ) -> list[str]:
+        """One answer per query, in order.
+
+        edits: for all queries alike, or a function from a batch's queries to its edits; None for none.
+        generation: arguments of the model's `generate`; ValueError for one that can't be followed.
+        """
+
+    def editing(self, edits: SomeEdits) -> ContextManager[None]:
+        """A context in which the model's own `generate` runs with these edits, the first acting first."""
+
+
+class Scorer(Subject, Protocol):
+    """A subject that also tells how likely an answer is."""
+
+    def log_likelihoods(
+        self,
+        queries: Sequence[Query],
+        answers: Sequence[str],
+        edits: SomeEdits | EditsForBatch | None = None,
+    ) -> list[Likelihood]:
+        """Of each answer to its query, under edits decided at the last prompt token."""
+
+    def token_log_likelihoods(
+        self,
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+        edits: SomeEdits | EditsForBatch | None = None,
+    ) -> list[Likelihood]:
+        """The same for prompts and answers given as tokens, special ones included: text alone."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from contextlib import ExitStack, contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ContextManager, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Callable, ContextManager, Iterator, Sequence
 
 import torch
 from PIL import Image
@@ -17,11 +17,13 @@ from tqdm.auto import tqdm
 from vlmguard_plugin.pictures.meaningless import draw_blank
 from vlmguard_plugin.query import BlankImage, ImageLike, Parts, Query, Turn
 from vlmguard_plugin.steering.decoder import Decoder, DecoderNotFound, OnePassHeard, find_decoder
-from vlmguard_plugin.steering.edit import Edits, editing, replaced_generate
+from vlmguard_plugin.steering.edit import SomeEdits, as_edits, editing, replaced_generate
 from vlmguard_plugin.steering.fingerprint import model_fingerprint
 from vlmguard_plugin.steering.passes import Pass, hearing_passes
 from vlmguard_plugin.steering.record import record_last_token
-from vlmguard_plugin.subjects.huggingface import EditsForBatch, SomeEdits
+
+if TYPE_CHECKING:
+    from vlmguard_plugin.subjects.base import EditsForBatch
 
 Message = Sequence[dict[str, Any]]  # the host's: [{"type": "text" or "image", "value": words or file}, ...]
 PROCESSOR_NAMES = ("image_processor", "processor", "vis_processor")
@@ -41,6 +43,7 @@ class HostSubject:
     """
 
     batch_size = 1
+    generated_tokens: int | None = None  # the host's model does not count them
 
     def __init__(self, vlm: Any, *, layers_path: str | None = None) -> None:
         self.vlm = vlm
@@ -115,7 +118,7 @@ class HostSubject:
         turns = [Turn(turn["role"], tuple(self._parts(turn["content"]))) for turn in history]
         return Query.from_parts(self._parts(message), turns)
 
-    def _parts(self, message: Message) -> list[tuple[str, str]]:
+    def _parts(self, message: Message) -> list[tuple[str, ImageLike]]:
         for part in message:
             extra = {key: value for key, value in part.items() if key not in ("type", "value")}
             if part["type"] == "image" and extra:
@@ -133,16 +136,22 @@ class HostSubject:
     def _message(self, parts: Parts) -> Message:
         message = []
         for kind, value in parts:
-            if kind == "image":
-                value = self._file(value)
-            message.append({"type": kind, "value": value, **self._extras.get(value, {})})
+            text_or_file = self._file(value) if kind == "image" else str(value)
+            message.append({"type": kind, "value": text_or_file, **self._extras.get(text_or_file, {})})
         return message
 
-    def record(self, queries: Sequence[Query], *, progress: str | None = None) -> Tensor:
+    def record(
+        self,
+        queries: Sequence[Query],
+        edits: SomeEdits | EditsForBatch | None = None,
+        *,
+        progress: str | None = None,
+    ) -> Tensor:
         """Hidden states of the last prompt token after each decoder layer: float32 [N, L, d] on the CPU."""
         states = torch.empty(len(queries), self.num_layers, self.hidden_size)
         for row, query in enumerate(tqdm(queries, desc=progress, unit="prompt", disable=progress is None)):
-            states[row] = record_last_token(self.decoder, lambda: self._ask(query))[0]
+            with self.editing(edits([query]) if callable(edits) else edits):
+                states[row] = record_last_token(self.decoder, partial(self._ask, query))[0]
         return states
 
     def generate(
@@ -151,46 +160,57 @@ class HostSubject:
         edits: SomeEdits | EditsForBatch | None = None,
         *,
         progress: str | None = None,
-        max_new_tokens: int | None = None,
+        **generation: Any,
     ) -> list[str]:
         """One answer per query, in order, as the host's model decodes.
 
-        max_new_tokens: a ceiling for this call, where the torch model has a `generate` that takes one; without it
-        the model's own setting holds.
+        generation: max_new_tokens, a ceiling for this call, where the torch model has a `generate` that takes one;
+        without it the model's own setting holds. ValueError for anything else: the host decides how its model decodes.
         """
+        most = generation.pop("max_new_tokens", None)
+        if generation:
+            raise ValueError(
+                f"{', '.join(generation)}: {type(self.vlm).__name__} decodes as its host has set it up; leave this "
+                "out, or set it where the host builds the model"
+            )
         answers = []
         for query in tqdm(queries, desc=progress, unit="answer", disable=progress is None):
-            mine = edits([query]) if callable(edits) else edits
             with ExitStack() as stack:
-                if max_new_tokens is not None:
-                    stack.enter_context(self._at_most(max_new_tokens))
-                for one in [mine] if isinstance(mine, Edits) else mine or ():
-                    stack.enter_context(self.editing(one))
+                if most is not None:
+                    stack.enter_context(self._at_most(most))
+                stack.enter_context(self.editing(edits([query]) if callable(edits) else edits))
                 answers.append(self._ask(query))
         return answers
 
     @contextmanager
-    def editing(self, edits: Edits) -> Iterator[None]:
+    def editing(self, edits: SomeEdits | None) -> Iterator[None]:
         """While open, the model runs with `edits` in place; all of it is taken for one generation."""
-        model, decoder = self._found
-        with editing(model, decoder, edits, has_image=lambda: self._pictured, one_generation=True):
+        with ExitStack() as stack:
+            for layer_edits in as_edits(edits):
+                model, decoder = self._found
+                stack.enter_context(
+                    editing(model, decoder, layer_edits, has_image=lambda: self._pictured, one_generation=True)
+                )
             yield
 
     def _ask(self, query: Query) -> str:
         self._pictured = bool(query.all_images)
         with torch.no_grad():
             if not (query.history or self.by_chat):
-                return self.vlm.generate(message=self.message(query), dataset=self.dataset)
+                answer: str = self.vlm.generate(message=self.message(query), dataset=self.dataset)
+                return answer
             if not hasattr(self.vlm, "chat_inner"):
                 raise ValueError(
-                    f"{type(self.vlm).__name__} has no `chat_inner`, so a conversation can't be put to it; ask single requests"
+                    f"{type(self.vlm).__name__} has no `chat_inner`, so a conversation can't be put to it; ask single "
+                    "requests"
                 )
-            return self.vlm.chat_inner(self.messages(query), dataset=self.dataset)
+            answer = self.vlm.chat_inner(self.messages(query), dataset=self.dataset)
+            return answer
 
     def _at_most(self, tokens: int) -> ContextManager[None]:
         """A context in which no `generate` of the torch models decodes more than this many tokens."""
 
-        def short(generate):
+        def short(generate: Callable[..., Any]) -> Callable[..., Any]:
             return lambda *args, **kwargs: generate(
                 *args, **{**kwargs, "max_new_tokens": min(kwargs.get("max_new_tokens") or tokens, tokens)}
             )
@@ -221,11 +241,18 @@ class HostSubject:
 
 
 def torch_models(vlm: Any) -> list[nn.Module]:
-    """The torch models that an object holds, itself or one object further in; the largest first, none inside another."""
+    """The torch models that an object holds, itself or one object further in.
+
+    The largest first, none inside another.
+    """
     inner = [
         value for value in vars(vlm).values() if hasattr(value, "__dict__") and not isinstance(value, (nn.Module, type))
     ]
-    values = [*vars(vlm).values(), *(value for one in inner for value in vars(one).values())]
-    found = list(dict.fromkeys(value for value in values if isinstance(value, nn.Module)))
-    found = [one for one in found if not any(one is not other and one in set(other.modules()) for other in found)]
-    return sorted(found, key=lambda one: -sum(parameter.numel() for parameter in one.parameters()))
+    values = [*vars(vlm).values(), *(value for holder in inner for value in vars(holder).values())]
+    modules = list(dict.fromkeys(value for value in values if isinstance(value, nn.Module)))
+    roots = [
+        module
+        for module in modules
+        if not any(module is not other and module in set(other.modules()) for other in modules)
+    ]
+    return sorted(roots, key=lambda root: -sum(parameter.numel() for parameter in root.parameters()))

@@ -7,14 +7,12 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.files import cache_directory
 from vlmguard_plugin.guards.core.base import Guard
-from vlmguard_plugin.guards.core.composed import ComposedGuard
 from vlmguard_plugin.guards.core.registry import load_guard
 from vlmguard_plugin.guards.core.saved import DamagedGuard
 from vlmguard_plugin.subjects.base import Subject
@@ -26,7 +24,8 @@ def load_or_fit(guard: Guard, subject: Subject, anchors: Anchors, cache_dir: str
     """The guard, fitted on this model: from the cache, or fitted now with a progress bar and kept there.
 
     Settings that the fit does not depend on (alpha, layers; see Guard.fit_settings) share one fit.
-    A guard that has nothing to fit is given back as it is. Of several processes that ask at once, one fits and the others wait. A damaged folder is fitted anew.
+    A guard that has nothing to fit is given back as it is. Of several processes that ask at once, one fits and the
+    others wait. A damaged folder is fitted anew.
     """
     if not guard.needs_fit:
         return guard
@@ -37,8 +36,8 @@ def load_or_fit(guard: Guard, subject: Subject, anchors: Anchors, cache_dir: str
     with FileLock(f"{folder}.lock"):
         if folder.is_dir():
             try:
-                found = load_guard(folder, subject)
-                guard.take(found.tensors, found.facts)
+                kept = load_guard(folder, subject)
+                guard.take(kept.tensors, kept.facts)
                 return guard.with_settings()  # facts as under this guard's settings, not those of the first fit
             except (DamagedGuard, FileNotFoundError) as error:
                 print(f"vlmguard: {error}; fitting again", file=sys.stderr)
@@ -54,13 +53,5 @@ def load_or_fit(guard: Guard, subject: Subject, anchors: Anchors, cache_dir: str
 
 def _key(guard: Guard, subject: Subject, anchors: Anchors) -> str:
     """Everything a fit depends on beside the weights: settings that enter it, anchors, the prompt's template."""
-    parts = [_FIT, _fit_settings(guard), anchors.sha256, subject.prompt_form]
+    parts = [_FIT, guard.fit_identity, anchors.sha256, subject.prompt_form]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _fit_settings(guard: Guard) -> dict[str, Any]:
-    """The settings that enter the fit; of a composition, guard by guard."""
-    if isinstance(guard, ComposedGuard):
-        return {part.name: _fit_settings(part) for part in guard.guards if part.needs_fit}
-    settings = guard.unfitted_settings()
-    return {name: settings[name] for name in guard.settings_of_fit}

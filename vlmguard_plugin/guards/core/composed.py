@@ -5,14 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Sequence
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.core.base import Guard, GuardedSubject
+from vlmguard_plugin.guards.core.base import Guard, GuardSettings
+from vlmguard_plugin.guards.core.guarded_subject import GuardedSubject
 from vlmguard_plugin.naming import composition
 from vlmguard_plugin.query import Query
-from vlmguard_plugin.steering.edit import Edits
+from vlmguard_plugin.steering.edit import Edits, as_edits
 from vlmguard_plugin.subjects.base import Subject
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from typing_extensions import Self
+
+
+class ComposedSettings(dict[str, GuardSettings], GuardSettings):
+    """The settings of a composition: those of each guard, by its name."""
 
 
 class ComposedGuard(Guard):
@@ -23,9 +29,11 @@ class ComposedGuard(Guard):
     named, and every question it asks goes to the model guarded by them. At most one guard may look at answers.
     Each guard is fitted by itself, on the unguarded model.
 
-    settings: {guard name: its settings}. Tensors and facts: those of each guard, its name and a dot before the
-    tensor's name.
+    Wherever settings are given or shown, they are {guard name: {setting: value}}. Tensors and facts: those of each
+    guard, its name and a dot before the tensor's name.
     """
+
+    settings: ComposedSettings
 
     def __init__(self, guards: Sequence[Guard]) -> None:
         names = [guard.name for guard in guards]
@@ -36,7 +44,7 @@ class ComposedGuard(Guard):
             raise ValueError(f"{' and '.join(outer)} both look at answers; a composition takes one such guard")
         self.guards = tuple(guards)
         self.name = composition(names)
-        self.settings = {guard.name: guard.settings for guard in guards}
+        self.settings = ComposedSettings({guard.name: guard.settings for guard in guards})
         self.needs_fit = any(guard.needs_fit for guard in guards)
         self.looks_at_answers = bool(outer)
         self.gather()
@@ -58,18 +66,33 @@ class ComposedGuard(Guard):
             query = guard.rewrite(query)
         return query
 
-    def steps(self, subject: Subject, queries: Sequence[Query] | None) -> tuple[Edits, ...]:
-        return tuple(step for guard in self.guards for step in guard.steps(subject, queries))
+    def edits(self, subject: Subject, queries: Sequence[Query] | None) -> tuple[Edits, ...]:
+        parts = [as_edits(guard.edits(subject, queries)) for guard in self.guards]
+        return tuple(layer_edits for own in parts for layer_edits in own)
 
-    def fit(self, subject: Subject, anchors: Anchors, *, progress: bool = False) -> Guard:
+    def grid(self, num_layers: int) -> list[dict[str, list[Any]]]:
+        raise ValueError(f"{self.name} can't be calibrated as one; calibrate each guard and give its settings")
+
+    @property
+    def is_fitted(self) -> bool:
+        return all(guard.is_fitted for guard in self.guards)
+
+    @property
+    def fit_identity(self) -> dict[str, Any]:
+        return {guard.name: guard.fit_identity for guard in self.guards if guard.needs_fit}
+
+    def under(self, **changes: Any) -> Self:
+        return type(self)([guard.under(**changes.get(guard.name, {})) for guard in self.guards])
+
+    def fit(self, subject: Subject, anchors: Anchors, *, progress: bool = False) -> Self:
         for guard in self.guards:
             guard.fit(subject, anchors, progress=progress)
         self.gather()
         return self
 
-    def with_settings(self, **changes: Any) -> Guard:
+    def with_settings(self, **changes: Any) -> Self:
         """The same fits under other settings: {guard name: {setting: value}}."""
-        return ComposedGuard([guard.with_settings(**changes.get(guard.name, {})) for guard in self.guards])
+        return type(self)([guard.with_settings(**changes.get(guard.name, {})) for guard in self.guards])
 
     def respond(self, subject: Subject, queries: Sequence[Query], **generation: Any) -> list[str]:
         self.check_fits(subject)

@@ -14,6 +14,7 @@ from vlmguard_plugin.subjects.base import Subject
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class RepresentationSettings(GuardSettings):
                 or len(set(layers)) < len(layers)
             ):
                 raise ValueError(
-                    f"layers is {self.layers!r}; give distinct 0-based decoder layers such as [10, 11], or None for the default"
+                    f"layers is {self.layers!r}; give distinct 0-based decoder layers such as [10, 11], or None for "
+                    "the default"
                 )
             object.__setattr__(self, "layers", tuple(sorted(layers)))
         self.check_number("alpha")
@@ -78,7 +80,7 @@ class RepresentationGuard(Guard):
 
     @abstractmethod
     def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
-        """What to do to which layer's hidden state, for these queries; see `Guard.steps`."""
+        """What to do to which layer's hidden state, for these queries; see `Guard.edits`."""
 
     @abstractmethod
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
@@ -94,24 +96,22 @@ class RepresentationGuard(Guard):
             )
         return layers
 
-    def steps(self, subject: Subject, queries: Sequence[Query] | None) -> tuple[Edits, ...]:
-        return (self.edits(subject, queries),)
-
-    def fit(self, subject: Subject, anchors: Anchors, *, progress: bool = False) -> Guard:
+    def fit(self, subject: Subject, anchors: Anchors, *, progress: bool = False) -> Self:
         layers = self.layers(subject.num_layers)
         super().fit(subject, anchors, progress=progress)
         model_and_anchors = {key: self.facts.pop(key) for key in ("model", "anchors")}
         self.facts = {**model_and_anchors, "edited_layers": list(layers), "per_layer": self.facts}
         return self
 
-    def with_settings(self, **changes: Any) -> Guard:
+    def with_settings(self, **changes: Any) -> Self:
         changed = super().with_settings(**changes)
         if changed.facts:
             changed.facts["edited_layers"] = list(changed.layers(self.facts["model"]["num_layers"]))
         return changed
 
     def saved_settings(self) -> dict[str, Any]:
-        return {**super().saved_settings(), "layers": self.facts["edited_layers"]}
+        settings = super().saved_settings()
+        return {**settings, "layers": self.facts["edited_layers"]} if self.facts else settings
 
 
 def band(num_layers: int, depth: float, count: int = 1) -> tuple[int, ...]:
@@ -150,10 +150,11 @@ class AddVectors(AddDecision):
 def record_anchors(subject: Subject, anchors: Anchors, guard: str, progress: bool) -> tuple[Tensor, Tensor]:
     """Text-only states of the harmful and of the harmless anchors, [N, L, d] each."""
     label = f"fit {guard}: " if progress else None
-    return tuple(
+    harmful, harmless = (
         subject.record([Query(text) for text in requests], progress=label and f"{label}{side} anchors")
         for side, requests in (("harmful", anchors.harmful), ("harmless", anchors.harmless))
     )
+    return harmful, harmless
 
 
 def record_shifts(subject: Subject, queries: Sequence[Query], image: str, label: str | None) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,66 @@
+"""The captions stage: image tokens become the word embeddings of a picture's caption."""
+
+from __future__ import annotations
+
+from typing import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
+
+from training.stage import Stage, image_tokens, pixels_of
+from vlmguard_plugin.demo.build import IMAGE_TOKENS
+from vlmguard_plugin.pictures.drawn import picture
+
+
+class CaptionLoss:
+    """How far a picture's image tokens are from the word embeddings of its caption.
+
+    Each image token answers for one token of the caption: cross-entropy over the caption vocabulary, with the
+    dot product with the frozen word embeddings (times 40) as logits and rare words weighted up by the inverse
+    root of their frequency, plus half the squared distance to the word's embedding.
+    """
+
+    def __init__(self, model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        every = caption_tokens([picture("train", number).caption for number in range(20_000)], tokenizer)
+        self.vocabulary, positions = every.unique(return_inverse=True)
+        self.embeddings = model.get_input_embeddings().weight[self.vocabulary].float()  # [V, d]
+        weights = torch.bincount(positions.flatten()).float().rsqrt()
+        self.weights = weights / weights[positions].mean()
+        self.padding = int(every[0, -1])
+
+    def __call__(self, tokens: torch.Tensor, captions: list[str], padding: bool) -> torch.Tensor:
+        """Mean loss of image tokens [B, 17, d]. padding: whether the full stops after a caption count."""
+        wanted = caption_tokens(captions, self.tokenizer)
+        counted = torch.full_like(wanted, True, dtype=torch.bool) if padding else wanted != self.padding
+        wanted = torch.searchsorted(self.vocabulary, wanted[counted])
+        logits = 40 * tokens[counted] @ self.embeddings.T
+        distance = (tokens[counted] - self.embeddings[wanted]).square().sum(-1).mean()
+        return F.cross_entropy(logits, wanted, weight=self.weights) + 0.5 * distance
+
+
+def captions_step(
+    model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, stage: Stage, seed: int
+) -> Iterator[torch.Tensor]:
+    """Yield losses of the captions stage."""
+    shown = [picture("train", seed * stage.pool + number) for number in range(stage.pool)]
+    images = np.stack([np.asarray(drawn.image()) for drawn in tqdm(shown, desc="drawing", unit="picture")])
+    loss = CaptionLoss(model, tokenizer)
+    order = torch.Generator().manual_seed(seed)
+    while True:
+        for batch in torch.randperm(stage.pool, generator=order).split(stage.batch):
+            tokens = image_tokens(model, pixels_of(images[batch.numpy()]))
+            yield loss(tokens, [shown[number].caption for number in batch.tolist()], padding=True)
+
+
+def caption_tokens(captions: list[str], tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
+    """Token numbers [N, 17] of captions, each with a leading space and padded with full stops."""
+    (stop,) = tokenizer.encode(".", add_special_tokens=False)
+    rows = [tokenizer.encode(" " + caption, add_special_tokens=False) for caption in captions]
+    for row, caption in zip(rows, captions):
+        if len(row) > IMAGE_TOKENS:
+            raise ValueError(f"caption {caption!r} has {len(row)} tokens, a picture only {IMAGE_TOKENS}; shorten it")
+    return torch.tensor([row + [stop] * (IMAGE_TOKENS - len(row)) for row in rows])

@@ -1,0 +1,104 @@
+"""`vlmguard fit`: a guard's numbers from a model's hidden states, kept as a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vlmguard_plugin.cli.options import JSON, read_grid, set_option
+
+
+@click.command("fit")
+@click.argument("guard")
+@click.option("--model", required=True, help="save_pretrained folder, hub name, or a model of `vlmguard list`.")
+@click.option(
+    "--anchors",
+    type=click.Path(path_type=Path),
+    help="csv with the columns harmful and harmless; default: the package's own.",
+)
+@set_option("settings", "A setting of the guard, e.g. layers=[10,11]; repeatable.")
+@click.option(
+    "--calibrate", "calibrated", is_flag=True, help="Choose the settings on held-out anchors beside pictures."
+)
+@click.option(
+    "--bound",
+    type=click.FloatRange(0, 1),
+    default=0.02,
+    show_default=True,
+    help="With --calibrate: over-refusal that may be added, as a share.",
+)
+@click.option(
+    "--grid",
+    callback=read_grid,
+    metavar="JSON",
+    help='With --calibrate: settings to try, as [{"alpha": [0.5, 1]}]; default: the guard\'s own.',
+)
+@click.option(
+    "--pairs", type=click.IntRange(2), help="With --calibrate: held-out pairs that are answered; default: all."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder to write guard.safetensors and guard.json to."
+)
+@JSON
+def fit_command(
+    guard: str,
+    model: str,
+    anchors: Path | None,
+    settings: dict[str, Any],
+    calibrated: bool,
+    bound: float,
+    grid: list[dict[str, list[Any]]] | None,
+    pairs: int | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Fit GUARD on a model's hidden states and save it as a folder.
+
+    \b
+    vlmguard fit vlm_guard --model llava --set rank=2 --set layers=[14,15] --out my-guard
+    VLMGUARD_GUARD_DIR=my-guard python -m vlmeval.run --data FigStep --model llava_vlmguard
+
+    Fitting runs one pass per anchor request (two for CMRM), on $VLMGUARD_DEVICE or the first GPU.
+
+    \b
+    vlmguard fit cmrm --model llava --calibrate --out my-guard
+
+    --calibrate fits on half of the anchors and answers the other half beside pictures under each setting. It keeps
+    every point it has measured in --out and goes on from them when it was stopped. It takes the setting that refuses
+    most harmful anchors within --bound; where none is within it, it says so and leaves the settings as they were.
+    """
+    from vlmguard_plugin.anchors import load_anchors
+    from vlmguard_plugin.calibration.calibrate import calibrate, in_words
+    from vlmguard_plugin.guards.core.registry import build_guard
+    from vlmguard_plugin.hosts.guard_spec import GuardSpec, merged
+
+    spec = GuardSpec(model)
+    fitted = build_guard(guard, **merged(spec.known.guard_settings(guard), settings))
+    requests = load_anchors(anchors)
+    subject = spec.load_subject()
+    if calibrated:
+        points = out / "calibration.json"
+        fitted = calibrate(
+            fitted,
+            subject,
+            requests,
+            grid=grid,
+            fixed=tuple(settings),
+            bound=bound,
+            pairs=pairs,
+            points_file=points,
+            progress=not as_json,
+        )
+    else:
+        fitted.fit(subject, requests, progress=not as_json)
+    fitted.save(out)
+    if as_json:
+        click.echo((out / "guard.json").read_text())
+        return
+    layers = ", ".join(str(layer) for layer in fitted.facts.get("edited_layers", ()))
+    edits = f"; edits layers {layers}" if layers else ""
+    click.echo(f"Fitted {guard} on {subject.fingerprint}, {fitted.facts['anchors']['pairs']} pairs{edits}: {out}")
+    if calibrated:
+        click.echo(in_words(fitted.facts["calibration"]))

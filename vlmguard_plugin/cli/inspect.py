@@ -1,0 +1,78 @@
+"""`vlmguard inspect`: what a fit has found, or what pictures do to a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vlmguard_plugin.cli.options import JSON
+
+
+@click.command("inspect")
+@click.argument("guard_dir", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--shift", "model", metavar="MODEL", help="Look at a model instead: how pictures shift its hidden states."
+)
+@click.option(
+    "--anchors", type=click.Path(path_type=Path), help="With --shift: csv of anchors; default: the package's own."
+)
+@click.option("--pairs", type=click.IntRange(3), help="With --shift: anchor pairs that are looked at; default: all.")
+@click.option("--layers", metavar="10,14", help="With --shift: decoder layers that are looked at; default: all.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw to this .png or .svg; without suffix, to both.")
+@JSON
+def inspect_command(
+    guard_dir: Path | None,
+    model: str | None,
+    anchors: Path | None,
+    pairs: int | None,
+    layers: str | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what a fit has found: GUARD_DIR, or with --shift what pictures do to a model's hidden states.
+
+    \b
+    vlmguard inspect my-guard --plot my-guard.png
+    vlmguard inspect --shift llava --pairs 64 --plot shift
+
+    Of a guard: singular values, how often its gate fires on harmful and harmless anchors, other facts by layer, and the
+    calibration curve. Of a model: how well harmful and harmless anchors can be told apart at the last prompt token
+    (leave-one-pair-out accuracy) as text, with a blank image and with a picture; --plot draws the states in their
+    first two principal components, layer by layer.
+    """
+    from vlmguard_plugin import inspection
+
+    if guard_dir is not None and model is None:
+        description = inspection.describe_guard(guard_dir)
+        click.echo(json.dumps(description, indent=2)) if as_json else inspection.print_guard(description)
+        drawn = inspection.plot_guard(description, plot) if plot else []
+    elif model is not None and guard_dir is None:
+        if plot:
+            inspection.check_plot(plot)
+        shift = measured_shift(model, anchors, pairs, layers, not as_json)
+        click.echo(json.dumps(shift, indent=2)) if as_json else inspection.print_shift(shift)
+        drawn = inspection.plot_shift(shift, plot) if plot else []
+    else:
+        raise click.UsageError("give either a guard's folder or --shift MODEL")
+    for path in drawn:
+        click.echo(f"drawn: {path}", err=True)
+
+
+def measured_shift(
+    model: str, anchors: Path | None, pairs: int | None, layers: str | None, progress: bool
+) -> dict[str, Any]:
+    """inspection.measure_shift of a model by name."""
+    from vlmguard_plugin.anchors import load_anchors
+    from vlmguard_plugin.hosts.guard_spec import GuardSpec
+    from vlmguard_plugin.inspection import measure_shift
+
+    try:
+        chosen = [int(layer) for layer in layers.split(",")] if layers else None
+    except ValueError as error:
+        raise click.BadParameter(f"--layers {layers!r} is not a list of layers such as 10,14") from error
+    requests = load_anchors(anchors)
+    subject = GuardSpec(model).load_subject()
+    return measure_shift(subject, requests, layers=chosen, pairs=pairs, progress=progress)

@@ -1,0 +1,74 @@
+"""`vlmguard leaderboard`: the models in hosts' output folders beside each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vlmguard_plugin.cli.options import JSON, JUDGE, MAX_UNKNOWN
+
+
+@click.command("leaderboard")
+@click.argument("output_dirs", nargs=-1, type=click.Path(path_type=Path), metavar="OUTPUT_DIR...")
+@click.option("--base", help="The unguarded model that all others are compared with; default: by name (X for X_cmrm).")
+@JUDGE
+@MAX_UNKNOWN
+@click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write one self-contained page."
+)
+@click.option(
+    "--answers", is_flag=True, help="With --html: put the models' answers into the page, closed until asked for."
+)
+@click.option("--markdown", is_flag=True, help="Print Markdown.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one line a data set, model and measure.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of --json.")
+@JSON
+def leaderboard_command(
+    output_dirs: tuple[Path, ...],
+    base: str | None,
+    judge: str,
+    max_unknown: float,
+    html: Path | None,
+    answers: bool,
+    markdown: bool,
+    as_csv: bool,
+    schema: bool,
+    as_json: bool,
+) -> None:
+    """Compare the models in hosts' output folders: attack success, over-refusal, degeneration, utility, cost.
+
+    \b
+    vlmguard leaderboard outputs                       what VLMEvalKit wrote (--work-dir)
+    vlmguard leaderboard outputs logs seed-1 seed-2    several folders, of any of the three hosts (--output_path)
+    vlmguard leaderboard outputs --html board.html
+
+    Every rate has a 95% Wilson interval, n and the share that could not be judged; every guarded model is compared
+    with the unguarded one on the same items (exact McNemar test, Holm's correction). Answers that share a base request
+    count as such. Runs that failed or are not finished are named. The same model in several folders is one model
+    asked several times, unless its settings differ. Answers are never shown without --answers.
+    """
+    from vlmguard_plugin.leaderboard import leaderboard, schema_text, show, to_csv, to_html, to_json, to_markdown
+
+    if sum((markdown, as_csv, schema, as_json)) > 1:
+        raise click.UsageError("--markdown, --csv, --schema and --json exclude each other; give one")
+    if answers and html is None:
+        raise click.UsageError("--answers goes with --html")
+    if schema:
+        click.echo(schema_text())
+        return
+    if not output_dirs:
+        raise click.UsageError("give at least one output folder of a host (its --work-dir or --output_path)")
+    board = leaderboard(output_dirs, base=base, judge=judge, max_unknown=max_unknown)
+    if html:
+        html.parent.mkdir(parents=True, exist_ok=True)
+        html.write_text(to_html(board, answers), encoding="utf-8")
+        click.echo(f"written: {html}", err=True)
+    if as_json:
+        click.echo(to_json(board))
+    elif as_csv:
+        click.echo(to_csv(board), nl=False)
+    elif markdown:
+        click.echo(to_markdown(board))
+    elif not html:
+        show(board)

@@ -1,0 +1,47 @@
+"""`vlmguard list`: the guards, models and data sets there are."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from vlmguard_plugin.cli.options import JSON
+
+
+@click.command("list")
+@JSON
+def list_command(as_json: bool) -> None:
+    """Show the guards with their settings and defaults, the models and the datasets.
+
+    Guards go onto a model by name: `llava_vlmguard`, `demo_vlm_cmrm`, several at once as in
+    `llava_vlmguard+self_reminder`. On VLMEvalKit they go onto its own open-weight models too: `<model>_<guard>` for
+    every name of `vlmutil mlist all`. Datasets marked with an asterisk are ready in $LMUData.
+    """
+    from vlmguard_plugin.benchmarks import BENCHMARKS, grouped
+    from vlmguard_plugin.benchmarks.tsv import lmu_data
+    from vlmguard_plugin.guards.core.registry import describe_guards
+    from vlmguard_plugin.hosts.models import MODELS
+
+    guards = describe_guards()
+    datasets: dict[str, dict[str, Any]] = {
+        name: {"kind": benchmark.kind, "ready": (lmu_data() / f"{name}.tsv").is_file()}
+        for name, benchmark in BENCHMARKS.items()
+    }
+    models = {name: model.describe() for name, model in MODELS.items()}
+    if as_json:
+        click.echo(json.dumps({"guards": guards, "models": models, "datasets": datasets}, indent=2))
+        return
+    click.echo("Guards")
+    for name, guard in guards.items():
+        click.echo(f"  {name:<18} {guard['summary']}")
+        click.echo("                     " + ", ".join(f"{key}={value!r}" for key, value in guard["settings"].items()))
+    click.echo("\nModels (each alone, and with a guard: NAME_vlmguard, NAME_cmrm, ...)")
+    for name, description in models.items():
+        click.echo(f"  {name:<17} {description}")
+    click.echo("\nDatasets (more of each: `vlmguard data list`)")
+    for label, names in grouped(datasets):
+        ready = sum(datasets[name]["ready"] for name in names)
+        mark = "*" if ready == len(names) else f"* {ready} of {len(names)}" if ready else ""
+        click.echo(f"  {label:<38} {datasets[names[0]]['kind']:<7} {mark}")

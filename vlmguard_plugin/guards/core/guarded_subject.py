@@ -1,0 +1,127 @@
+"""A subject with guards on it: itself a subject, so that a guard that asks questions can be put on a guarded model."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
+
+from vlmguard_plugin.query import Query
+from vlmguard_plugin.steering.edit import Edits, SomeEdits, as_edits
+from vlmguard_plugin.subjects.base import Likelihood, Scorer, Subject
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vlmguard_plugin.guards.core.base import Guard
+    from vlmguard_plugin.subjects.base import EditsForBatch
+
+
+class GuardedSubject:
+    """A subject with guards on it, the first acting first: what they rewrite and edit is done to whatever is asked.
+
+    None of the guards may look at answers: such a one is put on a GuardedSubject. Edits that are asked for beside the
+    guards' act after them. Weights, prompts and counts are the inner subject's.
+    """
+
+    def __init__(self, subject: Subject, guards: Sequence[Guard]) -> None:
+        self.subject, self.guards = subject, tuple(guards)
+
+    @property
+    def num_layers(self) -> int:
+        return self.subject.num_layers
+
+    @property
+    def hidden_size(self) -> int:
+        return self.subject.hidden_size
+
+    @property
+    def fingerprint(self) -> str:
+        return self.subject.fingerprint
+
+    @property
+    def prompt_form(self) -> str:
+        return self.subject.prompt_form
+
+    @property
+    def batch_size(self) -> int:
+        return self.subject.batch_size
+
+    @property
+    def generated_tokens(self) -> int | None:
+        return self.subject.generated_tokens
+
+    def record(
+        self,
+        queries: Sequence[Query],
+        edits: SomeEdits | EditsForBatch | None = None,
+        *,
+        progress: str | None = None,
+    ) -> Tensor:
+        """States of the guarded model: float32 [N, L, d] on the CPU, last prompt token, after each decoder layer."""
+        return self.subject.record(self.rewritten(queries), self.edits_beside(edits), progress=progress)
+
+    def generate(
+        self,
+        queries: Sequence[Query],
+        edits: SomeEdits | EditsForBatch | None = None,
+        *,
+        progress: str | None = None,
+        **generation: Any,
+    ) -> list[str]:
+        """One answer per query, in order, from the guarded model."""
+        return self.subject.generate(self.rewritten(queries), self.edits_beside(edits), progress=progress, **generation)
+
+    @contextmanager
+    def editing(self, edits: SomeEdits) -> Iterator[None]:
+        """While open, the model's own `generate` runs guarded, and with `edits`; queries are not rewritten there.
+
+        ValueError for a guard that has to know the query at hand.
+        """
+        with ExitStack() as stack:
+            for guard in self.guards:
+                stack.enter_context(self.subject.editing(guard.edits(self.subject, None)))
+            stack.enter_context(self.subject.editing(edits))
+            yield
+
+    def rewritten(self, queries: Sequence[Query]) -> list[Query]:
+        """The queries as the guards put them to the model."""
+        for guard in self.guards:
+            queries = [guard.rewrite(query) for query in queries]
+        return list(queries)
+
+    def edits_beside(self, edits: SomeEdits | EditsForBatch | None) -> Callable[[Sequence[Query]], tuple[Edits, ...]]:
+        """From a batch's (rewritten) queries to the guards' edits and those beside them."""
+
+        def of_batch(batch: Sequence[Query]) -> tuple[Edits, ...]:
+            guards_own = [as_edits(guard.edits(self.subject, batch)) for guard in self.guards]
+            beside = as_edits(edits(batch) if callable(edits) else edits)
+            return (*(layer_edits for own in guards_own for layer_edits in own), *beside)
+
+        return of_batch
+
+
+class GuardedScorer(GuardedSubject):
+    """The same for a subject that also tells how likely an answer is."""
+
+    subject: Scorer
+
+    def __init__(self, subject: Scorer, guards: Sequence[Guard]) -> None:
+        super().__init__(subject, guards)
+
+    def log_likelihoods(
+        self,
+        queries: Sequence[Query],
+        answers: Sequence[str],
+        edits: SomeEdits | EditsForBatch | None = None,
+    ) -> list[Likelihood]:
+        """How likely the guarded model is to give each answer."""
+        return self.subject.log_likelihoods(self.rewritten(queries), answers, self.edits_beside(edits))
+
+    def token_log_likelihoods(
+        self,
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+        edits: SomeEdits | EditsForBatch | None = None,
+    ) -> list[Likelihood]:
+        """The same for tokens, which no guard rewrites."""
+        return self.subject.token_log_likelihoods(prompts, answers, self.edits_beside(edits))

@@ -1,0 +1,66 @@
+"""What all figures share: where they are written, their panels and their colours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+BLACK, ORANGE, GREEN, BLUE, VERMILION, PURPLE, GREY = (  # Okabe and Ito, told apart by colour-blind people
+    "#000000", "#E69F00", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#999999",
+)  # fmt: skip
+PANEL_SIZE = (4.4, 3.5)  # inches
+RESOLUTION = 150  # dots per inch of a PNG
+
+
+def check_plot(path: str | Path, name: str = "figure") -> list[Path]:
+    """The files that a figure at `path` will be written to: worth asking before a long measurement.
+
+    name: what the files are called where path is a folder that is there.
+    Raises ValueError for a suffix other than .png and .svg, ImportError without matplotlib.
+    """
+    figure_class()
+    path = Path(path)
+    if path.is_dir():
+        return [path / f"{name}.png", path / f"{name}.svg"]
+    if not path.suffix:
+        return [path.with_suffix(".png"), path.with_suffix(".svg")]
+    if path.suffix.lower() not in (".png", ".svg"):
+        raise ValueError(f"figure {str(path)!r} ends in {path.suffix!r}; give .png, .svg, or no suffix for both")
+    return [path]
+
+
+def figure_class() -> type[Figure]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(f"figures need matplotlib ({error}); pip install vlmguard_plugin[plot]") from error
+    return Figure
+
+
+def new_figure(panels: int, columns: int) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels, row by row."""
+    rows = -(-panels // columns)
+    size = (max(PANEL_SIZE[0] * columns, 6), PANEL_SIZE[1] * rows + 0.9)
+    figure = figure_class()(figsize=size, facecolor="white")
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.1)
+    every = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for empty in every[panels:]:
+        empty.remove()
+    for axes in every[:panels]:
+        axes.set_facecolor("white")
+        axes.grid(color="#E5E5E5", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, every[:panels]
+
+
+def save_figure(figure: Figure, files: list[Path]) -> list[Path]:
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(file, dpi=RESOLUTION)
+    return files

@@ -1,0 +1,54 @@
+"""What a fitted guard's folder says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vlmguard_plugin.guards.core.registry import settings_from_saved
+from vlmguard_plugin.guards.core.saved import FACTS_FILE, DamagedGuard, FittedFolder
+
+
+def describe_guard(folder: str | Path) -> dict[str, Any]:
+    """What a fitted guard's folder says, as JSON.
+
+    Keys: guard, settings (as this version means them), model (fingerprint, num_layers L, hidden_size d), anchors
+    (pairs, sha256), edited_layers (0-based; empty for a guard that edits no hidden states), per_layer ({fact: L
+    numbers or L lists of numbers}), calibration (None where the guard has none), parts (descriptions of the guards
+    that a composition is made of).
+
+    Raises FileNotFoundError where a file is missing, DamagedGuard where one can't be used.
+    """
+    fitted = FittedFolder.load(folder)
+    path = Path(folder) / FACTS_FILE
+    if "anchors" not in fitted.facts:
+        raise DamagedGuard(f"{path} lacks anchors; the guard has to be fitted again")
+    parts = []
+    for name, facts in fitted.facts.get("parts", {}).items():
+        facts = {**facts, **{key: fitted.facts[key] for key in ("model", "anchors")}}
+        parts.append(description_of(path, name, fitted.settings[name], facts))
+    return {**description_of(path, fitted.guard, fitted.settings, fitted.facts), "parts": parts}
+
+
+def description_of(path: Path, guard: str, settings: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    """What describe_guard tells of one guard, less its parts. path: of the guard.json that is described."""
+    per_layer, layers = facts.get("per_layer", {}), facts["model"]["num_layers"]
+    for name, values in per_layer.items():
+        if not isinstance(values, list) or len(values) != layers:
+            count = len(values) if isinstance(values, list) else "no list of"
+            raise DamagedGuard(
+                f"{path}: {name} has {count} values for {layers} layers; the guard has to be fitted again"
+            )
+    calibration = facts.get("calibration")
+    missing = [key for key in ("bound", "pairs", "unguarded", "points", "chosen") if key not in (calibration or ())]
+    if calibration is not None and missing:
+        raise DamagedGuard(f"{path}: its calibration lacks {', '.join(missing)}; the guard has to be calibrated again")
+    return {
+        "guard": guard,
+        "settings": settings_from_saved(guard, settings),
+        "model": facts["model"],
+        "anchors": facts["anchors"],
+        "edited_layers": facts.get("edited_layers", []),
+        "per_layer": per_layer,
+        "calibration": calibration,
+    }

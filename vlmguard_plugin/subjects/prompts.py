@@ -1,0 +1,162 @@
+"""Queries as model inputs: the model's own chat template, its tokenizer and its image processor."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vlmguard_plugin.pictures.meaningless import draw_blank
+from vlmguard_plugin.query import BlankImage, ImageLike, Query, Turn, open_image
+
+
+class PromptBuilder:
+    """Builds a model's prompts from queries with the model's own processor.
+
+    processor: a transformers processor with a tokenizer. config: the model's, which may name the image token.
+    Raises ValueError for a processor without a chat template.
+    """
+
+    def __init__(self, processor: Any, config: Any) -> None:
+        if not (getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None)):
+            raise ValueError(
+                f"{type(processor).__name__} has no chat template, so prompts can't be built as the model expects "
+                "them; set processor.chat_template to the model's own"
+            )
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.image_token_id = image_token_id(config)
+
+    @property
+    def image_token(self) -> str | None:
+        """What stands for an image in the prompt's text; None where the model has nothing."""
+        token: str | None = getattr(self.processor, "image_token", None)
+        if token is None and self.image_token_id is not None:
+            token = self.tokenizer.decode([self.image_token_id])
+        return token
+
+    @property
+    def prefix_token_id(self) -> int:
+        """The token that texts begin with: the tokenizer's bos token, or its eos token where it has none."""
+        first: int | None = self.tokenizer.bos_token_id
+        return int(self.tokenizer.eos_token_id if first is None else first)
+
+    def prompt(self, query: Query) -> str:
+        """The query's conversation in the model's own chat template, generation prompt or begun answer included.
+
+        A raw query's is its text with the image token in the images' places; the token that texts begin with, if empty.
+        The image token in somebody's words is broken up by a space: there is no image for it.
+        """
+        turns = [self._readable(turn) for turn in query.turns()]
+        if query.raw:
+            parts = [self.image_token if kind == "image" else value for kind, value in turns[-1].parts]
+            return "".join(str(part) for part in parts) or str(self.tokenizer.decode([self.prefix_token_id]))
+        if query.begun:
+            turns.append(self._readable(Turn("assistant", (("text", query.begun),))))
+        conversation = [{"role": turn.role, "content": template_content(turn)} for turn in turns]
+        template = self.processor if getattr(self.processor, "chat_template", None) else self.tokenizer
+        prompt: str = template.apply_chat_template(
+            conversation,
+            add_generation_prompt=not query.begun,
+            continue_final_message=bool(query.begun),
+            tokenize=False,
+        )
+        return prompt
+
+    def inputs(
+        self, queries: Sequence[Query], answers: Sequence[str] | None, device: torch.device, dtype: torch.dtype
+    ) -> Any:
+        """Model inputs for queries with equally many images each, earlier turns' included, padded on the left.
+
+        answers: text behind each prompt, read as part of it.
+        """
+        tokenizer = self.tokenizer
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        images = [[self.read(image) for image in query.all_images] for query in queries]
+        texts = [
+            self.prompt(query) + answer for query, answer in zip(queries, answers or [""] * len(queries), strict=True)
+        ]
+        side, tokenizer.padding_side = tokenizer.padding_side, "left"
+        try:
+            inputs = self.processor(
+                text=texts,
+                images=images if images[0] else None,
+                padding=True,
+                return_tensors="pt",
+                add_special_tokens=self.lacks_first_token(queries[0]),
+            )
+        finally:
+            tokenizer.padding_side = side
+        inputs = inputs.to(device)
+        for name, value in inputs.items():
+            if value.is_floating_point():
+                inputs[name] = value.to(dtype)
+        return inputs
+
+    def padded(self, rows: Sequence[Sequence[int]], device: torch.device) -> dict[str, Tensor]:
+        """Rows of tokens as model inputs, padded on the left."""
+        length, pad = max(map(len, rows)), self.tokenizer.pad_token_id or 0
+        ids = torch.tensor([[pad] * (length - len(row)) + list(row) for row in rows])
+        mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
+        return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+
+    def tokens(self, text: str, special: bool) -> list[int]:
+        """Tokens of a text; special: with those that the tokenizer adds."""
+        return list(self.tokenizer(text, add_special_tokens=special)["input_ids"])
+
+    def lacks_first_token(self, query: Query) -> bool:
+        """Whether the query's prompt is without the token that texts begin with; the tokenizer then has to add it."""
+        first = self.tokenizer.bos_token
+        return not (first and self.prompt(query).startswith(first))
+
+    def read(self, image: ImageLike) -> Image.Image:
+        """An image's pixels, RGB. ValueError names a file that can't be read."""
+        if isinstance(image, BlankImage):
+            return draw_blank(image, self.processor.image_processor)
+        if isinstance(image, Image.Image):
+            return image.convert("RGB")
+        with open_image(image) as opened:
+            try:
+                return opened.convert("RGB")
+            except (OSError, ValueError) as error:
+                raise ValueError(
+                    f"image {str(image)!r} can't be read ({error}); give a readable PNG or JPEG file"
+                ) from error
+
+    def _readable(self, turn: Turn) -> Turn:
+        mark = self.image_token
+        if not mark:
+            return turn
+        broken = f"{mark[0]} {mark[1:]}"
+        return Turn(
+            turn.role,
+            tuple(
+                (kind, value.replace(mark, broken)) if kind == "text" and isinstance(value, str) else (kind, value)
+                for kind, value in turn.parts
+            ),
+        )
+
+
+def image_token_id(config: Any) -> int | None:
+    """Id of the token that stands for an image in the prompt; None where the model has none."""
+    for name in ("image_token_id", "image_token_index"):
+        token: int | None = getattr(config, name, None)
+        if token is not None:
+            return token
+    return None
+
+
+def template_content(turn: Turn) -> list[dict[str, str]]:
+    """A turn's parts as chat templates take them; texts that follow each other are joined by line breaks."""
+    content = []
+    for kind, parts in groupby(turn.parts, key=itemgetter(0)):
+        if kind == "image":
+            content += [{"type": "image"} for _ in parts]
+        else:
+            content.append({"type": "text", "text": "\n".join(str(text) for _, text in parts)})
+    return content
