@@ -7,14 +7,14 @@ import pytest
 
 pytest.importorskip("gguf", reason="gguf (extra demo) is not installed: the demo VLM can't be built")
 
-import vlmguard_plugin as vg  # noqa: E402
-from vlmguard_plugin.demo.build import build_demo_vlm  # noqa: E402
-from vlmguard_plugin.demo.datasets import REQUESTS_FILE  # noqa: E402
-from vlmguard_plugin.demo.questions import QUESTION_KINDS, questions, score  # noqa: E402
-from vlmguard_plugin.demo.settings import GUARD_SETTINGS  # noqa: E402
-from vlmguard_plugin.guards.core.cached import load_or_fit  # noqa: E402
-from vlmguard_plugin.judges.refusal import judge  # noqa: E402
-from vlmguard_plugin.subjects.loading import load_subject  # noqa: E402
+import vlmguard_plugin as vg
+from vlmguard_plugin.demo.build import build_demo_vlm
+from vlmguard_plugin.demo.datasets import REQUESTS_FILE
+from vlmguard_plugin.demo.questions import QUESTION_KINDS, questions, score
+from vlmguard_plugin.demo.settings import GUARD_SETTINGS
+from vlmguard_plugin.guards.core.cached import load_or_fit
+from vlmguard_plugin.judges.refusal import judge
+from vlmguard_plugin.subjects.loading import load_subject
 
 pytestmark = pytest.mark.slow
 HARMFUL, HARMLESS, QUESTIONS = 16, 8, 24

@@ -36,8 +36,8 @@ def test_the_table_has_each_variable_once_and_says_what_it_means():
     assert {variable.name for variable in constants} <= set(NAMES)
     for variable in VARIABLES:
         assert variable.kind and variable.default and variable.meaning.endswith("."), variable.name
-    lines = as_markdown().splitlines()
-    assert len(lines) == 2 + len(VARIABLES) and all(line.count(" | ") == 3 for line in lines[2:])
+    rows = [line for line in as_markdown().splitlines() if line.startswith("| `")]
+    assert len(rows) == len(VARIABLES) and all(row.count(" | ") == 3 for row in rows)
 
 
 def test_an_empty_value_counts_as_none(monkeypatch):

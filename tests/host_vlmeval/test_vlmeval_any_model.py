@@ -12,9 +12,9 @@ pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed"
 
 from helpers.vlmeval_command import TESTS, predictions
 
-import vlmguard_plugin as vg  # noqa: E402
-from vlmguard_plugin.pictures.meaningless import meaningless  # noqa: E402
-from vlmguard_plugin.subjects.host_object import HostSubject  # noqa: E402
+import vlmguard_plugin as vg
+from vlmguard_plugin.pictures.meaningless import meaningless
+from vlmguard_plugin.subjects.host_object import HostSubject
 
 pytestmark = pytest.mark.host
 

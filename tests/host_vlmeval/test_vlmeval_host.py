@@ -7,10 +7,10 @@ from helpers.processes import python
 from helpers.tiny_models import tiny_llava, tiny_processor
 
 pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
-import pandas as pd  # noqa: E402
+import pandas as pd
 from helpers.vlmeval_command import predictions
 
-from vlmguard_plugin.leaderboard import leaderboard  # noqa: E402
+from vlmguard_plugin.leaderboard import leaderboard
 
 pytestmark = pytest.mark.host
 

@@ -13,11 +13,11 @@ from helpers.small_sets import write_small_sets
 from helpers.tiny_models import tiny_llava, tiny_processor
 
 pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
-import pandas as pd  # noqa: E402
+import pandas as pd
 from helpers.vlmeval_command import predictions
 
-from vlmguard_plugin.benchmarks import BENCHMARKS  # noqa: E402
-from vlmguard_plugin.leaderboard import leaderboard  # noqa: E402
+from vlmguard_plugin.benchmarks import BENCHMARKS
+from vlmguard_plugin.leaderboard import leaderboard
 
 pytestmark = pytest.mark.host
 
