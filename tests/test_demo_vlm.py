@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import pytest
 
-pytest.importorskip("gguf", reason="gguf (extra demo) is not installed: the demo VLM can't be built")
-
 import vlmguard_plugin as vg
 from vlmguard_plugin.demo.build import build_demo_vlm
 from vlmguard_plugin.demo.datasets import REQUESTS_FILE

@@ -10,8 +10,6 @@ from helpers.judge_endpoint import ANSWER, KEY, Server, completion, data, judge_
 from vlmguard_plugin.judges.base import Case, JudgeError, build_judge, decide
 from vlmguard_plugin.judges.endpoint import HARMFUL, HARMLESS, LOST_AFTER, EndpointJudge, endpoint, messages, read
 
-pytest.importorskip("openai")
-
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch):

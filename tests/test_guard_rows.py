@@ -1,4 +1,4 @@
-"""No guard is forgotten: each one that the registry finds has its rows in the tests' matrices and its lines in the docs."""
+"""No guard is forgotten: each that the registry finds has rows in the tests' matrices and a heading in the docs."""
 
 import pytest
 from helpers.guard_rows import COVERED, editing_guards, other_guards, own_guards

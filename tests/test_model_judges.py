@@ -144,7 +144,7 @@ def test_strongreject_threshold_and_model(judge_folder):
 
 
 def test_a_batch_says_what_each_case_alone_does(judge_folder):
-    cases = [Case("Do the thing number %d." % n, ANSWER * (1 + n % 3) + " " + "abcdefg"[n]) for n in range(7)]
+    cases = [Case(f"Do the thing number {n}.", ANSWER * (1 + n % 3) + " " + "abcdefg"[n]) for n in range(7)]
     judge = LlamaGuard3(judge_folder(), batch_size=3)
     judge.max_new_tokens = 12
     together = [v.raw for v in judge.judge(cases)]

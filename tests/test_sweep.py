@@ -12,8 +12,6 @@ import pytest
 from click.testing import CliRunner
 from helpers.tiny_models import tiny_llava, tiny_processor
 
-pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
-
 from vlmguard_plugin.benchmarks import prepare
 from vlmguard_plugin.calibration.sweep.host import alone
 from vlmguard_plugin.calibration.sweep.points import POINTS, keep_points, points_of

@@ -70,7 +70,7 @@ def shiftdc_taken_back(shift, direction):
 
 
 def nullsteer_push(harmful, benign, rank, ridge=1e-2):
-    """harmful [N, d], benign [M, d] -> Delta P [d, d], by solving for Delta in full: min |Delta P H - R|^2 + g |Delta|^2."""
+    """harmful [N, d], benign [M, d] -> Delta P [d, d], by solving in full: min |Delta P H - R|^2 + g |Delta|^2."""
     harmful, benign = harmful.astype(np.float64), benign.astype(np.float64)
     kept = np.linalg.svd(benign, full_matrices=False)[2][:rank]
     projector = np.eye(harmful.shape[1]) - kept.T @ kept

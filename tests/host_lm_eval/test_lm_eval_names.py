@@ -5,12 +5,9 @@ from importlib.metadata import version
 
 import pytest
 from helpers.lm_eval_tasks import built, evaluated
-
-import vlmguard_plugin as vg
-
-pytest.importorskip("lm_eval.models", reason="lm-evaluation-harness is not installed")
 from lm_eval.api.registry import get_model, model_registry
 
+import vlmguard_plugin as vg
 from vlmguard_plugin.hosts.lm_eval.model import GuardedLM
 from vlmguard_plugin.runs.facts import RunFacts
 

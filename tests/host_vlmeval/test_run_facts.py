@@ -9,8 +9,6 @@ from helpers.vlmeval_command import answered, host_place, host_run
 
 from vlmguard_plugin.runs.facts import facts_file, read_facts
 
-pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
-
 pytestmark = pytest.mark.host
 
 ROWS = 5
@@ -19,7 +17,7 @@ MODELS = ["llava", "llava_vlmguard", "Conversing", "Conversing_cmrm"]
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory):
-    """Two runs over the same work directory, the second with nothing left to answer; then others in places of their own."""
+    """Two runs over one work directory, the second with nothing left to answer; then others in other places."""
     place = tmp_path_factory.mktemp("facts")
     environment = {**host_place(place, ROWS, "tsv"), "VLMGUARD_DEMO_VLM": str(place / "nowhere")}
     every = ["--data", "Requests_mine_blank", "Talk_tiny", "--model", *MODELS, "--work-dir", place / "out"]

@@ -2,12 +2,10 @@
 
 import json
 
+import pandas as pd
 import pytest
 from helpers.processes import python
 from helpers.tiny_models import tiny_llava, tiny_processor
-
-pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
-import pandas as pd
 from helpers.vlmeval_command import predictions
 
 from vlmguard_plugin.leaderboard import leaderboard
