@@ -10,8 +10,9 @@ pytest.importorskip("statsmodels", reason="judging needs the extra vlmeval")
 
 from vlmguard_plugin.cli.main import main  # noqa: E402
 from vlmguard_plugin.judges.agreement import agreement, agreements  # noqa: E402
-from vlmguard_plugin.judges.base import Case, JudgeError, Judgement, build_judge, decide  # noqa: E402
+from vlmguard_plugin.judges.base import Case, JudgeError, Judgement, decide  # noqa: E402
 from vlmguard_plugin.judges.judgements import Judgements, case_digest  # noqa: E402
+from vlmguard_plugin.judges.registry import build_judge  # noqa: E402
 from vlmguard_plugin.leaderboard import leaderboard  # noqa: E402
 from vlmguard_plugin.leaderboard.judging import judge_outputs  # noqa: E402
 from vlmguard_plugin.runs.collect import OutputError, collect  # noqa: E402

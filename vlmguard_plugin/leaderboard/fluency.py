@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Sequence
 
-from vlmguard_plugin.judges.local import LocalModel
+from vlmguard_plugin.judges.local_model import LocalModel
 from vlmguard_plugin.judges.perplexity import Summary, perplexities, summarise
 from vlmguard_plugin.runs.collect import OutputError, Skipped, read_folders
 
