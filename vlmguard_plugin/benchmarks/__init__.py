@@ -102,7 +102,7 @@ def grouped(names: Iterable[str]) -> list[tuple[str, list[str]]]:
             groups.setdefault(stem + "_", {})[condition] = name
         else:
             groups[name] = {"": name}
-    found = []
+    labelled = []
     for stem, members in groups.items():
         if len(members) == 1:
             label = next(iter(members.values()))
@@ -110,8 +110,8 @@ def grouped(names: Iterable[str]) -> list[tuple[str, list[str]]]:
             label = f"{stem}<condition>"
         else:
             label = f"{stem}{{{','.join(members)}}}"
-        found.append((label, list(members.values())))
-    return found
+        labelled.append((label, list(members.values())))
+    return labelled
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -154,9 +154,10 @@ def download_folder(name: str) -> Path:
     benchmark = find_benchmark(name)
     if not benchmark.downloads:
         raise BenchmarkError(
-            f"{name} can't be downloaded by this command; get it from {benchmark.source} and give its path with --source"
+            f"{name} can't be downloaded by this command; get it from {benchmark.source} and give its path with "
+            "--source"
         )
-    first = next(other for other in BENCHMARKS if BENCHMARKS[other].downloads == benchmark.downloads)
+    first = next(shared for shared in BENCHMARKS if BENCHMARKS[shared].downloads == benchmark.downloads)
     stem, _, condition = first.rpartition("_")
     return cache_directory() / "benchmarks" / (stem if stem and condition in EVERY_CONDITION else first)
 
