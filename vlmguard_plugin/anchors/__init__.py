@@ -45,7 +45,7 @@ class Anchors:
         requests = "\n".join(f"{pair.harmful}\t{pair.harmless}" for pair in self.pairs)
         return hashlib.sha256(requests.encode()).hexdigest()
 
-    def split(self, fitted: int) -> tuple["Anchors", "Anchors"]:
+    def split(self, fitted: int) -> tuple[Anchors, Anchors]:
         """Two disjoint parts: `fitted` pairs spread evenly over the file, and the rest."""
         if not 0 < fitted < len(self.pairs):
             raise ValueError(

@@ -132,8 +132,8 @@ def states_by_condition(
     states = {}
     for condition, asked in queries.items():
         recorded = subject.record(asked, progress=f"shift: {CONDITIONS[condition]}" if progress else None)
-        recorded = recorded[:, list(layers)].numpy()
-        states[condition] = recorded.reshape(2, len(anchors.pairs), *recorded.shape[1:])
+        chosen: np.ndarray = recorded[:, list(layers)].numpy()
+        states[condition] = chosen.reshape(2, len(anchors.pairs), *chosen.shape[1:])
     return states
 
 
