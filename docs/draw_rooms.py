@@ -8,13 +8,13 @@ pyproject.toml. One line runs down to each room; it grows with every import that
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Iterator
 
 import grimp
+import tomllib
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = "vlmguard_plugin"
@@ -179,7 +179,7 @@ def drawn_lines(cut: Counter[Step], place: dict[Node, float], colours: dict[str,
     for upper, lower in cut:
         leaving.setdefault(upper, []).append(lower)
     passing: Counter[Node] = Counter()
-    for (upper, lower), number in cut.items():
+    for (_, lower), number in cut.items():
         if not lower[2]:
             passing[lower] += number
     for (upper, lower), number in sorted(cut.items()):
