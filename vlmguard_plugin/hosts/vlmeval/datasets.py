@@ -97,8 +97,8 @@ class PreparedDataset(ImageBaseDataset):
         """Judge the predictions: each measure in percent, with its 95% Wilson interval, n and unknown rows.
 
         By rules, or, on a safety set, by the judge that `--judge` names (`judges.registry.build_judge`), whose
-        judgements are kept in the work directory. A measure with too many unknown rows has no percentage. The same figures are
-        written to *_score.csv beside the predictions.
+        judgements are kept in the work directory. A measure with too many unknown rows has no percentage. The same
+        figures are written to *_score.csv beside the predictions.
         """
         file = Path(eval_file)
         judge = named_judge(judge_kwargs) if self.kind == "safety" else build_judge("rules")
