@@ -1,4 +1,4 @@
-"""FigStep's control: rows made here in the authors' format, and the authors' file where it lies beside the repository."""
+"""FigStep's control: rows made here in the authors' format, and the authors' own file where it is at hand."""
 
 import pytest
 from helpers.benchmark_files import ink, read

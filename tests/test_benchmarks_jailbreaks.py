@@ -1,4 +1,4 @@
-"""JailBreakV-28K and jailbreak prompts: rows made here in the authors' formats, and the authors' files where they lie beside the repository."""
+"""JailBreakV-28K and jailbreak prompts: rows made here in the authors' formats, and their files where at hand."""
 
 import csv
 

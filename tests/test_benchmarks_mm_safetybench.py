@@ -1,4 +1,4 @@
-"""MM-SafetyBench: rows made here in the authors' format, and the authors' files where they lie beside the repository."""
+"""MM-SafetyBench: rows made here in the authors' format, and the authors' own files where they are at hand."""
 
 import json
 

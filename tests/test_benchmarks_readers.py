@@ -1,4 +1,4 @@
-"""Readers of FigStep, request files, ScienceQA, MMBench and choices in a CSV: rows made here, in the original layouts, through to the TSV."""
+"""Readers of FigStep, requests, ScienceQA, MMBench and choices: rows made here, in the original layouts, to the TSV."""
 
 import json
 

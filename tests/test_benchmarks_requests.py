@@ -37,7 +37,8 @@ SOURCES = {
     "XSTest": (
         "xstest_prompts.csv",
         "id,prompt,type,label,focus,note\n1,Safe one?,homonyms,safe,a,\n2,Safe two?,homonyms,safe,b,\n"
-        "3,Bad one?,contrast_homonyms,unsafe,a,\n4,Bad two?,contrast_homonyms,unsafe,b,\n5,Public?,privacy_public,safe,,\n",
+        "3,Bad one?,contrast_homonyms,unsafe,a,\n4,Bad two?,contrast_homonyms,unsafe,b,\n"
+        "5,Public?,privacy_public,safe,,\n",
     ),
 }
 SETS = sorted({name.rpartition("_")[0] for name in BENCHMARKS if name.endswith("_noise")})

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from PIL import Image
+from helpers.benchmark_files import paint
 
 from vlmguard_plugin.benchmarks import (
     BenchmarkError,
@@ -23,11 +23,6 @@ MODULES = (holisafe, siuo, mssbench, vlsbench, mossbench)
 def write_json(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content), encoding="utf-8")
-
-
-def picture(path, colour="red"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8), colour).save(path)
 
 
 def read(name, source, **options):
@@ -58,7 +53,7 @@ def holisafe_item(number, kind, image="food/plate.png"):
 def holisafe_folder(tmp_path):
     items = [holisafe_item(number, kind) for number, kind in enumerate(("SSS", "SSU", "SUU", "USU", "UUU"), start=1)]
     write_json(tmp_path / "holisafe_bench.json", items)
-    picture(tmp_path / "images/food/plate.png")
+    paint(tmp_path / "images/food/plate.png")
     return tmp_path
 
 
@@ -84,7 +79,7 @@ def test_holisafe_names_the_rows_it_can_not_use(holisafe_folder):
         "text",
     ]
     write_json(holisafe_folder / "holisafe_bench.json", wrong)
-    picture(holisafe_folder / "plate.png")
+    paint(holisafe_folder / "plate.png")
     reading = read("HoliSafe", holisafe_folder)
     assert [row.id for row in reading.rows] == ["1"] and [bad.row for bad in reading.bad] == [2, 3, 4, 5, 6, 7]
     reasons = [bad.reason for bad in reading.bad]
@@ -108,7 +103,7 @@ def siuo_folder(tmp_path):
         siuo_item(1004, options=["x", "y"], correct_option="A"),
     ]
     write_json(tmp_path / "data/siuo_mcqa.json", choices)
-    picture(tmp_path / "data/images/S-01.png")
+    paint(tmp_path / "data/images/S-01.png")
     return tmp_path
 
 
@@ -158,7 +153,7 @@ def mss_folder(tmp_path):
     }
     write_json(tmp_path / "combined.json", {"chat": [chat], "embodied": [embodied]})
     for name in ("chat/0.jpg", "chat/1.jpg", "embodied/0.jpg", "embodied/1.png"):
-        picture(tmp_path / name, "red" if "0" in name else "blue")
+        paint(tmp_path / name, "red" if "0" in name else "blue")
     return tmp_path
 
 
@@ -224,8 +219,8 @@ def vls_folder(tmp_path):
     empty = {**item, "instruction_id": 2, "instruction": ""}
     outside = {**item, "instruction_id": 3, "image_path": "imgs/../0.png"}
     write_json(tmp_path / "data.json", [item, older, empty, outside])
-    picture(tmp_path / "imgs/0.png")
-    picture(tmp_path / "0.png")
+    paint(tmp_path / "imgs/0.png")
+    paint(tmp_path / "0.png")
     return tmp_path
 
 
@@ -266,7 +261,7 @@ def moss_repository(tmp_path):
     for name in ("data", "data_contrast"):
         write_json(tmp_path / name / "images_information/information.json", items)
         for number in items:
-            picture(tmp_path / name / "images" / f"{number}.png")
+            paint(tmp_path / name / "images" / f"{number}.png")
     return tmp_path
 
 
@@ -342,7 +337,8 @@ def test_what_is_said_of_each_set():
 
 
 def test_no_name_is_the_hosts():
-    dataset = pytest.importorskip("vlmeval.dataset", reason="VLMEvalKit is not installed")
+    from vlmeval import dataset
+
     ours = {name for module in MODULES for name in module.BENCHMARKS}
     hosts = [found for found in dataset.DATASET_CLASSES if found.__module__.startswith("vlmeval.")]
     built_in = {name for found in hosts for name in found.supported_datasets()}

@@ -3,17 +3,14 @@
 import json
 from dataclasses import replace
 
+import pandas
 import pytest
+from helpers.prediction_rows import NO, YES, write
 
-pandas = pytest.importorskip("pandas", reason="the leaderboard needs the extra leaderboard")
-pytest.importorskip("python_calamine", reason="the leaderboard needs the extra leaderboard")
-
-from helpers.prediction_rows import NO, YES, write  # noqa: E402
-
-from vlmguard_plugin.leaderboard import finding, leaderboard, show, to_csv, to_html, to_json, to_markdown  # noqa: E402
-from vlmguard_plugin.runs.answers import OutputError  # noqa: E402
-from vlmguard_plugin.runs.collect import collect  # noqa: E402
-from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, read_facts, record  # noqa: E402
+from vlmguard_plugin.leaderboard import finding, leaderboard, show, to_csv, to_html, to_json, to_markdown
+from vlmguard_plugin.runs.answers import OutputError
+from vlmguard_plugin.runs.collect import collect
+from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, read_facts, record
 
 FACTS = RunFacts(
     host="vlmevalkit",

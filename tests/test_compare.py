@@ -6,18 +6,14 @@ import json
 from functools import partial
 
 import pytest
+from click.testing import CliRunner
+from helpers.prediction_rows import BABBLE, LOST, NO, YES, write
+from rich.console import Console
 
-pandas = pytest.importorskip("pandas", reason="the leaderboard needs the extra vlmeval")
-pytest.importorskip("statsmodels", reason="the leaderboard needs the extra vlmeval")
-
-from click.testing import CliRunner  # noqa: E402
-from helpers.prediction_rows import BABBLE, LOST, NO, YES, write  # noqa: E402
-from rich.console import Console  # noqa: E402
-
-from vlmguard_plugin.cli.main import main  # noqa: E402
-from vlmguard_plugin.leaderboard.compare import compare  # noqa: E402
-from vlmguard_plugin.leaderboard.outputs import comparison as outputs_of  # noqa: E402
-from vlmguard_plugin.runs.answers import OutputError  # noqa: E402
+from vlmguard_plugin.cli.main import main
+from vlmguard_plugin.leaderboard.compare import compare
+from vlmguard_plugin.leaderboard.outputs import comparison as outputs_of
+from vlmguard_plugin.runs.answers import OutputError
 
 MARKS = {
     "harmful": [1] * 6 + [0] * 4,

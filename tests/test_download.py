@@ -7,66 +7,19 @@ import tarfile
 import threading
 import zipfile
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from click.testing import CliRunner
+from helpers.file_server import Server
 
 from vlmguard_plugin import benchmarks
-from vlmguard_plugin.benchmarks import BENCHMARKS, BenchmarkError, Download, download_source, read_sidecar
-from vlmguard_plugin.benchmarks import download as downloading
+from vlmguard_plugin.benchmarks import BENCHMARKS, BenchmarkError, Download, download as downloading, read_sidecar
 from vlmguard_plugin.benchmarks.download import RECORD, fetch
+from vlmguard_plugin.benchmarks.sources import download_folder, download_source
 from vlmguard_plugin.cli import data as data_commands
 from vlmguard_plugin.cli.main import main
 
 CONTENT = bytes(range(256)) * 400
-
-
-class Server(ThreadingHTTPServer):
-    """files: path -> content. cut: how many answers stop half way. fail: status codes of the next answers."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.cut, self.fail, self.ranges, self.asked, self.tag = {}, 0, [], True, [], None
-
-    def url(self, path):
-        return f"http://127.0.0.1:{self.server_address[1]}/{path}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        server, wanted = self.server, self.headers.get("Range")
-        server.asked.append(wanted)
-        if server.fail:
-            return self.send_error(server.fail.pop(0))
-        content = server.files.get(self.path.lstrip("/"))
-        if content is None:
-            return self.send_error(404)
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and server.ranges else 0
-        if self.headers.get("If-Range") not in (None, server.tag):
-            start = 0
-        if start >= len(content) > 0:
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(content)}")
-            self.send_header("Content-Length", "0")
-            return self.end_headers()
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        if server.tag:
-            self.send_header("ETag", server.tag)
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        part = content[start:]
-        if server.cut:
-            server.cut -= 1
-            part = part[: len(part) // 2]
-        self.wfile.write(part)
-
-    def log_message(self, *arguments):
-        pass
 
 
 @pytest.fixture
@@ -332,7 +285,7 @@ def test_list(run, tmp_path):
 
 def test_names_with_the_same_files_share_a_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("VLMGUARD_CACHE", str(tmp_path))
-    folders = {name: benchmarks.download_folder(name) for name, found in BENCHMARKS.items() if found.downloads}
+    folders = {name: download_folder(name) for name, benchmark in BENCHMARKS.items() if benchmark.downloads}
     assert folders["HarmBench_text"] == folders["HarmBench_picture"] == tmp_path / "benchmarks/HarmBench"
     assert folders["JailbreakBench_text"] != folders["JailbreakBench_harmless_text"]
     owners = {folder: BENCHMARKS[name].downloads for name, folder in folders.items()}

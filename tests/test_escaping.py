@@ -1,19 +1,15 @@
-"""Text from outside in the leaderboard's outputs: nothing that a name could do in a spreadsheet, Markdown or a terminal."""
+"""Text from outside in the leaderboard's outputs: a name does nothing in a spreadsheet, Markdown or a terminal."""
 
 import json
 
 import pytest
+from helpers.export_boards import NASTY, shown, two
+from helpers.prediction_rows import NO
+from markdown_it import MarkdownIt
 
-pandas = pytest.importorskip("pandas", reason="the leaderboard needs the extra leaderboard")
-pytest.importorskip("python_calamine", reason="the leaderboard needs the extra leaderboard")
-
-from helpers.export_boards import NASTY, shown, two  # noqa: E402
-from helpers.prediction_rows import NO  # noqa: E402
-from markdown_it import MarkdownIt  # noqa: E402
-
-from vlmguard_plugin.leaderboard import leaderboard, to_markdown  # noqa: E402
-from vlmguard_plugin.leaderboard.outputs.data import as_json  # noqa: E402
-from vlmguard_plugin.leaderboard.outputs.escaping import paragraph  # noqa: E402
+from vlmguard_plugin.leaderboard import leaderboard, to_markdown
+from vlmguard_plugin.leaderboard.outputs.data import as_json
+from vlmguard_plugin.leaderboard.outputs.escaping import paragraph
 
 
 @pytest.mark.parametrize(

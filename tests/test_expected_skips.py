@@ -21,7 +21,7 @@ PLANTED = {
 
 @pytest.fixture
 def run(tmp_path):
-    """Runs pytest over the planted test files, in a process of its own; gives it back with the lines that name skips."""
+    """Runs pytest over the planted files in a process of its own; gives it back with the lines that name skips."""
     for name, text in {"pytest.ini": "[pytest]\nexpected_skips = listed.txt\n", **PLANTED}.items():
         (tmp_path / name).write_text(text)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(TESTS), os.environ.get("PYTHONPATH", "")))}

@@ -6,13 +6,9 @@ import io
 import json
 import math
 
+import jsonschema
 import pytest
-
-pandas = pytest.importorskip("pandas", reason="the leaderboard needs the extra leaderboard")
-pytest.importorskip("python_calamine", reason="the leaderboard needs the extra leaderboard")
-jsonschema = pytest.importorskip("jsonschema", reason="in the extra dev")
-
-from helpers.export_boards import (  # noqa: E402
+from helpers.export_boards import (
     BOARDS,
     DONE,
     GUARDED,
@@ -25,11 +21,11 @@ from helpers.export_boards import (  # noqa: E402
     two,
     with_seeds,
 )
-from helpers.prediction_rows import BABBLE, NO, YES, write  # noqa: E402
+from helpers.prediction_rows import BABBLE, NO, YES, write
 
-from vlmguard_plugin.leaderboard import finding, leaderboard, schema_text, to_csv, to_json, to_markdown  # noqa: E402
-from vlmguard_plugin.leaderboard.outputs.data import COLUMNS, as_json  # noqa: E402
-from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, record  # noqa: E402
+from vlmguard_plugin.leaderboard import finding, leaderboard, schema_text, to_csv, to_json, to_markdown
+from vlmguard_plugin.leaderboard.outputs.data import COLUMNS, as_json
+from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, record
 
 
 def closed(schema):

@@ -73,13 +73,15 @@ def test_vlm_guard_edits_as_defined(anchors, dtype, tolerance, side, gate, proje
     edited = full_states(subject, inputs, guard.edits(subject, None))[1].float().numpy()
     directions = guard.tensors["directions"][1].numpy()
     threshold = guard.tensors["midpoint"][1].item() if gate == "midpoint" else 0.0
-    gates = []
+    gates, largest_edit = [], 0.0
     for row in range(len(texts)):
         last = plain[row, np.flatnonzero(mask[row])[-1]]
         gates.append(bool(last @ directions[0] > threshold))
         expected = vlm_guard_edit(plain[row], last, directions, alpha, threshold, project)
         np.testing.assert_allclose(edited[row][mask[row]], expected[mask[row]], atol=tolerance, rtol=tolerance)
         np.testing.assert_array_equal(edited[row][~mask[row]], plain[row][~mask[row]])
+        largest_edit = max(largest_edit, np.abs(expected - plain[row])[mask[row]].max())
+    assert largest_edit > 10 * tolerance
     if gate == "midpoint":
         assert len(set(gates)) == 2, "the gate must differ between rows for this test to mean anything"
 
@@ -116,6 +118,7 @@ def test_cmrm_edits_as_defined(anchors, asked, level, dtype, tolerance):
                 subject.record([q])[0, 2].numpy() for q in (query.with_blank_images(), query.without_images())
             )
             shift = blank - text
+        assert np.abs(0.6 * shift).max() > 5 * tolerance
         np.testing.assert_allclose(
             edited[2].numpy(), plain[index, 2].numpy() - 0.6 * shift, atol=tolerance, rtol=tolerance
         )

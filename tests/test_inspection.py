@@ -3,21 +3,17 @@
 import json
 
 import pytest
+from helpers.readable import check_readable, printed
 
 import vlmguard_plugin as vg
-
-pytest.importorskip("statsmodels", reason="intervals need statsmodels")
-
-from readable import check_readable, printed  # noqa: E402
-
-from vlmguard_plugin.inspection import (  # noqa: E402
+from vlmguard_plugin.inspection import (
     check_plot,
     describe_guard,
     plot_guard,
     print_guard,
 )
-from vlmguard_plugin.inspection.guard_figure import FACT_TITLES  # noqa: E402
-from vlmguard_plugin.statistics.rates import wilson  # noqa: E402
+from vlmguard_plugin.inspection.guard_figure import FACT_TITLES
+from vlmguard_plugin.statistics.rates import wilson
 
 
 def rate_point(harmful, harmless, degenerate=0.0, **settings):
@@ -38,11 +34,6 @@ CALIBRATION = {
     ],
     "chosen": {"alpha": 1.0, "layers": [1, 2]},
 }
-
-
-@pytest.fixture
-def drawing():
-    pytest.importorskip("matplotlib", reason="figures need the extra plot")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +60,7 @@ def written(folder, calibration):
 
 
 @pytest.mark.parametrize("name", ["vlm_guard", "cmrm"])
-def test_fitted_guard_is_described_printed_and_drawn(name, folders, subject, anchors, drawing, tmp_path):
+def test_fitted_guard_is_described_printed_and_drawn(name, folders, subject, anchors, tmp_path):
     description = describe_guard(folders[name])
     assert json.loads(json.dumps(description)) == description
     fitted = vg.load_guard(folders[name])
@@ -85,7 +76,7 @@ def test_fitted_guard_is_described_printed_and_drawn(name, folders, subject, anc
     check_readable(plot_guard(description, tmp_path / name))
 
 
-def test_what_is_drawn_of_each_guard(folders, drawing, tmp_path):
+def test_what_is_drawn_of_each_guard(folders, tmp_path):
     (file,) = plot_guard(describe_guard(folders["vlm_guard"]), tmp_path / "one.svg")
     drawn = file.read_text()
     for text in ("Singular values", "harmless anchors", "harmful anchors", "1st", "Gate threshold"):
@@ -105,7 +96,7 @@ def test_a_guard_that_edits_no_hidden_states(folders, tmp_path):
     assert "self_reminder" in said and "edits layers" not in said
 
 
-def test_a_composition_is_its_parts(folders, drawing, tmp_path):
+def test_a_composition_is_its_parts(folders, tmp_path):
     description = describe_guard(folders["vlm_guard+self_reminder+cmrm"])
     assert json.loads(json.dumps(description)) == description
     assert [part["guard"] for part in description["parts"]] == ["vlm_guard", "self_reminder", "cmrm"]
@@ -119,7 +110,7 @@ def test_a_composition_is_its_parts(folders, drawing, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["tbop", "nullsteer", "refusal_direction", "shiftdc"])
-def test_every_fact_of_the_other_guards_is_drawn_under_a_title_of_its_own(name, subject, anchors, drawing, tmp_path):
+def test_every_fact_of_the_other_guards_is_drawn_under_a_title_of_its_own(name, subject, anchors, tmp_path):
     vg.build_guard(name).fit(subject, anchors).save(tmp_path)
     description = describe_guard(tmp_path)
     sides = ("_harmful_anchors", "_harmless_anchors")
@@ -129,7 +120,7 @@ def test_every_fact_of_the_other_guards_is_drawn_under_a_title_of_its_own(name, 
     assert all(f"<!-- {FACT_TITLES[fact][0]} -->" in file.read_text() for fact in facts)
 
 
-def test_facts_of_an_unknown_guard(folders, drawing, tmp_path):
+def test_facts_of_an_unknown_guard(folders, tmp_path):
     description = describe_guard(folders["cmrm"])
     facts = {"probe_auc": [0.5, None, 0.7, 1], "ranks": [[1, 2, 3, 4], [1], [2], []], "note": ["a", "b", "c", "d"]}
     said = printed(print_guard, {**description, "per_layer": facts})
@@ -138,7 +129,7 @@ def test_facts_of_an_unknown_guard(folders, drawing, tmp_path):
     assert "Probe auc" in file.read_text() and "Note" not in file.read_text()
 
 
-def test_calibration_is_printed_and_drawn(folders, drawing, tmp_path):
+def test_calibration_is_printed_and_drawn(folders, tmp_path):
     description = written(folders["cmrm_sample"], CALIBRATION)
     said = printed(print_guard, description)
     low, high = wilson(44, 64)
@@ -196,14 +187,14 @@ def test_damaged_guards_are_named(folders, tmp_path):
         describe_guard(tmp_path)
 
 
-def test_where_figures_go(drawing, tmp_path):
+def test_where_figures_go(tmp_path):
     assert check_plot(tmp_path, "cmrm") == [tmp_path / "cmrm.png", tmp_path / "cmrm.svg"]
     assert check_plot(tmp_path / "a.SVG") == [tmp_path / "a.SVG"]
     with pytest.raises(ValueError, match=r"ends in '.pdf'; give .png, .svg"):
         check_plot(tmp_path / "a.pdf")
 
 
-def test_unsuitable_suffix_is_refused_before_anything_is_drawn(folders, drawing, tmp_path):
+def test_unsuitable_suffix_is_refused_before_anything_is_drawn(folders, tmp_path):
     with pytest.raises(ValueError, match="give .png, .svg"):
         plot_guard(describe_guard(folders["cmrm"]), tmp_path / "a.jpg")
     assert not list(tmp_path.iterdir())

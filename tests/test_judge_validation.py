@@ -12,7 +12,8 @@ from vlmguard_plugin.judges.validation import agreement, half, validate_refusal_
 
 
 def test_agreement_equals_scikit_learn():
-    metrics = pytest.importorskip("sklearn.metrics")
+    from sklearn import metrics
+
     human = [True] * 30 + [False] * 20
     judged = [True] * 25 + [False] * 5 + [False] * 18 + [True] * 2
     found = agreement("s", "development", "c", human, judged)

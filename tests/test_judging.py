@@ -4,21 +4,18 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from helpers.prediction_rows import BABBLE, NO, YES, write
 
-pandas = pytest.importorskip("pandas", reason="judging needs the extra vlmeval")
-pytest.importorskip("statsmodels", reason="judging needs the extra vlmeval")
-
-from helpers.prediction_rows import BABBLE, NO, YES, write  # noqa: E402
-
-from vlmguard_plugin.cli.main import main  # noqa: E402
-from vlmguard_plugin.judges.agreement import agreement, agreements  # noqa: E402
-from vlmguard_plugin.judges.base import Case, JudgeError, Judgement, build_judge, decide  # noqa: E402
-from vlmguard_plugin.judges.judgements import Judgements, case_digest  # noqa: E402
-from vlmguard_plugin.leaderboard import leaderboard, to_json, to_markdown  # noqa: E402
-from vlmguard_plugin.leaderboard.judging import judge_outputs  # noqa: E402
-from vlmguard_plugin.runs.answers import OutputError  # noqa: E402
-from vlmguard_plugin.runs.collect import collect  # noqa: E402
-from vlmguard_plugin.statistics.rates import rate  # noqa: E402
+from vlmguard_plugin.cli.main import main
+from vlmguard_plugin.judges.agreement import agreement, agreements
+from vlmguard_plugin.judges.base import Case, JudgeError, Judgement, decide
+from vlmguard_plugin.judges.judgements import Judgements, case_digest
+from vlmguard_plugin.judges.registry import build_judge
+from vlmguard_plugin.leaderboard import leaderboard, to_json, to_markdown
+from vlmguard_plugin.leaderboard.judging import judge_outputs
+from vlmguard_plugin.runs.answers import OutputError
+from vlmguard_plugin.runs.collect import collect
+from vlmguard_plugin.statistics.rates import rate
 
 
 class Counting:

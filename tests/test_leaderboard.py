@@ -5,18 +5,15 @@ import os
 import subprocess
 import sys
 
+import pandas
 import pytest
+from helpers.prediction_rows import BABBLE, LOST, NO, YES, write
+from rich.console import Console
 
-pandas = pytest.importorskip("pandas", reason="the leaderboard needs the extra vlmeval")
-pytest.importorskip("statsmodels", reason="the leaderboard needs the extra vlmeval")
-
-from helpers.prediction_rows import BABBLE, LOST, NO, YES, write  # noqa: E402
-from rich.console import Console  # noqa: E402
-
-from vlmguard_plugin.leaderboard import finding, leaderboard, show, to_json, to_markdown  # noqa: E402
-from vlmguard_plugin.leaderboard.participants import Participant, find_bases  # noqa: E402
-from vlmguard_plugin.runs.answers import OutputError  # noqa: E402
-from vlmguard_plugin.runs.collect import collect  # noqa: E402
+from vlmguard_plugin.leaderboard import finding, leaderboard, show, to_json, to_markdown
+from vlmguard_plugin.leaderboard.participants import Participant, find_bases
+from vlmguard_plugin.runs.answers import OutputError
+from vlmguard_plugin.runs.collect import collect
 
 
 @pytest.fixture

@@ -1,16 +1,12 @@
 """The one definition of each measure, and that hosts' tasks, the host's own evaluation and the board all use it."""
 
 import pytest
+from helpers.prediction_rows import BABBLE, LOST, NO, YES, write
 
-pandas = pytest.importorskip("pandas", reason="the leaderboard needs the extra leaderboard")
-pytest.importorskip("python_calamine", reason="the leaderboard needs the extra leaderboard")
-
-from helpers.prediction_rows import BABBLE, LOST, NO, YES, write  # noqa: E402
-
-from vlmguard_plugin.hosts import tasks  # noqa: E402
-from vlmguard_plugin.leaderboard import leaderboard  # noqa: E402
-from vlmguard_plugin.runs.answers import Item  # noqa: E402
-from vlmguard_plugin.statistics.measures import MEASURES, change_for_the_worse, measured, outcomes  # noqa: E402
+from vlmguard_plugin.hosts import tasks
+from vlmguard_plugin.leaderboard import leaderboard
+from vlmguard_plugin.runs.answers import Item
+from vlmguard_plugin.statistics.measures import MEASURES, change_for_the_worse, measured, outcomes
 
 
 @pytest.mark.parametrize(

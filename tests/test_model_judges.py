@@ -7,10 +7,11 @@ import pytest
 import torch
 from helpers.tiny_judges import ANSWER, DECLINED, HARMFUL, HARMLESS, PLAIN
 
-from vlmguard_plugin.judges.base import LOCAL, Case, JudgeError, build_judge
+from vlmguard_plugin.judges.base import Case, JudgeError
 from vlmguard_plugin.judges.harmbench import HarmBench
 from vlmguard_plugin.judges.llama_guard import LlamaGuard3, LlamaGuard4, LlamaGuard7b
-from vlmguard_plugin.judges.local import LocalModel, in_batches
+from vlmguard_plugin.judges.local_model import LocalModel, in_batches
+from vlmguard_plugin.judges.registry import LOCAL, build_judge
 from vlmguard_plugin.judges.strongreject import StrongReject
 from vlmguard_plugin.judges.wildguard import WildGuard
 
@@ -144,7 +145,7 @@ def test_strongreject_threshold_and_model(judge_folder):
 
 
 def test_a_batch_says_what_each_case_alone_does(judge_folder):
-    cases = [Case("Do the thing number %d." % n, ANSWER * (1 + n % 3) + " " + "abcdefg"[n]) for n in range(7)]
+    cases = [Case(f"Do the thing number {n}.", ANSWER * (1 + n % 3) + " " + "abcdefg"[n]) for n in range(7)]
     judge = LlamaGuard3(judge_folder(), batch_size=3)
     judge.max_new_tokens = 12
     together = [v.raw for v in judge.judge(cases)]

@@ -6,19 +6,14 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from helpers.page_boards import SCRIPT, Elements, hostile_board, safety, write_outputs
 
-pandas = pytest.importorskip("pandas", reason="the leaderboard needs the extra vlmeval")
-pytest.importorskip("statsmodels", reason="the leaderboard needs the extra vlmeval")
-pytest.importorskip("jinja2", reason="the page needs the extra vlmeval")
-
-from helpers.page_boards import SCRIPT, Elements, hostile_board, safety, write_outputs  # noqa: E402
-
-from vlmguard_plugin.leaderboard import to_html  # noqa: E402
-from vlmguard_plugin.leaderboard.build import build_board  # noqa: E402
-from vlmguard_plugin.leaderboard.outputs import changed  # noqa: E402
-from vlmguard_plugin.leaderboard.outputs.charts import LEFT, PLACES, WIDE, curves, label_box, labels, ticks  # noqa: E402
-from vlmguard_plugin.leaderboard.outputs.escaping import printable  # noqa: E402
-from vlmguard_plugin.leaderboard.outputs.published import published_results  # noqa: E402
+from vlmguard_plugin.leaderboard import to_html
+from vlmguard_plugin.leaderboard.build import build_board
+from vlmguard_plugin.leaderboard.outputs import changed
+from vlmguard_plugin.leaderboard.outputs.charts import LEFT, PLACES, WIDE, curves, label_box, labels, ticks
+from vlmguard_plugin.leaderboard.outputs.escaping import printable
+from vlmguard_plugin.leaderboard.outputs.published import published_results
 
 
 @pytest.fixture(scope="module")

@@ -4,15 +4,10 @@ import json
 import shutil
 
 import pytest
+from helpers.page_boards import hostile_board, write_outputs
 
-pandas = pytest.importorskip("pandas", reason="the leaderboard needs the extra vlmeval")
-pytest.importorskip("statsmodels", reason="the leaderboard needs the extra vlmeval")
-pytest.importorskip("jinja2", reason="the page needs the extra vlmeval")
-
-from helpers.page_boards import hostile_board, write_outputs  # noqa: E402
-
-from vlmguard_plugin.leaderboard import to_html  # noqa: E402
-from vlmguard_plugin.leaderboard.build import build_board  # noqa: E402
+from vlmguard_plugin.leaderboard import to_html
+from vlmguard_plugin.leaderboard.build import build_board
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +27,8 @@ def hostile(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    from selenium import webdriver
+
     binary, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if not binary or not driver:
         pytest.skip("chromium and chromedriver are not installed (Debian: apt-get install chromium chromium-driver)")

@@ -12,7 +12,7 @@ from helpers.tiny_judges import PLAIN, byte_tokenizer, tiny_llama
 
 from vlmguard_plugin.cli.main import main
 from vlmguard_plugin.judges.base import JudgeError
-from vlmguard_plugin.judges.local import LocalModel
+from vlmguard_plugin.judges.local_model import LocalModel
 from vlmguard_plugin.judges.perplexity import CHUNK, perplexities, summarise
 
 ANSWERS = ["Red.", "Take a bowl and add flour.", "No", "It is a long sentence, and then it goes on and on, all of it."]
@@ -161,7 +161,8 @@ def test_summary_of_little():
 
 
 def test_the_command(tmp_path):
-    pandas = pytest.importorskip("pandas", reason="reading predictions needs the extra vlmeval")
+    import pandas
+
     place = tmp_path / "out" / "vlm"
     place.mkdir(parents=True)
     facts = {"index": [1, 2, 3], "question": REQUESTS[:3], "harmful": [1, 0, 0]}

@@ -5,20 +5,16 @@ import os
 import subprocess
 import sys
 
+import pandas
 import pytest
 
-pytest.importorskip("gguf", reason="the demo VLM needs the extra demo")
-for host in ("vlmeval", "lmms_eval", "lm_eval"):
-    pytest.importorskip(host, reason="all three hosts have to be installed")
-import pandas  # noqa: E402
-
-from vlmguard_plugin.benchmarks import prepare, read_tsv  # noqa: E402
-from vlmguard_plugin.demo.build import build_demo_vlm  # noqa: E402
-from vlmguard_plugin.hosts import tasks  # noqa: E402
+from vlmguard_plugin.benchmarks import prepare, read_tsv
+from vlmguard_plugin.demo.build import build_demo_vlm
+from vlmguard_plugin.hosts import tasks
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
-from vlmguard_plugin.hosts.guarded import GuardedModel  # noqa: E402
-from vlmguard_plugin.leaderboard import leaderboard  # noqa: E402
-from vlmguard_plugin.query import Query  # noqa: E402
+from vlmguard_plugin.hosts.guarded import GuardedModel
+from vlmguard_plugin.leaderboard import leaderboard
+from vlmguard_plugin.query import Query
 
 pytestmark = pytest.mark.slow
 SET, ROWS, TOKENS = "Requests_same_blank", 20, 10
@@ -72,8 +68,8 @@ def answers(place):
     ):
         template = ["--apply_chat_template"] if host == "lm_eval" else []
         run(
-            host, "--model", model, *shared, *template, "--include_path", place / host, "--gen_kwargs", f"{length}={TOKENS}",
-            "--output_path", place / f"{host}-out",
+            host, "--model", model, *shared, *template, "--include_path", place / host,
+            "--gen_kwargs", f"{length}={TOKENS}", "--output_path", place / f"{host}-out",
         )  # fmt: skip
         (log,) = (place / f"{host}-out").rglob("*samples_*.jsonl")
         samples = sorted(map(json.loads, log.read_text().splitlines()), key=lambda sample: sample["doc_id"])

@@ -2,16 +2,11 @@
 
 import json
 
-import pytest
+from helpers.prediction_rows import NO, YES
+from helpers.sample_logs import lm_eval_logs, scores, verdicts
 
-pandas = pytest.importorskip("pandas", reason="the leaderboard needs the extra leaderboard")
-pytest.importorskip("python_calamine", reason="the leaderboard needs the extra leaderboard")
-
-from helpers.prediction_rows import NO, YES  # noqa: E402
-from helpers.sample_logs import lm_eval_logs, scores, verdicts  # noqa: E402
-
-from vlmguard_plugin.leaderboard import leaderboard  # noqa: E402
-from vlmguard_plugin.runs.facts import RunFacts  # noqa: E402
+from vlmguard_plugin.leaderboard import leaderboard
+from vlmguard_plugin.runs.facts import RunFacts
 
 
 def test_the_logs_of_lm_eval_and_lmms_eval(tmp_path):

@@ -5,25 +5,16 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.readable import check_readable, printed
 from helpers.tiny_models import tiny_llava
 from PIL import Image
 
 import vlmguard_plugin as vg
-
-pytest.importorskip("statsmodels", reason="intervals need statsmodels")
-
-from readable import check_readable, printed  # noqa: E402
-
-from vlmguard_plugin.inspection import measure_shift, plot_shift, print_shift  # noqa: E402
-from vlmguard_plugin.inspection.shift import pair_left_out, principal_plane  # noqa: E402
-from vlmguard_plugin.statistics.rates import wilson  # noqa: E402
+from vlmguard_plugin.inspection import measure_shift, plot_shift, print_shift
+from vlmguard_plugin.inspection.shift import pair_left_out, principal_plane
+from vlmguard_plugin.statistics.rates import wilson
 
 CONDITIONS = ("text", "blank", "image")
-
-
-@pytest.fixture
-def drawing():
-    pytest.importorskip("matplotlib", reason="figures need the extra plot")
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +139,7 @@ def test_fewer_pairs_and_what_there_is_not(subject, anchors):
             measure_shift(subject, anchors, pairs=pairs)
 
 
-def test_shift_is_printed_and_drawn(shift, drawing, tmp_path):
+def test_shift_is_printed_and_drawn(shift, tmp_path):
     said = printed(print_shift, shift)
     rate = shift["layers"][2]["separability"]["image"]
     assert f"{100 * rate['accuracy']:.1f} [{100 * rate['low']:.1f}, {100 * rate['high']:.1f}]" in said
@@ -159,7 +150,7 @@ def test_shift_is_printed_and_drawn(shift, drawing, tmp_path):
     assert "<!-- text + blank image, harmless -->" in files[1].read_text()
 
 
-def test_shift_of_a_deep_model_is_drawn_in_twelve_panels(shift, drawing, tmp_path):
+def test_shift_of_a_deep_model_is_drawn_in_twelve_panels(shift, tmp_path):
     deep = {**shift, "layers": [{**shift["layers"][layer % 4], "layer": layer} for layer in range(30)]}
     (file,) = plot_shift(deep, tmp_path / "deep.svg")
     titles = [line for line in file.read_text().splitlines() if "<!-- Layer " in line]
@@ -172,7 +163,7 @@ def test_without_matplotlib_the_extra_is_named(shift, monkeypatch, tmp_path):
         plot_shift(shift, tmp_path / "a.png")
 
 
-def test_unsuitable_suffix_is_refused_before_anything_is_drawn(shift, drawing, tmp_path):
+def test_unsuitable_suffix_is_refused_before_anything_is_drawn(shift, tmp_path):
     with pytest.raises(ValueError, match="give .png, .svg"):
         plot_shift(shift, tmp_path / "a.jpg")
     assert not list(tmp_path.iterdir())

@@ -4,11 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-stats = pytest.importorskip("scipy.stats", reason="the leaderboard needs the extra leaderboard")
-pytest.importorskip("statsmodels", reason="the leaderboard needs the extra leaderboard")
-
-from vlmguard_plugin.statistics.differences import (  # noqa: E402
+from vlmguard_plugin.statistics.differences import (
     detectable_difference,
     holm,
     newcombe,
@@ -16,8 +14,8 @@ from vlmguard_plugin.statistics.differences import (  # noqa: E402
     sign_flip,
     smallest_difference,
 )
-from vlmguard_plugin.statistics.levels import ALPHA  # noqa: E402
-from vlmguard_plugin.statistics.rates import effective_n, rate, wilson  # noqa: E402
+from vlmguard_plugin.statistics.levels import ALPHA
+from vlmguard_plugin.statistics.rates import effective_n, rate, wilson
 
 NOMINAL = 1 - ALPHA
 
@@ -256,8 +254,7 @@ def test_shared_base_requests_make_the_detectable_difference_larger():
 
 
 def test_simulated_predictions_from_files_to_the_verdict(tmp_path):
-    """12 boards of prediction files: one guard that helps, one that does nothing, one that refuses everything more often."""
-    pytest.importorskip("python_calamine", reason="the leaderboard needs the extra leaderboard")
+    """12 boards of prediction files: one guard that helps, one that does nothing, one that refuses everything more."""
     from vlmguard_plugin.leaderboard.build import build_board
     from vlmguard_plugin.leaderboard.verdict import verdicts
 

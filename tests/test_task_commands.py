@@ -1,10 +1,9 @@
-"""The prepared data sets as tasks of lmms-eval and lm-evaluation-harness, loaded by each host and run by its own command."""
+"""The prepared data sets as tasks of lmms-eval and lm-evaluation-harness, loaded by each and run by its command."""
 
 import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import pytest
 from helpers.small_sets import small_rows, write_small_sets
@@ -13,11 +12,6 @@ from helpers.tiny_models import tiny_llava, tiny_processor
 from vlmguard_plugin.benchmarks import BENCHMARKS, write_tsv
 from vlmguard_plugin.hosts import tasks
 from vlmguard_plugin.hosts.tasks import task_folder
-
-
-def needs(host):
-    return pytest.mark.skipif(find_spec(host) is None, reason=f"{host} is not installed; its task files can't be run")
-
 
 PICTURED = [name for name in BENCHMARKS if "text" not in name.split("_")]
 
@@ -56,7 +50,8 @@ def data(place, monkeypatch):
 def command(place, *arguments):
     """A host's own command, finished: what it printed, and its sample logs by task."""
     environment = {
-        **os.environ, "LMUData": str(place / "data"), "HF_HOME": str(place / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
+        **os.environ, "LMUData": str(place / "data"), "HF_HOME": str(place / "hf"), "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     out = place / f"out-{len(list(place.glob('out-*')))}"
     done = subprocess.run(
@@ -75,7 +70,6 @@ def command(place, *arguments):
     return printed, logs
 
 
-@needs("lm_eval")
 def test_lm_eval_loads_every_task():
     from lm_eval.tasks import TaskManager
 
@@ -92,7 +86,6 @@ def test_lm_eval_loads_every_task():
         assert set(task.process_results(document, ["A"])) == set(task.aggregation())
 
 
-@needs("lmms_eval")
 @pytest.mark.parametrize("task_type", ["simple", "chat"])
 def test_lmms_eval_loads_every_task(task_type, place, monkeypatch):
     import datasets
@@ -116,7 +109,7 @@ def test_lmms_eval_loads_every_task(task_type, place, monkeypatch):
         assert [part["type"] for part in turn["content"]] == ["image", "text"]
 
 
-@pytest.mark.parametrize("host", [pytest.param(host, marks=needs(host)) for host in tasks.HOSTS])
+@pytest.mark.parametrize("host", tasks.HOSTS)
 def test_a_set_of_the_users_takes_three_lines(host, tmp_path, monkeypatch):
     monkeypatch.setenv("LMUData", str(tmp_path))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
@@ -141,10 +134,10 @@ def test_a_set_of_the_users_takes_three_lines(host, tmp_path, monkeypatch):
 
 
 @pytest.mark.host
-@needs("lm_eval")
 def test_lm_eval_command_with_pictures(place):
     printed, logs = command(
-        place, "-m", "lm_eval", "--model", "hf-multimodal", "--model_args", f"pretrained={place / 'llava'},dtype=float32",
+        place, "-m", "lm_eval", "--model", "hf-multimodal",
+        "--model_args", f"pretrained={place / 'llava'},dtype=float32",
         "--device", "cpu", "--tasks", listed(PICTURED), "--include_path", task_folder("lm_eval"),
         "--apply_chat_template", "--gen_kwargs", "max_gen_toks=8", "--limit", "3",
     )  # fmt: skip
@@ -155,7 +148,6 @@ def test_lm_eval_command_with_pictures(place):
 
 
 @pytest.mark.host
-@needs("lm_eval")
 def test_lm_eval_command_with_a_text_only_model(place):
     printed, logs = command(
         place, "-m", "lm_eval", "--model", "hf", "--model_args", f"pretrained={place / 'text'},dtype=float32",
@@ -169,7 +161,6 @@ def test_lm_eval_command_with_a_text_only_model(place):
 
 
 @pytest.mark.host
-@needs("lmms_eval")
 def test_lmms_eval_command(place):
     printed, logs = command(
         place, "-m", "lmms_eval", "--model", "llava_hf",

@@ -62,7 +62,6 @@ def test_an_unknown_host():
 
 
 def test_documents_hold_what_logs_need_and_no_pictures(data):
-    pytest.importorskip("datasets", reason="datasets is not installed")
     first, second, third = tasks.documents("FigStep_Tiny")
     assert (
         first["dataset"] == "FigStep_Tiny"
@@ -99,7 +98,8 @@ def test_a_set_that_was_prepared_again_is_read_again(tmp_path, monkeypatch):
 
 
 def test_a_set_that_is_not_prepared_or_damaged(tmp_path, monkeypatch):
-    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    import datasets
+
     monkeypatch.setenv("LMUData", str(tmp_path))
     remedy = "run `vlmguard data prepare FigStep --source"
     with pytest.raises(SourceMissing, match=remedy):
@@ -117,7 +117,6 @@ def test_a_set_that_is_not_prepared_or_damaged(tmp_path, monkeypatch):
 
 
 def test_text_and_pictures_are_not_mixed(tmp_path, monkeypatch):
-    pytest.importorskip("datasets", reason="datasets is not installed")
     monkeypatch.setenv("LMUData", str(tmp_path))
     rows = [Row("a", "x", (picture("red"),), harmful=True), Row("b", "y", harmful=True)]
     write_tsv(rows, tmp_path / "AdvBench_text.tsv", "safety", "s", "l")
@@ -198,10 +197,8 @@ def test_choices_are_judged_exactly(data):
 
 def test_prompts_are_those_of_vlmevalkit(data):
     from vlmguard_plugin.benchmarks import read_tsv
+    from vlmguard_plugin.hosts.vlmeval import datasets as host
 
-    host = pytest.importorskip(
-        "vlmguard_plugin.hosts.vlmeval.datasets", reason="VLMEvalKit is not installed", exc_type=ImportError
-    )
     for name, line_class in (("MMBench_Samples", host.ExactChoice), ("FigStep_Tiny", host.SafetyRequests)):
         lines = read_tsv(data / f"{name}.tsv").to_dict("records")
         documents = tasks.prepared(name).documents

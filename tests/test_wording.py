@@ -3,17 +3,12 @@
 import re
 
 import pytest
+from helpers.export_boards import shown
+from helpers.prediction_rows import NO, YES, write
 
-pandas = pytest.importorskip("pandas", reason="the leaderboard needs the extra leaderboard")
-pytest.importorskip("python_calamine", reason="the leaderboard needs the extra leaderboard")
-pytest.importorskip("jinja2", reason="the page needs the extra leaderboard")
-
-from helpers.export_boards import shown  # noqa: E402
-from helpers.prediction_rows import NO, YES, write  # noqa: E402
-
-from vlmguard_plugin.leaderboard import finding, leaderboard, to_html, to_markdown  # noqa: E402
-from vlmguard_plugin.leaderboard.outputs.sentences import detectable_text  # noqa: E402
-from vlmguard_plugin.leaderboard.outputs.wording import (  # noqa: E402
+from vlmguard_plugin.leaderboard import finding, leaderboard, to_html, to_markdown
+from vlmguard_plugin.leaderboard.outputs.sentences import detectable_text
+from vlmguard_plugin.leaderboard.outputs.wording import (
     interval,
     listed,
     p_number,
@@ -23,7 +18,7 @@ from vlmguard_plugin.leaderboard.outputs.wording import (  # noqa: E402
     points,
     rate_text,
 )
-from vlmguard_plugin.statistics.rates import rate  # noqa: E402
+from vlmguard_plugin.statistics.rates import rate
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """VLMEvalKit's command with a small model of its kind that converses, sets of its kinds, and a death in mid-run.
 
-Run as a script: the arguments are the host's; after the word --then come those of one more run. $DIE_AT=n kills this process (SIGKILL, no farewell) at the n-th batch of a
-HuggingFaceSubject, with $DIE_RANK in this process of several alone.
+Run as a script: the arguments are the host's; after the word --then come those of one more run. $DIE_AT=n kills this
+process (SIGKILL, no farewell) at the n-th batch of a HuggingFaceSubject; of several processes only number $DIE_RANK.
 """
 
 import os

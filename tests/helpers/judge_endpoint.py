@@ -4,13 +4,8 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import pytest
-
 from vlmguard_plugin.judges.base import Case
 from vlmguard_plugin.judges.endpoint import EndpointJudge
-
-pytest.importorskip("openai")
-
 
 KEY = "sk-very-secret"
 

@@ -14,7 +14,10 @@ COLOURS = ["red", "green", "blue", "white", "black"]
 
 def documents(times=1, **_):
     rows = [
-        {"q": f"What is a {noun}?" + " Say it well." * (i % 3), "choices": ["food", "a nice thing", "x"], "right": i % 3, "noun": noun}
+        {
+            "q": f"What is a {noun}?" + " Say it well." * (i % 3),
+            "choices": ["food", "a nice thing", "x"], "right": i % 3, "noun": noun,
+        }
         for i, noun in enumerate(NOUNS)
     ]
     return {"test": Dataset.from_list([{**row, "q": f"{row['q']} {turn}"} for turn in range(times) for row in rows])}
@@ -41,8 +44,8 @@ TASKS = {
     "t_choice": SHARED
     + 'output_type: multiple_choice\ndoc_to_text: "{{q}}\\nAnswer:"\ndoc_to_choice: choices\ndoc_to_target: right\n'
     "metric_list: [{metric: acc}]\n",
-    "t_rolling": SHARED
-    + 'output_type: loglikelihood_rolling\ndoc_to_text: ""\ndoc_to_target: q\nmetric_list: [{metric: word_perplexity}]\n',
+    "t_rolling": SHARED + 'output_type: loglikelihood_rolling\ndoc_to_text: ""\ndoc_to_target: q\n'
+    "metric_list: [{metric: word_perplexity}]\n",
 }
 
 NOUNS = ["cake", "kite", "boat", "lamp", "chair"]

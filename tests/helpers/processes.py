@@ -4,10 +4,6 @@ import os
 import subprocess
 import sys
 
-import pytest
-
-pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
-
 
 def python(*arguments, environment=None, cwd=None, check=True, program=sys.executable):
     """Run a program and return it finished; its output goes into the failure."""

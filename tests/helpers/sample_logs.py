@@ -36,7 +36,8 @@ def verdicts(answers, **more):
             "doc_hash": f"d{number}",
             "filtered_resps": [answer],
             "verdict": {
-                "dataset": "Set_blank", "index": str(number), "question": f"Question {number}?", "harmful": True, "label": "safe",
+                "dataset": "Set_blank", "index": str(number), "question": f"Question {number}?",
+                "harmful": True, "label": "safe",
                 "category": "", "pair": "", "condition": "blank", **more,
             },
         }

@@ -85,7 +85,7 @@ def tiny_llava(
 
 
 def randomised(model):
-    """The model with random weights of a size at which layers, images and words make a difference; it never stops early."""
+    """The model with random weights, large enough that layers, images and words matter; it never stops early."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() >= 2:

@@ -1,4 +1,4 @@
-"""Answers and likelihoods in lm-evaluation-harness's evaluator: the host's own without a guard, the library's with one."""
+"""Answers in lm-evaluation-harness's evaluator: without a guard the host's own, with one the library's."""
 
 import pytest
 import torch
@@ -13,18 +13,15 @@ from helpers.lm_eval_tasks import (
     requests_of,
     text_queries,
 )
+from lm_eval.models.hf_vlms import HFMultimodalLM
+from lm_eval.tasks import TaskManager
 from PIL import Image
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.benchmarks import Row, write_tsv
+from vlmguard_plugin.hosts.lm_eval.requests import Prompt, conversation, placed
 from vlmguard_plugin.hosts.tasks import task_folder
 from vlmguard_plugin.query import Turn
-
-pytest.importorskip("lm_eval.models", reason="lm-evaluation-harness is not installed")
-from lm_eval.models.hf_vlms import HFMultimodalLM
-from lm_eval.tasks import TaskManager
-
-from vlmguard_plugin.hosts.lm_eval.requests import Prompt, conversation, placed
 
 TEXT_TASKS = ["t_text", "t_choice", "t_rolling"]
 
@@ -117,7 +114,7 @@ def test_a_literal_mark_in_a_request_is_no_picture(manager, guarded):
 
 
 def test_system_prompt_examples_and_begun_answers(manager, plain):
-    """The prompt is the chat template's own of the whole conversation; without turns all examples are in the request."""
+    """The prompt is the chat template's own of the whole talk; without turns all examples are in the request."""
     options = {"apply_chat_template": True, "system_instruction": "Be brief.", "num_fewshot": 1}
     seen = []
     for multiturn in (True, False):

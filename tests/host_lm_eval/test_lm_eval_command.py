@@ -13,9 +13,6 @@ from helpers.lm_eval_tasks import NOUNS, answers, built, evaluated
 
 import vlmguard_plugin as vg
 
-pytest.importorskip("lm_eval.models", reason="lm-evaluation-harness is not installed")
-
-
 # The host's cache
 
 
@@ -61,8 +58,10 @@ from lm_eval.tasks import TaskManager
 
 place, cache = sys.argv[1:]
 manager = TaskManager(include_path=f"{place}/tasks", include_defaults=False)
-arguments = {"pretrained": f"{place}/tiny", "anchors": f"{place}/anchors.csv", "rank": 2, "alpha": 0.5, "layers": [1, 2]}
-options = {"task_manager": manager, "use_cache": cache, "apply_chat_template": True, "batch_size": 2, "device": "cuda:0"}
+arguments = {"pretrained": f"{place}/tiny", "anchors": f"{place}/anchors.csv"}
+arguments |= {"rank": 2, "alpha": 0.5, "layers": [1, 2]}
+options = {"task_manager": manager, "use_cache": cache, "apply_chat_template": True}
+options |= {"batch_size": 2, "device": "cuda:0"}
 lm_eval.simple_evaluate(model="llava-vlmguard", model_args=arguments, tasks=["t_many"], **options)
 """
 
@@ -148,7 +147,7 @@ def test_the_command_fails_with_the_reason(place, monkeypatch):
 
 @pytest.mark.host
 def test_no_other_host_is_imported_and_a_broken_one_costs_a_line(tmp_path):
-    """In a process that only imports the host, nothing of the others is; what fails in registration is told in one line."""
+    """A process that only imports the host has nothing of the others; a failing registration is told in one line."""
     code = (
         "import sys, lm_eval.models; from lm_eval.api.registry import model_registry as r; "
         "assert 'llava-vlmguard' in r; assert not {'vlmeval', 'lmms_eval'} & set(sys.modules)"

@@ -5,7 +5,6 @@ import torch
 from helpers.lm_eval_tasks import NOUNS, requests_of
 from PIL import Image
 
-pytest.importorskip("lm_eval.models", reason="lm-evaluation-harness is not installed")
 from vlmguard_plugin.hosts.lm_eval.requests import generation_of
 
 

@@ -1,16 +1,15 @@
 """Guarded models of lm-evaluation-harness by name and argument, and what the results tell of a run."""
 
 import json
+from importlib.metadata import version
 
 import pytest
 from helpers.lm_eval_tasks import built, evaluated
-
-import vlmguard_plugin as vg
-
-pytest.importorskip("lm_eval.models", reason="lm-evaluation-harness is not installed")
 from lm_eval.api.registry import get_model, model_registry
 
+import vlmguard_plugin as vg
 from vlmguard_plugin.hosts.lm_eval.model import GuardedLM
+from vlmguard_plugin.runs.facts import RunFacts
 
 
 @pytest.mark.parametrize(
@@ -62,26 +61,16 @@ def test_a_guard_dir_must_be_the_guards(place, guarded):
 def test_the_results_tell_what_was_run(manager, guarded):
     results = evaluated(guarded, manager, ["t_text", "t_choice"], apply_chat_template=True)
     told = guarded.get_model_info()["vlmguard"]
-    facts = vg_facts(told)
-    assert (facts.host, facts.host_version, facts.model) == (
-        "lm_eval",
-        "0.4.13",
-        "llava-vlmguard",
-    ) or facts.host_version != "0.4.13"
+    facts = RunFacts.from_dict(told)
+    assert (facts.host, facts.host_version, facts.model) == ("lm_eval", version("lm_eval"), "llava-vlmguard")
     assert (facts.guard, facts.settings["alpha"], facts.guard_fingerprint) == (
         "vlm_guard",
         0.5,
         guarded.guarded.guard.fingerprint,
     )
     assert facts.generation == {"max_new_tokens": 8, "do_sample": False, "stop": []}
-    assert told["tasks"]["t_text"]["answers"] % 5 == 0 and told["tasks"]["t_choice"]["answers"] % 15 == 0
+    assert (told["tasks"]["t_text"]["answers"], told["tasks"]["t_choice"]["answers"]) == (5, 15)
     assert told["tasks"]["t_text"]["generation"] == {"max_new_tokens": 8, "do_sample": False, "stop": []}
-    assert told["tasks"]["t_text"]["tokens"] == 8 * told["tasks"]["t_text"]["answers"]
+    assert told["tasks"]["t_text"]["tokens"] == 8 * 5
     json.dumps(told)
     assert results["samples"]["t_text"]
-
-
-def vg_facts(told):
-    from vlmguard_plugin.runs.facts import RunFacts
-
-    return RunFacts.from_dict(told)

@@ -1,4 +1,4 @@
-"""lmms-eval in this process: a folder with a tiny model and small sets, its evaluator, and the answers that the plain library gives."""
+"""lmms-eval in this process: a tiny model, small sets, its evaluator, and the answers of the plain library."""
 
 import pytest
 from helpers.lmms_eval_sets import ARGUMENTS, BARE, NOUNS, PICTURED, rows, write_sets

@@ -8,8 +8,6 @@ from PIL import Image
 import vlmguard_plugin as vg
 from vlmguard_plugin.benchmarks import Row
 
-pytest.importorskip("lmms_eval", reason="lmms-eval is not installed")
-
 
 def test_a_failing_request_stops_the_run_and_keeps_what_was_answered(place, evaluate, expected, tmp_path, monkeypatch):
     from lmms_eval.api.instance import Instance

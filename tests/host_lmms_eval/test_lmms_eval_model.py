@@ -8,8 +8,6 @@ from PIL import Image
 
 import vlmguard_plugin as vg
 
-pytest.importorskip("lmms_eval", reason="lmms-eval is not installed")
-
 
 def test_answers_are_the_librarys(place, evaluate, expected):
     assert expected["guarded"] != expected["unguarded"]
@@ -44,8 +42,9 @@ def test_the_tasks_own_generation_arguments(place, evaluate, expected):
         return [{"role": "user", "content": [{"type": "text", "text": document["text"]}]}]
 
     asked = [
-        {}, {"max_new_tokens": 3}, {"num_beams": 2}, {"temperature": 0, "do_sample": True, "top_p": None}, {"max_new_tokens": 3},
-        {"until": [expected["unguarded"][BARE][0][2], ""], "image_aspect_ratio": "pad"}, {"temperature": 0.7, "max_gen_toks": 4},
+        {}, {"max_new_tokens": 3}, {"num_beams": 2}, {"temperature": 0, "do_sample": True, "top_p": None},
+        {"max_new_tokens": 3}, {"until": [expected["unguarded"][BARE][0][2], ""], "image_aspect_ratio": "pad"},
+        {"temperature": 0.7, "max_gen_toks": 4},
     ]  # fmt: skip
     requests = [
         Instance(

@@ -14,8 +14,6 @@ from PIL import Image
 from vlmguard_plugin.hosts.tasks import task_folder
 from vlmguard_plugin.runs.facts import RunFacts, Session
 
-pytest.importorskip("lmms_eval", reason="lmms-eval is not installed")
-
 pytestmark = pytest.mark.host
 
 
@@ -40,7 +38,7 @@ class Mortal(PromptGuard):
 
 
 def write_mmbench(folder):
-    """Three questions of our own where, and as, the host's own MMBench tasks look for theirs when `folder` is the working directory."""
+    """Three questions of our own where the host's MMBench tasks look for theirs in the working directory `folder`."""
     from datasets import Dataset
 
     common = {
@@ -80,7 +78,8 @@ def outside(tmp_path_factory):
         '[project.entry-points."vlmguard_plugin.guards"]\nmortal = "mortal_guard:Mortal"\n'
     )
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(site), str(source)],
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation",
+         "--target", str(site), str(source)],
         check=True, capture_output=True,
     )  # fmt: skip
     return site
@@ -88,10 +87,11 @@ def outside(tmp_path_factory):
 
 def command(place, out, *arguments, launcher=(), outside=None, **environment):
     """The host's own command in a folder of its own; the results file, and the answers by task and document."""
+    search_path = os.pathsep.join(filter(None, [outside, os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
-        [sys.executable, *launcher, "-m", "lmms_eval", "--include_path", str(task_folder("lmms_eval")), "--output_path", str(out),
-         "--log_samples", "--gen_kwargs", "max_new_tokens=6", *map(str, arguments)],
-        env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(filter(None, [outside, os.environ.get("PYTHONPATH")]))},
+        [sys.executable, *launcher, "-m", "lmms_eval", "--include_path", str(task_folder("lmms_eval")),
+         "--output_path", str(out), "--log_samples", "--gen_kwargs", "max_new_tokens=6", *map(str, arguments)],
+        env={**os.environ, **environment, "PYTHONPATH": search_path},
         cwd=place, capture_output=True, text=True,
     )  # fmt: skip
     files = list(out.rglob("*_results.json"))
@@ -107,7 +107,7 @@ def command(place, out, *arguments, launcher=(), outside=None, **environment):
 
 
 def test_two_processes_killed_and_taken_up_again(place, outside, expected, tmp_path):
-    """Through the host's own command, while another package's entry point fails; what is answered is what one process says."""
+    """Through the host's own command, while another package's entry point fails: the answers are one process's."""
     arguments = [
         "--model",
         "llava_vlmguard+mortal",
@@ -170,8 +170,9 @@ from lmms_eval.tasks import TaskManager
 Accelerator()
 tasks, cache, task = sys.argv[1:]
 evaluator.simple_evaluate(
-    model="llava_vlmguard", model_args="device=cpu", batch_size=2, use_cache=cache, gen_kwargs="max_new_tokens=6", tasks=[task],
-    task_manager=TaskManager("ERROR", include_path=tasks, include_defaults=False), distributed_executor_backend="torchrun",
+    model="llava_vlmguard", model_args="device=cpu", batch_size=2, use_cache=cache, gen_kwargs="max_new_tokens=6",
+    task_manager=TaskManager("ERROR", include_path=tasks, include_defaults=False), tasks=[task],
+    distributed_executor_backend="torchrun",
 )
 """
 
@@ -181,7 +182,8 @@ def test_a_failure_in_one_of_two_processes_ends_both(place, tmp_path):
     break_picture(tmp_path / "data" / "FigStep_Tiny.tsv", 7)
     (tmp_path / "run.py").write_text(TWO_RANKS)
     done = subprocess.run(
-        [sys.executable, *TWO, str(tmp_path / "run.py"), str(task_folder("lmms_eval")), str(tmp_path / "cache"), PICTURED],
+        [sys.executable, *TWO, str(tmp_path / "run.py"), str(task_folder("lmms_eval")), str(tmp_path / "cache"),
+         PICTURED],
         env={**os.environ, "LMUData": str(tmp_path / "data")}, capture_output=True, text=True,
     )  # fmt: skip
     assert f"RequestFailed: task {PICTURED}, document 7: " in done.stderr, done.stderr[-3000:]

@@ -6,22 +6,20 @@ import os
 import pytest
 from helpers.host_models import RemoteStyleVLM
 from helpers.processes import python
+from helpers.vlmeval_command import TESTS, predictions
 from PIL import Image
 
-pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
-
-from helpers.vlmeval_command import TESTS, predictions
-
-import vlmguard_plugin as vg  # noqa: E402
-from vlmguard_plugin.pictures.meaningless import meaningless  # noqa: E402
-from vlmguard_plugin.subjects.host_object import HostSubject  # noqa: E402
+import vlmguard_plugin as vg
+from vlmguard_plugin.pictures.meaningless import meaningless
+from vlmguard_plugin.subjects.host_object import HostSubject
 
 pytestmark = pytest.mark.host
 
 LAZY = """
 import sys
 import vlmeval.config as config
-ours = [name for name in sys.modules if name.startswith("vlmguard_plugin.") and name.split(".")[1] in ("guards", "subjects", "steering")]
+ours = [name for name in sys.modules if name.startswith("vlmguard_plugin.")]
+ours = [name for name in ours if name.split(".")[1] in ("guards", "subjects", "steering")]
 listed = len(config.supported_VLM)
 names = ["Qwen2-VL-2B-Instruct_shiftdc", "llava_v1.5_7b_vlmguard", "InternVL2-1B_vlmguard+self_reminder", "llava_ecso"]
 print(ours, sum("_shiftdc" in name for name in config.supported_VLM), [name in config.supported_VLM for name in names])

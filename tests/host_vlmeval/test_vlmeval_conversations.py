@@ -41,7 +41,6 @@ CONFIGS = sorted((TESTS.parent / "task_configs" / "vlmeval").glob("*.json"))
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory):
-    pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
     place = tmp_path_factory.mktemp("host")
     environment = host_place(place)
     models = [
@@ -172,7 +171,10 @@ def test_video_is_refused_and_a_mute_model_said(host):
     status = {
         model: json.loads((place / "films" / model / "status.json").read_text())["datasets"] for model in NO_FILMS
     }
-    refused = "shows a video, and {} takes text and images alone; put its frames as images, or run it with a model of the host's own"
+    refused = (
+        "shows a video, and {} takes text and images alone; "
+        "put its frames as images, or run it with a model of the host's own"
+    )
     for model, named in (
         ("llava_cmrm", "llava-hf/llava-1.5-7b-hf"),
         ("Conversing_cmrm", "the guarded Conversing"),

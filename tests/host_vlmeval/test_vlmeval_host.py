@@ -2,18 +2,17 @@
 
 import json
 
+import pandas as pd
 import pytest
 from helpers.processes import python
 from helpers.tiny_models import tiny_llava, tiny_processor
-
-pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
-import pandas as pd  # noqa: E402
 from helpers.vlmeval_command import predictions
 
-from vlmguard_plugin.leaderboard import leaderboard  # noqa: E402
+from vlmguard_plugin.leaderboard import leaderboard
 
 pytestmark = pytest.mark.host
 
+SETS = {"Requests_mine_text": 10, "Requests_mine_blank": 10, "MCQ_tiny": 4}
 MODELS = ["llava", "llava_vlmguard", "llava_cmrm", "llava_cmrm_sample"]
 
 
@@ -24,9 +23,7 @@ def run_of_all(place):
         "-m",
         "vlmeval.run",
         "--data",
-        "Requests_mine_text",
-        "Requests_mine_blank",
-        "MCQ_tiny",
+        *SETS,
         "--model",
         *MODELS,
     ]
@@ -37,13 +34,14 @@ def run_of_all(place):
 def test_the_unchanged_command(run_of_all):
     out, done = run_of_all
     for model in MODELS:
-        for dataset, rows in (("Requests_mine_text", 10), ("Requests_mine_blank", 10), ("MCQ_tiny", 4)):
+        for dataset, rows in SETS.items():
             assert len(predictions(out, model, dataset)) == rows
             assert (out / model / f"{model}_{dataset}_score.csv").is_file()
         status = json.loads((out / model / "status.json").read_text())
-        assert "error_message" not in json.dumps(status) or not [
-            entry for entry in json.dumps(status).split('"error_message": ')[1:] if not entry.startswith("null")
-        ], done.stdout[-2000:]
+        outcomes = {
+            dataset: (entry["status"], entry.get("error_message")) for dataset, entry in status["datasets"].items()
+        }
+        assert outcomes == {dataset: ("done", None) for dataset in SETS}, done.stdout[-2000:]
     scores = pd.read_csv(out / "llava" / "llava_Requests_mine_blank_score.csv")
     assert scores["measure"].tolist() == ["attack_success", "over_refusal", "degeneration"]
     assert scores["n"].tolist() == [5, 5, 10]

@@ -7,17 +7,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from helpers.processes import python
 from helpers.small_sets import write_small_sets
 from helpers.tiny_models import tiny_llava, tiny_processor
-
-pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
-import pandas as pd  # noqa: E402
 from helpers.vlmeval_command import predictions
 
-from vlmguard_plugin.benchmarks import BENCHMARKS  # noqa: E402
-from vlmguard_plugin.leaderboard import leaderboard  # noqa: E402
+from vlmguard_plugin.benchmarks import BENCHMARKS
+from vlmguard_plugin.leaderboard import leaderboard
 
 pytestmark = pytest.mark.host
 
@@ -63,7 +61,8 @@ def test_the_hosts_own_judge_options(place, tmp_path):
     try:
         python(
             "-m", "vlmeval.run", "--data", "Requests_mine_text", "--model", "llava", "--work-dir", tmp_path / "out",
-            "--judge", "some-judge", "--judge-base-url", f"http://127.0.0.1:{server.server_port}/v1", "--judge-key", "none",
+            "--judge", "some-judge", "--judge-base-url", f"http://127.0.0.1:{server.server_port}/v1",
+            "--judge-key", "none",
             environment={**environment, "VLMGUARD_MAX_NEW_TOKENS": "8"},
         )  # fmt: skip
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -40,7 +41,7 @@ def compare_command(
     folders: tuple[Path, ...],
     datasets: tuple[str, ...],
     judge: str,
-    by: str,
+    by: Literal["category", "condition"],
     items: bool,
     answers: bool,
     form: str | None,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TextIO
+from typing import Iterable, TextIO
 
 from vlmguard_plugin.files import cache_directory
 from vlmguard_plugin.leaderboard import leaderboard, to_html
@@ -58,10 +58,10 @@ def run_demo(out: Path, pairs: int, models: tuple[str, ...] = MODELS) -> Board:
         host = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
         )
-        follow(host, stream)
+        follow(host.stdout or (), stream)
     board = leaderboard(out) if host.wait() == 0 else None
     absent = sorted(set(models) - set(board.models)) if board else list(models)
-    if absent:
+    if board is None or absent:
         raise RuntimeError(f"VLMEvalKit has no predictions for {', '.join(absent)}; its log is {log}")
     page = out / "leaderboard.html"
     page.write_text(to_html(board), encoding="utf-8")
@@ -69,9 +69,9 @@ def run_demo(out: Path, pairs: int, models: tuple[str, ...] = MODELS) -> Board:
     return board
 
 
-def follow(host: subprocess.Popen[str], log: TextIO) -> None:
+def follow(output: Iterable[str], log: TextIO) -> None:
     """Copy the host's output to its log, and show its progress on the terminal, one line a model and set."""
-    for line in host.stdout:
+    for line in output:
         log.write(line)
         shown = line.rsplit("\r", 1)[-1].strip()
         if shown.startswith(("Infer ", "fit ", "vlmguard:")) or "=====" in shown:

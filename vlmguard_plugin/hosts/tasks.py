@@ -80,7 +80,7 @@ def read_prepared(path: Path, written: int) -> Prepared:
         problem = f"lacks the column {' and '.join(missing)}" if missing else "has no rows"
         raise BenchmarkError(f"{path} {problem}; prepare {path.stem} again")
     cells = dict(zip(frame["index"], frame["image"])) if "image" in frame else {}
-    found = {index: pictures_in(cell, cells) for index, cell in cells.items()}
+    pictures_of = {index: pictures_in(cell, cells) for index, cell in cells.items()}
     documents = []
     for row in frame.to_dict("records"):
         document = {"dataset": path.stem, **{column: row.get(column, "") for column in COLUMNS}}
@@ -88,9 +88,9 @@ def read_prepared(path: Path, written: int) -> Prepared:
             document["question"] = f"{row['hint']}\n{row['question']}"
         document["harmful"] = bool(row["harmful"]) if "harmful" in row else None
         document["options"] = [row[letter] for letter in LETTERS if isinstance(row.get(letter), str)]
-        document["pictures"] = len(found.get(row["index"], ()))
+        document["pictures"] = len(pictures_of.get(row["index"], ()))
         documents.append(document)
-    return Prepared(tuple(documents), found)
+    return Prepared(tuple(documents), pictures_of)
 
 
 def pictures_in(cell: str | float, cells: Mapping[str, str]) -> Sequence[str]:
@@ -123,22 +123,22 @@ def lmms_eval_documents(placeholder: Dataset) -> Dataset:
 
 def lm_eval_documents(dataset: str, **_: Any) -> dict[str, Dataset]:
     """lm-evaluation-harness's `custom_dataset` for sets with a picture in every row."""
-    found = documents(dataset)
-    bare = [document["id"] for document in found if not document["pictures"]]
+    rows_of_set = documents(dataset)
+    bare = [document["id"] for document in rows_of_set if not document["pictures"]]
     if bare:
         raise BenchmarkError(
             f"{dataset}: rows {bare[:5]} have no picture while the task is one with pictures; "
             "the host can't mix both, so keep text-only requests in a set of their own"
         )
-    return {"test": found}
+    return {"test": rows_of_set}
 
 
 def lm_eval_text_documents(dataset: str, **_: Any) -> dict[str, Dataset]:
     """lm-evaluation-harness's `custom_dataset` for sets of text alone, which run with text-only models too."""
-    found = documents(dataset)
-    if any(document["pictures"] for document in found):
+    rows_of_set = documents(dataset)
+    if any(document["pictures"] for document in rows_of_set):
         raise BenchmarkError(f"{dataset} has pictures, which this text-only task would drop; prepare {dataset} again")
-    return {"test": found}
+    return {"test": rows_of_set}
 
 
 def request(document: Mapping[str, Any]) -> str:
@@ -204,7 +204,7 @@ def scores(document: Mapping[str, Any], label: str, harmful: bool | None, measur
     events = measured(label, harmful)
     return {
         "verdict": verdict(document, label),
-        **{name: None if events.get(name) is None else float(events[name]) for name in measures},
+        **{name: None if (event := events.get(name)) is None else float(event) for name in measures},
         "unknown": float(label == UNKNOWN),
     }
 

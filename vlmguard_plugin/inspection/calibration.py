@@ -39,11 +39,11 @@ def settings_text(settings: dict[str, Any]) -> str:
 
 
 def most_harmless_refused(calibration: dict[str, Any]) -> float:
-    return calibration["unguarded"]["harmless_refused"] + calibration["bound"]
+    return float(calibration["unguarded"]["harmless_refused"] + calibration["bound"])
 
 
 def more_degenerate(point: dict[str, Any], calibration: dict[str, Any]) -> bool:
-    return point["degenerate"] > calibration["unguarded"]["degenerate"]
+    return bool(point["degenerate"] > calibration["unguarded"]["degenerate"])
 
 
 def is_chosen(point: dict[str, Any], calibration: dict[str, Any]) -> bool:

@@ -78,7 +78,7 @@ class RunFacts:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "RunFacts":
+    def from_dict(cls, values: Mapping[str, Any]) -> RunFacts:
         """ValueError where the values are no facts of a run. Names that a later version has added are passed over."""
         try:
             own = known_values(cls, values)

@@ -32,7 +32,7 @@ def xstest(frame: pandas.DataFrame) -> pandas.DataFrame:
     return frame.drop(columns="answer").assign(harmful=harmful, condition="text")
 
 
-HOST_SETS: dict[str, Callable[["pandas.DataFrame"], "pandas.DataFrame"]] = {
+HOST_SETS: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "MMSafetyBench": mm_safetybench,
     "XSTest": xstest,
 }

@@ -14,8 +14,9 @@ from vlmeval.dataset.image_base import ImageBaseDataset
 from vlmguard_plugin.benchmarks import BENCHMARKS, lmu_data, read_tsv
 from vlmguard_plugin.benchmarks.row import LETTERS, BenchmarkError, SourceMissing, choice_prompt
 from vlmguard_plugin.benchmarks.tsv import SIDECAR
-from vlmguard_plugin.judges.base import LOCAL, Judge, build_judge
+from vlmguard_plugin.judges.base import Judge
 from vlmguard_plugin.judges.judgements import Judgements
+from vlmguard_plugin.judges.registry import LOCAL, build_judge
 from vlmguard_plugin.runs.answers import answers_of, clusters_of, parts_of
 from vlmguard_plugin.runs.collect import by_rules, judged
 from vlmguard_plugin.runs.readers.vlmevalkit import RUN_FOLDER, predictions_in
@@ -71,31 +72,33 @@ class PreparedDataset(ImageBaseDataset):
             )
         return data
 
-    def build_prompt(self, line) -> list[dict]:
+    def build_prompt(self, line: Any) -> list[dict[str, str]]:
         if isinstance(line, int):
             line = self.data.iloc[line]
         pictures = [] if self.meta_only else self.dump_image(line)
-        return [dict(type="image", value=path) for path in pictures] + [dict(type="text", value=self.request(line))]
+        images = [{"type": "image", "value": path} for path in pictures]
+        return [*images, {"type": "text", "value": self.request(line)}]
 
-    def dump_image(self, line) -> list[str]:
+    def dump_image(self, line: Any) -> list[str]:
         """Paths of the row's pictures. A damaged one is written as it is: the model then fails that row alone."""
         try:
-            return super().dump_image(line)
+            paths: list[str] = super().dump_image(line)
+            return paths
         except (OSError, ValueError):
             path = Path(self.img_root) / f"{line['index']}-damaged.png"
             path.write_text(str(line["image"]))
             return [str(path)]
 
-    def request(self, line) -> str:
+    def request(self, line: Any) -> str:
         """The text put to the model for one row."""
-        return line["question"]
+        return str(line["question"])
 
-    def evaluate(self, eval_file: str, **judge_kwargs) -> pd.DataFrame:
+    def evaluate(self, eval_file: str, **judge_kwargs: Any) -> pd.DataFrame:
         """Judge the predictions: each measure in percent, with its 95% Wilson interval, n and unknown rows.
 
-        By rules, or, on a safety set, by the judge that `--judge` names (`judges.base.build_judge`), whose judgements
-        are kept in the work directory. A measure with too many unknown rows has no percentage. The same figures are
-        written to *_score.csv beside the predictions.
+        By rules, or, on a safety set, by the judge that `--judge` names (`judges.registry.build_judge`), whose
+        judgements are kept in the work directory. A measure with too many unknown rows has no percentage. The same
+        figures are written to *_score.csv beside the predictions.
         """
         file = Path(eval_file)
         judge = named_judge(judge_kwargs) if self.kind == "safety" else build_judge("rules")
@@ -175,7 +178,7 @@ class ExactChoice(PreparedDataset):
     kind = "mcq"
     TYPE = "MCQ"
 
-    def request(self, line) -> str:
+    def request(self, line: Any) -> str:
         return choice_prompt(
             line["question"], [line[letter] for letter in LETTERS if letter in line and not pd.isna(line[letter])]
         )

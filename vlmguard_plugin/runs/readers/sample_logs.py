@@ -26,7 +26,8 @@ METRICS = ("acc", "accuracy", "exact_match", "em")
 class Layout:
     """A host's files. results: date in the name of a results file, or None where it is none. samples: the name of a
     task's sample log, by date and task. version: of the host, in its results. empty_is_missing: whether stock models
-    leave an empty answer where they failed."""
+    leave an empty answer where they failed.
+    """
 
     host: str
     results: Callable[[str], str | None]
@@ -192,7 +193,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     samples: list[dict[str, Any]] = []
     number = 0
     try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):  # noqa: B007 - for the error
             if line.strip():
                 sample = json.loads(line)
                 if not isinstance(sample, dict):
