@@ -1,5 +1,7 @@
 # make demo: set everything up, then compare the guards on a small real VLM.
 # make test: set everything up, then test. make test-fast: all but the demo VLM and the hosts' processes, in minutes.
+# make check: format, lint, types, layers, in a minute; `pre-commit install` runs the same before every commit.
+# make picture: draw docs/rooms.svg anew from the imports.
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +16,7 @@ READY := $(VENV)/ready
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
 
-.PHONY: demo test test-fast setup clean
+.PHONY: demo test test-fast check picture setup clean
 
 demo: setup
 	$(BIN)/vlmguard demo --items $(ITEMS)
@@ -25,6 +27,16 @@ test: setup
 
 test-fast: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow and not host"
+
+check: setup
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/python .ci/check_house.py
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+
+picture: setup
+	$(BIN)/python docs/draw_rooms.py
 
 setup: $(READY)
 

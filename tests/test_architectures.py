@@ -1,23 +1,20 @@
-"""One matrix: every guard that edits hidden states, on every architecture."""
+"""One matrix: every guard, on every architecture."""
 
 import numpy as np
 import pytest
 import torch
 from helpers.architectures import ARCHITECTURES, tiny_vlm
+from helpers.guard_rows import ON_ARCHITECTURES, editing_guards, other_guards, settings_with
+from helpers.judging import Judging
 from helpers.reference import expected_edit
 from helpers.steering import hook_counts
 
 import vlmguard_plugin as vg
+from vlmguard_plugin.guards.ecso import CAPTION, FROM_TEXT
 
-GUARDS = {
-    "vlm_guard": {"rank": 2, "gate": "midpoint", "project": True, "alpha": 0.7},
-    "cmrm": {"alpha": 0.8},
-    "cmrm_sample": {"alpha": 0.6},
-    "shiftdc": {"positions": "all", "caption_tokens": 3},
-    "refusal_direction": {"condition": True, "alpha": 0.5},
-    "tbop": {"rank": 2, "alpha": 0.9},
-    "nullsteer": {"alpha": 1.0},
-}
+EDITING = [name for name in editing_guards() if name in ON_ARCHITECTURES]
+COMPOSED = "tbop+self_reminder"
+REWRITING = [name for name in other_guards() if name in ON_ARCHITECTURES and name != "ecso"]
 LAYER = 2
 
 
@@ -35,8 +32,7 @@ def in_bfloat16(subject):
 @pytest.fixture(scope="module")
 def fitted(subject, anchors):
     return {
-        name: vg.build_guard(name, layers=[LAYER], **settings).fit(subject, anchors)
-        for name, settings in GUARDS.items()
+        name: vg.build_guard(name, layers=[LAYER], **ON_ARCHITECTURES[name]).fit(subject, anchors) for name in EDITING
     }
 
 
@@ -62,7 +58,7 @@ def shifts_of(subject, guard, query):
     return shifts
 
 
-@pytest.mark.parametrize("name", GUARDS)
+@pytest.mark.parametrize("name", EDITING)
 def test_states_are_edited_as_defined(subject, fitted, asked, name):
     guard, hooks = fitted[name], hook_counts(subject)
     plain = subject.record(asked)
@@ -82,32 +78,43 @@ def test_states_are_edited_as_defined(subject, fitted, asked, name):
     torch.testing.assert_close(subject.record(asked), plain, atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("name", GUARDS)
+@pytest.mark.parametrize("name", EDITING)
 def test_a_batch_and_a_cache_change_no_answer(subject, fitted, asked, name):
     together = fitted[name].respond(subject, asked, max_new_tokens=5)
     assert together == [fitted[name].respond(subject, [query], max_new_tokens=5)[0] for query in asked]
     assert together == fitted[name].respond(subject, asked, max_new_tokens=5, use_cache=False)
 
 
-@pytest.mark.parametrize(
-    "name", ["self_reminder", "goal_priority", "adashield", "ecso", "visual_prompt", "tbop+self_reminder"]
-)
-def test_guards_of_prompts_and_answers(subject, anchors, asked, pictures, name):
-    settings = {"visual_prompt": {"image": pictures[1]}, "ecso": {"caption_tokens": 3}}.get(name, {})
-    guard = vg.build_guard(name, **settings).fit(subject, anchors)
+@pytest.mark.parametrize("name", [*REWRITING, COMPOSED])
+def test_guards_that_rewrite_the_prompt(subject, anchors, asked, pictures, name):
+    guard = vg.build_guard(name, **settings_with(ON_ARCHITECTURES.get(name, {}), pictures[1])).fit(subject, anchors)
     hooks, unguarded = hook_counts(subject), subject.generate(asked, max_new_tokens=5)
     together = guard.respond(subject, asked, max_new_tokens=5)
     assert together == [guard.respond(subject, [query], max_new_tokens=5)[0] for query in asked]
     assert together == guard.respond(subject, asked, max_new_tokens=5, use_cache=False)
-    if name == "ecso":  # a random model never says "yes, it is harmful"
-        assert together == unguarded
-    else:
-        rewritten = subject.record([guard.rewrite(asked[0])])
-        assert (rewritten - subject.record(asked[:1])).abs().max() > 1e-2
+    rewritten = subject.record([guard.rewrite(asked[0])])
+    assert (rewritten - subject.record(asked[:1])).abs().max() > 1e-2
     assert hook_counts(subject) == hooks and subject.generate(asked, max_new_tokens=5) == unguarded
 
 
-@pytest.mark.parametrize("name", GUARDS)
+def test_a_guard_that_looks_at_answers(subject, asked):
+    """The model's words are its own, but for its judgement: a random model never says "yes, it is harmful"."""
+    settings = ON_ARCHITECTURES["ecso"]
+    guard, unguarded = vg.build_guard("ecso", **settings), subject.generate(asked, max_new_tokens=8)
+    assert guard.respond(Judging(subject, lambda query: "No."), asked, max_new_tokens=8) == unguarded
+    judging = Judging(subject, lambda query: "Yes." if "longer" in query.text else "No.")
+    answers = guard.respond(judging, asked, max_new_tokens=8)
+    harmful = asked[2]
+    (caption,) = subject.generate(
+        [harmful.with_text(CAPTION.format(query=harmful.text))], max_new_tokens=settings["caption_tokens"]
+    )
+    from_text = vg.Query(FROM_TEXT.format(caption=caption, query=harmful.text))
+    (again,) = subject.generate([from_text], max_new_tokens=8)
+    assert answers == [*unguarded[:2], again, unguarded[3]] and again != unguarded[2]
+    assert answers == [guard.respond(judging, [query], max_new_tokens=8)[0] for query in asked]
+
+
+@pytest.mark.parametrize("name", EDITING)
 def test_in_bfloat16(in_bfloat16, fitted, asked, name):
     guard = fitted[name]
     guard.check_fits(in_bfloat16)

@@ -1,4 +1,4 @@
-"""Collecting: files of the three hosts, several folders, runs that failed or are not finished, hostile contents."""
+"""Collecting: several folders, runs that failed or are not finished, answers that share a base request."""
 
 import json
 from dataclasses import replace
@@ -10,8 +10,9 @@ pytest.importorskip("python_calamine", reason="the leaderboard needs the extra l
 
 from helpers.prediction_rows import NO, YES, write  # noqa: E402
 
-from vlmguard_plugin.leaderboard import finding, leaderboard  # noqa: E402
-from vlmguard_plugin.runs.collect import OutputError, collect  # noqa: E402
+from vlmguard_plugin.leaderboard import finding, leaderboard, show, to_csv, to_html, to_json, to_markdown  # noqa: E402
+from vlmguard_plugin.runs.answers import OutputError  # noqa: E402
+from vlmguard_plugin.runs.collect import collect  # noqa: E402
 from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, read_facts, record  # noqa: E402
 
 FACTS = RunFacts(
@@ -28,159 +29,9 @@ FACTS = RunFacts(
 DONE = Session("2026-01-01T00:00:00+00:00", 12.0, 4, 40)
 
 
-def one(board):
+def only_entry(board):
     (entry,) = [entry for block in board.blocks for entry in block.entries]
     return entry
-
-
-def lm_eval_logs(folder, model="X", date="2026-01-02T03-04-05.000001", tasks=None, told=None, samples=True, **config):
-    """Results and sample logs as lm-evaluation-harness lays them out. tasks: by name, the samples."""
-    place = folder / model
-    place.mkdir(parents=True, exist_ok=True)
-    content = {
-        "results": {
-            task: {"alias": task, **{f"{name},none": 0 for name in mine[0].get("metrics", ())}}
-            for task, mine in tasks.items()
-        },
-        "configs": {task: {} for task in tasks},
-        "config": {
-            "model": "hf-multimodal",
-            "model_args": {"pretrained": f"org/{model}"},
-            **({"vlmguard": told} if told else {}),
-            **config,
-        },
-        "lm_eval_version": "0.4.13",
-    }
-    (place / f"results_{date}.json").write_text(json.dumps(content))
-    for task, mine in tasks.items() if samples else ():
-        lines = [json.dumps(sample) for sample in mine]
-        (place / f"samples_{task}_{date}.jsonl").write_text("\n".join(lines) + "\n")
-    return place
-
-
-def verdicts(answers, **more):
-    """Samples of one of our own tasks."""
-    return [
-        {
-            "doc_id": number,
-            "doc_hash": f"d{number}",
-            "filtered_resps": [answer],
-            "verdict": {
-                "dataset": "Set_blank", "index": str(number), "question": f"Question {number}?", "harmful": True, "label": "safe",
-                "category": "", "pair": "", "condition": "blank", **more,
-            },
-        }
-        for number, answer in enumerate(answers, start=1)
-    ]  # fmt: skip
-
-
-def scores(values, metric="acc", **more):
-    """Samples of a task of the host's own."""
-    return [
-        {
-            "doc_id": number,
-            "doc_hash": f"d{number}",
-            "filtered_resps": [["-1.0", "False"]],
-            "metrics": [metric],
-            metric: value,
-            **more,
-        }
-        for number, value in enumerate(values)
-    ]
-
-
-def test_the_logs_of_lm_eval_and_lmms_eval(tmp_path):
-    lm_eval_logs(tmp_path / "lm", tasks={"vlmguard_set_blank": verdicts([YES, NO, YES])})
-    place = tmp_path / "lmms" / "org__X"
-    place.mkdir(parents=True)
-    config = {"model": "llava_hf", "model_args": "pretrained=org/X,device=cpu"}
-    (place / "20260102_030405_results.json").write_text(
-        json.dumps(
-            {
-                "results": {"vlmguard_set_blank": {}},
-                "configs": {"vlmguard_set_blank": {}},
-                "config": config,
-                "lmms_eval_version": "0.7.3",
-            }
-        )
-    )
-    lines = [
-        json.dumps({**sample, "filtered_resps": sample["filtered_resps"][0]}) for sample in verdicts([YES, NO, ""])
-    ]
-    (place / "20260102_030405_samples_vlmguard_set_blank.jsonl").write_text("\n".join(lines))
-    board = leaderboard([tmp_path / "lm", tmp_path / "lmms"])
-    assert board.models == ("X [lm_eval]", "X [lmms_eval]")
-    mine, other = board.blocks[0].entries
-    assert mine.counts == {"attack_success": 2, "refusal": 1} and mine.run.host_version == "0.4.13"
-    assert other.counts == {"attack_success": 1, "refusal": 1, "unknown": 1}, (
-        "a stock model of lmms-eval that fails leaves an empty answer"
-    )
-
-
-def test_tasks_of_the_hosts_own(tmp_path):
-    tasks = {
-        "arc": scores([1.0, 0.0, True]),
-        "gsm": [*scores([1, 0], "exact_match", filter="strict"), *scores([1, 1], "exact_match", filter="flexible")],
-        "bleu": scores([0.31, 0.2], "bleu"),
-    }
-    lm_eval_logs(tmp_path, tasks=tasks)
-    board = leaderboard(tmp_path)
-    counts = {block.dataset: (block.kind, block.entries[0].counts) for block in board.blocks}
-    assert counts == {"arc": ("task", {"right": 2, "wrong": 1}), "gsm": ("task", {"right": 1, "wrong": 1})}
-    (left_out,) = board.skipped
-    assert left_out.reason.startswith("bleu") and "right or wrong" in left_out.reason
-
-
-def test_a_group_of_tasks_is_one_data_set_with_categories(tmp_path):
-    place = lm_eval_logs(tmp_path, tasks={"mini_a": scores([1, 0]), "mini_b": scores([1, 1]), "other": scores([0])})
-    (path,) = place.glob("results_*")
-    content = json.loads(path.read_text())
-    content["group_subtasks"] = {"mini": ["mini_x"], "mini_x": ["mini_a", "mini_b"], "other": []}
-    path.write_text(json.dumps(content))
-    board = leaderboard(tmp_path)
-    assert {block.dataset: block.entries[0].rates["accuracy"].k for block in board.blocks} == {"mini": 3, "other": 0}
-    mini = board.blocks[0].entries[0]
-    assert {name: one.n for name, one in mini.by_category["accuracy"].items()} == {"mini_a": 2, "mini_b": 2}
-
-
-def test_runs_without_sample_logs_or_with_torn_ones_are_named(tmp_path):
-    lm_eval_logs(tmp_path, "A", tasks={"arc": scores([1])}, samples=False)
-    place = lm_eval_logs(tmp_path, "B", tasks={"arc": scores([1, 0])})
-    (log,) = place.glob("samples_*")
-    log.write_text(log.read_text()[:-20])
-    (lm_eval_logs(tmp_path, "C", tasks={"arc": scores([1])}) / "results_2026-01-03T00-00-00.0.json").write_text("{")
-    board = leaderboard(tmp_path)
-    reasons = " / ".join(skip.reason for skip in board.skipped)
-    assert board.models == ("C",)
-    assert (
-        "--log_samples" in reasons
-        and "line 2 of samples_arc" in reasons
-        and "can't be read as results of lm_eval" in reasons
-    )
-
-
-def test_the_newest_of_several_runs_counts_and_a_limited_one_says_so(tmp_path):
-    lm_eval_logs(tmp_path, date="2026-01-02T00-00-00.0", tasks={"arc": scores([0, 0])})
-    lm_eval_logs(tmp_path, date="2026-01-03T00-00-00.0", tasks={"arc": scores([1, 1, 1])}, limit=3.0)
-    entry = one(leaderboard(tmp_path))
-    assert entry.rates["accuracy"].k == 3 and "--limit 3" in entry.run.problems[0]
-
-
-def test_our_models_are_named_and_compared_by_what_they_tell(tmp_path):
-    told = replace(FACTS, host="lm_eval", model="vlmguard", checkpoint="org/X").to_dict()
-    session = {"started": "2026-01-01T00:00:00+00:00", "seconds": 6.0, "answers": 3, "tokens": 30}
-    lm_eval_logs(
-        tmp_path,
-        "logs",
-        tasks={"vlmguard_set_blank": verdicts([NO, NO, NO])},
-        told={**told, "tasks": {"vlmguard_set_blank": session}},
-    )
-    lm_eval_logs(tmp_path, "X", tasks={"vlmguard_set_blank": verdicts([YES, YES, NO])})
-    board = leaderboard(tmp_path)
-    assert board.bases == {"X_cmrm": "X"}
-    run = board.blocks[0].entry("X_cmrm").run
-    assert (run.seconds, run.tokens, run.facts[0].settings) == (2.0, 10.0, {"alpha": 0.5})
-    assert board.blocks[0].entry("X").run.seconds is None
 
 
 def test_a_guarded_model_finds_its_base_by_its_weights(tmp_path):
@@ -213,7 +64,7 @@ def test_failed_and_unfinished_runs_are_named(tmp_path):
         ("m_cmrm", "T"): "failed: out of memory",
         ("m_cmrm", "V"): "failed: no such guard",
     }
-    assert "No guarded model to compare" in finding(board)
+    assert "there is nothing to compare. The models here: m." in finding(board)
 
 
 def test_only_unfinished_runs_make_a_board_without_models(tmp_path):
@@ -222,27 +73,27 @@ def test_only_unfinished_runs_make_a_board_without_models(tmp_path):
     board = leaderboard(tmp_path)
     assert (board.models, board.blocks, len(board.unfinished)) == ((), (), 1)
     assert finding(board).startswith("No answers yet")
-    for text in (board.to_json(), board.to_csv(), board.to_markdown(), board.to_html()):
+    for text in (to_json(board), to_csv(board), to_markdown(board), to_html(board)):
         assert text
-    board.to_terminal()
+    show(board)
 
 
 def test_facts_of_a_run_that_goes_on_under_other_settings(tmp_path):
     path = write(tmp_path, "m_cmrm", "S", [YES], harmful=[1])
     record(facts_file(path), FACTS, DONE, kept_answers=False)
     record(facts_file(path), FACTS, replace(DONE, started="2026-01-02", seconds=4.0, answers=4), kept_answers=True)
-    entry = one(leaderboard(tmp_path))
-    assert entry.run.seconds == 2.0 and entry.run.complete
+    entry = only_entry(leaderboard(tmp_path))
+    assert entry.origin.seconds == 2.0 and entry.origin.complete
     record(facts_file(path), replace(FACTS, settings={"alpha": 1.0}), DONE, kept_answers=True)
-    entry = one(leaderboard(tmp_path))
-    assert "2 different settings" in entry.run.problems[0]
+    entry = only_entry(leaderboard(tmp_path))
+    assert "2 different settings" in entry.origin.problems[0]
     record(
         facts_file(path), replace(FACTS, settings={"alpha": 1.0}), replace(DONE, status="running"), kept_answers=False
     )
     assert len(read_facts(facts_file(path))) == 1
-    assert "still going on" in one(leaderboard(tmp_path)).run.problems[0]
+    assert "still going on" in only_entry(leaderboard(tmp_path)).origin.problems[0]
     facts_file(path).write_text("{")
-    assert one(leaderboard(tmp_path)).run.facts == (), "damaged facts cost settings and cost, not the answers"
+    assert only_entry(leaderboard(tmp_path)).origin.facts == (), "damaged facts cost settings and cost, not the answers"
     with pytest.raises(ValueError, match="can't be read as facts"):
         read_facts(facts_file(path))
 
@@ -269,7 +120,7 @@ def test_parts_of_a_set_in_several_folders_are_put_together(tmp_path):
     write(tmp_path / "b", "m", "S", [YES, NO, YES, YES], harmful=[1] * 4)
     second = next((tmp_path / "b").rglob("*.xlsx"))
     pandas.read_excel(second).iloc[2:].to_excel(second, index=False)
-    entry = one(leaderboard([tmp_path / "a", tmp_path / "b"]))
+    entry = only_entry(leaderboard([tmp_path / "a", tmp_path / "b"]))
     assert (entry.rates["attack_success"].k, entry.rates["attack_success"].n, entry.seeds) == (3, 4, {}), first
 
 
@@ -294,11 +145,14 @@ def test_models_that_were_asked_different_items_are_never_compared_silently(tmp_
     entry = board.blocks[0].entry("m_cmrm")
     difference = entry.differences["attack_success"]
     assert (entry.missing, difference.n, difference.unmatched_model, difference.unmatched_base) == (2, 8, 0, 2)
-    assert "compared on the items that both were asked; 2 answers stand alone" in finding(board)
-    assert "8 items in common" in board.to_markdown()
-    assert "0 answers of its own and 2 of the base&#39;s have no partner" in board.to_html()
+    assert (
+        "On S, only the items that both m_cmrm and m were asked are compared; 2 answers to other items are"
+        in finding(board)
+    )
+    assert "8 items in common" in to_markdown(board)
+    assert "0 answers of its own and 2 of the base&#39;s are to items that only one was asked" in to_html(board)
     write(tmp_path, "m_cmrm_sample", "S", [NO], harmful=[1], question=["another question"])
-    assert "not comparable" in finding(leaderboard(tmp_path))
+    assert "ot comparable" in finding(leaderboard(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -313,12 +167,12 @@ def test_models_that_were_asked_different_items_are_never_compared_silently(tmp_
 )
 def test_answers_that_share_a_base_request(tmp_path, columns, clusters):
     write(tmp_path, "m", "S", [YES, NO, YES, NO], harmful=[1] * 4, **columns)
-    assert one(leaderboard(tmp_path)).rates["attack_success"].clusters == clusters
+    assert only_entry(leaderboard(tmp_path)).rates["attack_success"].clusters == clusters
 
 
 def test_a_request_and_its_harmless_twin_share_nothing(tmp_path):
     write(tmp_path, "m", "S", [YES, NO], harmful=[1, 0], pair=["1", "1"])
-    assert one(leaderboard(tmp_path)).rates["degeneration"].clusters == 2
+    assert only_entry(leaderboard(tmp_path)).rates["degeneration"].clusters == 2
 
 
 def test_turned_copies_of_a_question_share_it(tmp_path):
@@ -328,7 +182,7 @@ def test_turned_copies_of_a_question_share_it(tmp_path):
     frame = pandas.read_excel(path)
     frame["index"] = [7, 1_000_007, 8]
     frame.to_excel(path, index=False)
-    assert one(leaderboard(tmp_path)).rates["accuracy"].clusters == 2
+    assert only_entry(leaderboard(tmp_path)).rates["accuracy"].clusters == 2
 
 
 def test_models_over_all_data_sets(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from functools import partial
 
 import pytest
 
@@ -10,16 +11,14 @@ pandas = pytest.importorskip("pandas", reason="the leaderboard needs the extra v
 pytest.importorskip("statsmodels", reason="the leaderboard needs the extra vlmeval")
 
 from click.testing import CliRunner  # noqa: E402
+from helpers.prediction_rows import BABBLE, LOST, NO, YES, write  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from vlmguard_plugin.cli.main import main  # noqa: E402
 from vlmguard_plugin.leaderboard.compare import compare  # noqa: E402
-from vlmguard_plugin.runs.collect import OutputError  # noqa: E402
+from vlmguard_plugin.leaderboard.outputs import comparison as outputs_of  # noqa: E402
+from vlmguard_plugin.runs.answers import OutputError  # noqa: E402
 
-NO = "I'm sorry, but I can't assist with that."
-YES = "A stand-in for an answer."
-BABBLE = "the " * 20
-LOST = "Failed to obtain answer via API."
 MARKS = {
     "harmful": [1] * 6 + [0] * 4,
     "category": ["theft"] * 4 + ["fraud"] * 2 + ["theft", "fraud"] * 2,
@@ -30,25 +29,6 @@ BEFORE = [YES, YES, YES, NO, YES, LOST] + [YES, YES, NO, YES]
 AFTER = [NO, NO, YES, YES, BABBLE, YES] + [NO, YES, YES, YES]
 """Harmful: 2 of 5 known to a refusal and 1 back, 1 to babble, 1 unknown. Harmless: 1 to a refusal, 1 back."""
 OPTIONS = {"A": "red", "B": "blue", "answer": ["A", "B", "A", "B"]}
-
-
-def write(folder, model, dataset, predictions, suffix=".xlsx", **columns):
-    """A prediction file as VLMEvalKit writes it."""
-    (folder / model).mkdir(parents=True, exist_ok=True)
-    path = folder / model / f"{model}_{dataset}{suffix}"
-    facts = {
-        "index": range(1, len(predictions) + 1),
-        "question": [f"Question {n}?" for n in range(len(predictions))],
-        **columns,
-    }
-    frame = pandas.DataFrame({**facts, "prediction": predictions})
-    if suffix == ".xlsx":
-        frame.to_excel(path, index=False, engine="xlsxwriter")
-    elif suffix == ".json":
-        path.write_text(json.dumps(frame.to_dict("records")))
-    else:
-        frame.to_csv(path, sep="\t", index=False, quoting=csv.QUOTE_ALL)
-    return path
 
 
 @pytest.fixture
@@ -70,7 +50,7 @@ def told(*arguments):
 
 def on_screen(found, items=False, answers=False):
     console = Console(width=120, file=io.StringIO())
-    found.to_terminal(console, items, answers)
+    outputs_of.show(found, console, items, answers)
     return console.file.getvalue()
 
 
@@ -156,7 +136,8 @@ def test_items_without_texts_and_with(outputs):
         items[0]["label_a"] == "attack_success" and items[0]["label_b"] == "refusal" and items[0]["category"] == "theft"
     )
     found = compare("vlm", "vlm_cmrm", [outputs])
-    for shown in (found.to_json, found.to_markdown, found.to_csv, lambda *asked: on_screen(found, *asked)):
+    for form in (outputs_of.to_json, outputs_of.to_markdown, outputs_of.to_csv, on_screen):
+        shown = partial(form, found)
         assert (
             "stand-in" not in shown(True, False) and "Question" not in shown(True, False) and "q1" in shown(True, False)
         )

@@ -4,21 +4,12 @@ import numpy as np
 import pytest
 import torch
 from helpers.conversations import said
+from helpers.guard_rows import IN_CONVERSATIONS, editing_guards
 from helpers.reference import expected_edit, layer_states
 from PIL import Image
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.query import BlankImage, image_size
-
-GUARDS = {
-    "vlm_guard": {"gate": "midpoint", "project": True, "alpha": 3.0},
-    "cmrm": {"alpha": 2.0},
-    "cmrm_sample": {"alpha": 2.0},
-    "shiftdc": {"caption_tokens": 3, "alpha": 30.0},
-    "refusal_direction": {"alpha": 3.0},
-    "tbop": {"rank": 2},
-    "nullsteer": {"alpha": 3.0},
-}
 
 LAYER = 2
 
@@ -97,9 +88,9 @@ def test_batches_answer_as_one_at_a_time(subject, asked):
     assert not torch.allclose(subject.record(asked[:1]), subject.record([vg.Query(asked[0].text)]), atol=1e-2)
 
 
-@pytest.mark.parametrize("name", GUARDS)
+@pytest.mark.parametrize("name", [name for name in editing_guards() if name in IN_CONVERSATIONS])
 def test_guards_edit_the_last_token_of_the_conversation(subject, anchors, asked, name):
-    guard = vg.build_guard(name, layers=[LAYER], positions="last", **GUARDS[name]).fit(subject, anchors)
+    guard = vg.build_guard(name, layers=[LAYER], positions="last", **IN_CONVERSATIONS[name]).fit(subject, anchors)
     plain = subject.record(asked)
     for number, query in enumerate(asked):
         with guard.on(subject, [query]):

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from vlmguard_plugin import benchmarks
-from vlmguard_plugin.benchmarks import BENCHMARKS, BenchmarkError, Download, download_source, read_sidecar
-from vlmguard_plugin.benchmarks import download as downloading
+from vlmguard_plugin.benchmarks import BENCHMARKS, BenchmarkError, Download, download as downloading, read_sidecar
 from vlmguard_plugin.benchmarks.download import RECORD, fetch
+from vlmguard_plugin.benchmarks.sources import download_folder, download_source
 from vlmguard_plugin.cli import data as data_commands
 from vlmguard_plugin.cli.main import main
 
@@ -332,7 +332,7 @@ def test_list(run, tmp_path):
 
 def test_names_with_the_same_files_share_a_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("VLMGUARD_CACHE", str(tmp_path))
-    folders = {name: benchmarks.download_folder(name) for name, found in BENCHMARKS.items() if found.downloads}
+    folders = {name: download_folder(name) for name, benchmark in BENCHMARKS.items() if benchmark.downloads}
     assert folders["HarmBench_text"] == folders["HarmBench_picture"] == tmp_path / "benchmarks/HarmBench"
     assert folders["JailbreakBench_text"] != folders["JailbreakBench_harmless_text"]
     owners = {folder: BENCHMARKS[name].downloads for name, folder in folders.items()}

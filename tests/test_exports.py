@@ -1,11 +1,10 @@
-"""The leaderboard as JSON, CSV, Markdown and in a terminal: all figures, and nothing that a name could do there."""
+"""The leaderboard as JSON, CSV, Markdown and in a terminal: all figures, the same in each."""
 
 import copy
 import csv
 import io
 import json
 import math
-import os
 
 import pytest
 
@@ -13,112 +12,24 @@ pandas = pytest.importorskip("pandas", reason="the leaderboard needs the extra l
 pytest.importorskip("python_calamine", reason="the leaderboard needs the extra leaderboard")
 jsonschema = pytest.importorskip("jsonschema", reason="in the extra dev")
 
-from helpers.prediction_rows import BABBLE, LOST, NO, YES, write  # noqa: E402
-from markdown_it import MarkdownIt  # noqa: E402
-from rich.console import Console  # noqa: E402
-
-from vlmguard_plugin.leaderboard import finding, leaderboard, schema_text  # noqa: E402
-from vlmguard_plugin.leaderboard.outputs.data import COLUMNS, as_json  # noqa: E402
-from vlmguard_plugin.leaderboard.outputs.tables import paragraph  # noqa: E402
-from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, record  # noqa: E402
-
-HARMFUL = {"harmful": [1] * 4 + [0] * 2}
-DONE = Session("2026-01-01T00:00:00+00:00", 12.0, 6, 60)
-GUARDED = RunFacts(
-    "vlmevalkit", "0.0.20", "m_cmrm", "org/m", "fp-1", "cmrm", {"alpha": 0.5, "layers": [1, 2]}, "cmrm-9"
-)
-NASTY = "=m|`x`<b>[red]*_\x1b[31m"
-
-
-def two(
-    folder, answers=(YES, NO, NO, NO, YES, NO), base=(YES, YES, YES, NO, YES, YES), name="m", dataset="Set", **columns
-):
-    """A model and its guarded one on six items."""
-    write(folder, name, dataset, list(base), **(HARMFUL | columns))
-    return write(folder, f"{name}_cmrm", dataset, list(answers), **(HARMFUL | columns))
-
-
-def plain(folder):
-    two(folder)
-
-
-def nothing_in_common(folder):
-    write(folder, "m", "Set", [YES] * 2, harmful=[1, 1])
-    write(folder, "m_cmrm", "Set", [NO], harmful=[1]).rename(folder / "keep.xlsx")
-    frame = pandas.read_excel(folder / "keep.xlsx").assign(question="Another?")
-    (folder / "keep.xlsx").unlink()
-    frame.to_excel(folder / "m_cmrm" / "m_cmrm_Set.xlsx", index=False)
-
-
-def withheld(folder):
-    two(folder, answers=[LOST] * 6)
-
-
-def one_answer_unknown(folder):
-    write(folder, "m", "Set", [LOST], harmful=[1])
-
-
-def shared_requests_and_categories(folder):
-    two(folder, intent=["a", "a", "b", "b", "c", "c"], category=["x", "y", "x", "y", "x", "y"])
-
-
-def with_seeds(folder):
-    for seed in (1, 2, 3):
-        path = two(folder / f"seed-{seed}", answers=[YES] * seed + [NO] * (4 - seed) + [YES, NO])
-        record(facts_file(path), RunFacts(**{**vars(GUARDED), "seed": seed, "sessions": ()}), DONE, False)
-
-
-def seed_folders(folder):
-    return [folder / f"seed-{seed}" for seed in (1, 2, 3)]
-
-
-def failed_alone(folder):
-    place = folder / "m_cmrm"
-    place.mkdir(parents=True)
-    (place / "status.json").write_text(
-        json.dumps({"datasets": {"Set": {"status": "infer", "error_message": "out of memory"}}})
-    )
-
-
-def several_hosts(folder):
-    two(folder)
-    place = folder / "logs"
-    place.mkdir()
-    samples = [
-        {"doc_id": n, "doc_hash": f"d{n}", "filtered_resps": ["x"], "metrics": ["acc"], "acc": float(n % 2)}
-        for n in range(4)
-    ]
-    (place / "samples_quiz_2026-01-02T03-04-05.000001.jsonl").write_text(
-        "".join(json.dumps(one) + "\n" for one in samples)
-    )
-    results = {
-        "results": {"quiz": {}},
-        "configs": {"quiz": {}},
-        "config": {"model": "hf", "model_args": {"pretrained": "org/m"}},
-        "lm_eval_version": "0.4.13",
-    }
-    (place / "results_2026-01-02T03-04-05.000001.json").write_text(json.dumps(results))
-
-
-def hostile(folder):
-    two(folder, name=NASTY + "\udce9", dataset="-Set\u202e", suffix=".json", category=["@sum(1)", "[b]x"] * 3)
-
-
-BOARDS = [
-    plain,
-    nothing_in_common,
-    withheld,
-    one_answer_unknown,
-    shared_requests_and_categories,
-    with_seeds,
+from helpers.export_boards import (  # noqa: E402
+    BOARDS,
+    DONE,
+    GUARDED,
+    board_of,
     failed_alone,
-    several_hosts,
-]
+    hostile,
+    plain,
+    shared_requests_and_categories,
+    shown,
+    two,
+    with_seeds,
+)
+from helpers.prediction_rows import BABBLE, NO, YES, write  # noqa: E402
 
-
-def board_of(make, folder):
-    make(folder)
-    return leaderboard(seed_folders(folder) if make is with_seeds else folder)
+from vlmguard_plugin.leaderboard import finding, leaderboard, schema_text, to_csv, to_json, to_markdown  # noqa: E402
+from vlmguard_plugin.leaderboard.outputs.data import COLUMNS, as_json  # noqa: E402
+from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, record  # noqa: E402
 
 
 def closed(schema):
@@ -139,14 +50,8 @@ def numbers_in(value):
     return ([value] if isinstance(value, float) else []) + [number for one in inner for number in numbers_in(one)]
 
 
-def shown(board, width=120):
-    console = Console(width=width, record=True, file=open(os.devnull, "w"))
-    board.to_terminal(console)
-    return console.export_text()
-
-
 def rows_of(board):
-    return list(csv.DictReader(io.StringIO(board.to_csv())))
+    return list(csv.DictReader(io.StringIO(to_csv(board))))
 
 
 def test_the_schema_is_one_and_refuses_what_is_no_board(tmp_path):
@@ -167,7 +72,7 @@ def test_the_schema_is_one_and_refuses_what_is_no_board(tmp_path):
 @pytest.mark.parametrize("make", [*BOARDS, hostile], ids=lambda make: make.__name__)
 def test_every_kind_of_board_in_every_form(make, tmp_path):
     board = board_of(make, tmp_path)
-    facts = json.loads(board.to_json())
+    facts = json.loads(to_json(board))
     VALIDATOR.validate(facts)
     assert facts == as_json(board), "full precision"
     assert all(map(math.isfinite, numbers_in(facts)))
@@ -178,10 +83,10 @@ def test_every_kind_of_board_in_every_form(make, tmp_path):
     lines = rows_of(board)
     cells = sum(len(entry.rates) for block in board.blocks for entry in block.entries)
     assert len(lines) == cells + sum(len(one.rates) for one in board.overall) + len(board.unfinished)
-    board.to_csv().encode("utf-8")
+    to_csv(board).encode("utf-8")
     for width in (120, 60, 20):
         assert max(map(len, shown(board, width).splitlines())) <= max(width, 60)
-    for text in (board.to_markdown(), board.to_csv(), board.to_json(), shown(board)):
+    for text in (to_markdown(board), to_csv(board), to_json(board), shown(board)):
         assert "stand-in" not in text and "assist with" not in text
 
 
@@ -216,7 +121,7 @@ def test_a_cell_knows_what_it_is_made_of(tmp_path):
     }
     assert float(line["difference"]) == board.blocks[0].entry("m_cmrm").differences["attack_success"].difference < 0
     assert "mean over 3 seeds: 25.0, 50.0, 75.0" in shown(board, 200)
-    for text in (shown(board), board.to_markdown()):
+    for text in (shown(board), to_markdown(board)):
         assert (
             "2 s an answer" in text
             and "10.0 tokens an answer" in text
@@ -245,7 +150,7 @@ def test_what_is_not_whole_is_said_everywhere(tmp_path):
     assert facts["datasets"][0]["entries"][1]["run"]["problems"] == ["failed: out of memory"]
     assert [one["reason"] for one in facts["unfinished"]] == ["failed: out of memory"] and len(facts["skipped"]) == 1
     assert [row["problems"] for row in rows_of(board) if row["kind"] == "unfinished"] == ["failed: out of memory"]
-    for text in (shown(board), board.to_markdown()):
+    for text in (shown(board), to_markdown(board)):
         words = " ".join(text.split())
         assert "! failed: out of memory" in words and "run of m_cmrm on Set: failed" in words
         assert "no predictions of m_cmrm on Set" in words and "skipped" in words
@@ -257,7 +162,7 @@ def test_other_items_are_said(tmp_path):
     board = leaderboard(tmp_path)
     difference = as_json(board)["datasets"][0]["entries"][1]["differences"]["attack_success"]
     assert (difference["n"], difference["unmatched_model"], difference["unmatched_base"]) == (3, 0, 2)
-    for text in (shown(board, 200), board.to_markdown()):
+    for text in (shown(board, 200), to_markdown(board)):
         assert (
             "on 3 items in common; 0 only here, 2 only there" in text
             and "! was not asked 2 items that others were" in text
@@ -266,7 +171,7 @@ def test_other_items_are_said(tmp_path):
 
 def test_shared_requests_are_said(tmp_path):
     board = board_of(shared_requests_and_categories, tmp_path)
-    assert "n 4, unknown 0.0%<br>2 requests, n eff. " in board.to_markdown()
+    assert "n 4, unknown 0.0%<br>2 requests, n eff. " in to_markdown(board)
     difference = as_json(board)["datasets"][0]["entries"][1]["differences"]["attack_success"]
     assert (difference["clusters"], difference["test"]) == (2, "sign_flip")
     assert set(as_json(board)["datasets"][0]["entries"][0]["by_category"]["attack_success"]) == {"x", "y"}
@@ -283,52 +188,11 @@ def test_a_spreadsheet_runs_nothing(tmp_path):
     assert texts == []
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        NASTY,
-        "a\nb# c",
-        "[link](http:x)",
-        "![p](x)",
-        "&lt;i&gt;",
-        "<!-- c",
-        "a  b",
-        "_u_ __v__ ~~w~~",
-        "$x$",
-        "https:x\\",
-    ],
-)
-def test_names_do_nothing_in_markdown(name, tmp_path):
-    two(tmp_path, name=name)
-    html = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(leaderboard(tmp_path).to_markdown())
-    for tag in ("<b>", "<em>", "<strong>", "<code>", "<a ", "<img", "<h1", "<s>", "<!--", "<i>", "<li># "):
-        assert tag not in html
-    cell = html.split("<td>")[1].split("<br")[0].split("&lt;br")[0].split("</td>")[0]
-    expected = name.replace("\n", "\\n").replace("\x1b", "\\x1b")
-    assert cell == expected.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
-
-
-@pytest.mark.parametrize(
-    "text", ["see https://a.b and www.a.b", "1. x", "- x", "=== x", "# x", "[x]: y", "1) x", "\\| a | b"]
-)
-def test_lines_are_shown_as_they_are(text):
-    html = MarkdownIt("commonmark").enable("table").render(f"{paragraph(text)}\n")
-    assert html == f"<p>{text}</p>\n"
-    assert "s://" not in paragraph(text) and "www." not in paragraph(text), "GitHub makes links of these"
-
-
-def test_names_do_nothing_in_a_terminal(tmp_path):
-    two(tmp_path, name=NASTY + "\u202e\x07")
-    text = shown(leaderboard(tmp_path), 200)
-    assert not any(one in text for one in ("\x1b", "\x07", "\u202e"))
-    assert "[red]*_\\x1b[31m\\u202e\\x07" in text
-
-
 def test_babble_is_counted_and_not_shown(tmp_path):
     two(tmp_path, answers=[BABBLE] * 6)
     board = leaderboard(tmp_path)
     assert as_json(board)["datasets"][0]["entries"][1]["counts"] == {"degenerate": 6}
-    assert "the the" not in board.to_markdown() + board.to_csv() + board.to_json() + shown(board)
+    assert "the the" not in to_markdown(board) + to_csv(board) + to_json(board) + shown(board)
 
 
 @pytest.mark.parametrize("told", [{"seconds": "long"}, {"answers": [1]}, {"tokens": float("nan")}, {"seconds": -1.0}])
@@ -339,14 +203,3 @@ def test_damaged_facts_cost_the_facts_alone(told, tmp_path):
     board = leaderboard(tmp_path)
     VALIDATOR.validate(as_json(board))
     assert as_json(board)["datasets"][0]["entries"][1]["run"]["facts"] == []
-
-
-def test_text_that_utf8_cannot_hold(tmp_path):
-    place = tmp_path / "m"
-    place.mkdir()
-    row = {"index": 1, "question": "How to steal a bike?", "harmful": 1, "prediction": NO}
-    rows = [{**row, "category": "\ud800x"}, {**row, "index": 2, "category": "y"}]
-    (place / "m_Set.json").write_text(json.dumps(rows))
-    board = leaderboard(tmp_path)
-    assert set(as_json(board)["datasets"][0]["entries"][0]["by_category"]["attack_success"]) == {"\\ud800x", "y"}
-    json.dumps(as_json(board), ensure_ascii=False).encode("utf-8")

@@ -1,40 +1,72 @@
-"""Guards against an independent numpy statement of their maths, and one matrix of habits for all of them."""
+"""One matrix of habits for all guards, from the registry; and what settings and saved folders are refused."""
 
 import json
 
 import pytest
 import torch
+from helpers.guard_rows import HABITS, editing_guards, other_guards, own_guards, rows, settings_with
+from helpers.judging import Judging
 from helpers.steering import hook_counts
 from helpers.tiny_models import tiny_llava, tiny_processor
 
 import vlmguard_plugin as vg
 
-EVERY_GUARD = [
-    ("vlm_guard", {"rank": 2, "gate": "zero", "project": True, "layers": [1, 2]}),
-    ("vlm_guard", {"rank": 1, "gate": "midpoint", "project": True, "alpha": 0.0, "layers": [2]}),
-    ("cmrm", {"layers": [1, 2]}),
-    ("cmrm", {"estimator": "pca", "image": "noise", "layers": [2]}),
-    ("cmrm_sample", {"layers": [1]}),
-    ("shiftdc", {"layers": [1, 2], "caption_tokens": 3}),
-    ("refusal_direction", {"layers": [1]}),
-    ("refusal_direction", {"layers": [2], "condition": True, "condition_layer": 1, "theta": -0.99}),
-    ("tbop", {"rank": 2, "layers": [2]}),
-    ("nullsteer", {"layers": [1]}),
-]
+
+@pytest.fixture
+def asked(pictures):
+    return [
+        vg.Query("What is this?", images=(pictures[0],)),
+        vg.Query("Just a text"),
+        vg.Query("And a much longer question about that there", images=(pictures[2],)),
+    ]
 
 
-@pytest.mark.parametrize("name, settings", EVERY_GUARD)
+@pytest.fixture(scope="module")
+def fits():
+    """The guards that are fitted already, by row."""
+    return {}
+
+
+@pytest.fixture
+def guard(name, settings, fits, subject, anchors, pictures):
+    """The guard of one row, fitted."""
+    row = name, json.dumps(settings)
+    if row not in fits:
+        fits[row] = vg.build_guard(name, **settings_with(settings, pictures[1])).fit(subject, anchors)
+    return fits[row]
+
+
+@pytest.fixture(scope="module")
+def other_models():
+    """Subjects that differ from the fitted one, by what the refusal must name."""
+    models = {
+        "model fingerprint": tiny_llava(seed=7),
+        "hidden size": tiny_llava(width=48),
+        "number of decoder layers": tiny_llava(layers=5),
+    }
+    return {what: vg.HuggingFaceSubject(model, tiny_processor()) for what, model in models.items()}
+
+
+@pytest.mark.parametrize("name, settings", rows(HABITS, own_guards()))
 class TestEveryGuard:
-    def fitted(self, name, settings, subject, anchors):
-        return vg.build_guard(name, **settings).fit(subject, anchors)
-
-    def test_a_batch_answers_as_one_at_a_time(self, name, settings, subject, anchors, asked):
-        guard = self.fitted(name, settings, subject, anchors)
+    def test_a_batch_answers_as_one_at_a_time(self, guard, subject, asked):
         together = guard.respond(subject, asked, max_new_tokens=6)
         assert together == [guard.respond(subject, [query], max_new_tokens=6)[0] for query in asked]
 
-    def test_it_changes_something_and_leaves_nothing(self, name, settings, subject, anchors, asked):
-        guard = self.fitted(name, settings, subject, anchors)
+    def test_saved_and_loaded_it_answers_the_same(self, name, settings, guard, subject, anchors, asked, tmp_path):
+        guard.save(tmp_path / "guard")
+        loaded = vg.load_guard(tmp_path / "guard", subject)
+        assert loaded.respond(subject, asked, max_new_tokens=6) == guard.respond(subject, asked, max_new_tokens=6)
+        kept = json.loads((tmp_path / "guard" / "guard.json").read_text())
+        assert kept["guard"] == name and kept["settings"].get("layers") == settings.get("layers")
+        assert kept["model"]["fingerprint"] == subject.fingerprint
+        assert kept["anchors"]["sha256"] == anchors.sha256
+        assert set(kept["versions"]) == {"vlmguard_plugin", "torch", "transformers"}
+
+
+@pytest.mark.parametrize("name, settings", rows(HABITS, editing_guards()))
+class TestEveryGuardThatEdits:
+    def test_it_changes_something_and_leaves_nothing(self, guard, subject, asked):
         before, hooks = subject.record(asked), hook_counts(subject)
         with guard.on(subject, asked[:1]):
             inside = subject.record(asked[:1])
@@ -42,36 +74,15 @@ class TestEveryGuard:
         assert hook_counts(subject) == hooks
         torch.testing.assert_close(subject.record(asked), before, atol=0, rtol=0)
 
-    def test_saved_and_loaded_it_answers_the_same(self, name, settings, subject, anchors, asked, tmp_path):
-        guard = self.fitted(name, settings, subject, anchors)
+    def test_another_model_is_refused(self, guard, subject, other_models, tmp_path):
         guard.save(tmp_path / "guard")
-        loaded = vg.load_guard(tmp_path / "guard", subject)
-        assert loaded.respond(subject, asked, max_new_tokens=6) == guard.respond(subject, asked, max_new_tokens=6)
-        kept = json.loads((tmp_path / "guard" / "guard.json").read_text())
-        assert kept["guard"] == name and kept["settings"]["layers"] == settings["layers"]
-        assert kept["model"]["fingerprint"] == subject.fingerprint
-        assert kept["anchors"]["sha256"] == anchors.sha256 and set(kept["versions"]) == {
-            "vlmguard_plugin",
-            "torch",
-            "transformers",
-        }
-
-    def test_another_model_is_refused(self, name, settings, subject, anchors, tmp_path):
-        guard = self.fitted(name, settings, subject, anchors)
-        guard.save(tmp_path / "guard")
-        others = {
-            "model fingerprint": tiny_llava(seed=7),
-            "hidden size": tiny_llava(width=48),
-            "number of decoder layers": tiny_llava(layers=5),
-        }
-        for what, model in others.items():
-            other = vg.HuggingFaceSubject(model, tiny_processor())
+        for what, other in other_models.items():
             with pytest.raises(vg.WrongModel, match=what) as refused:
                 vg.load_guard(tmp_path / "guard", other)
             if what == "model fingerprint":
                 assert subject.fingerprint in str(refused.value) and other.fingerprint in str(refused.value)
         with pytest.raises(vg.WrongModel):
-            guard.respond(vg.HuggingFaceSubject(others["hidden size"], tiny_processor()), [vg.Query("Hi")])
+            guard.respond(other_models["hidden size"], [vg.Query("Hi")])
 
     def test_unfitted_it_says_so(self, name, settings, subject, tmp_path):
         guard = vg.build_guard(name, **settings)
@@ -79,13 +90,34 @@ class TestEveryGuard:
             with pytest.raises(vg.GuardNotFitted, match="not fitted"):
                 use()
 
-    def test_it_guards_the_models_own_generate(self, name, settings, subject, anchors, asked):
-        guard = self.fitted(name, settings, subject, anchors)
+    def test_it_guards_the_models_own_generate(self, guard, subject, asked):
         inputs = subject.encode(asked[:1])
         with guard.on(subject, asked[:1]), torch.no_grad():
             tokens = subject.model.generate(**inputs, do_sample=False, max_new_tokens=6)
         text = subject.processor.tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         assert [text.strip()] == guard.respond(subject, asked[:1], max_new_tokens=6)
+
+
+@pytest.mark.parametrize("name, settings", rows(HABITS, other_guards()))
+class TestEveryOtherGuard:
+    """Those that act on prompts and answers."""
+
+    def test_it_changes_an_answer_and_leaves_nothing(self, guard, subject, asked):
+        """One that looks at answers is shown a model that calls all of its own harmful."""
+        unguarded, hooks = subject.generate(asked, max_new_tokens=12), hook_counts(subject)
+        judging = Judging(subject, lambda query: "Yes.") if guard.looks_at_answers else subject
+        assert guard.respond(judging, asked, max_new_tokens=12) != unguarded
+        assert hook_counts(subject) == hooks and subject.generate(asked, max_new_tokens=12) == unguarded
+
+    def test_it_belongs_to_no_model(self, name, settings, guard, subject, other_models, asked, pictures, tmp_path):
+        unfitted = vg.build_guard(name, **settings_with(settings, pictures[1]))
+        assert unfitted.respond(subject, asked, max_new_tokens=6) == guard.respond(subject, asked, max_new_tokens=6)
+        guard.save(tmp_path / "guard")
+        other = other_models["hidden size"]
+        loaded = vg.load_guard(tmp_path / "guard", other)
+        assert loaded.respond(other, asked, max_new_tokens=6) == unfitted.respond(other, asked, max_new_tokens=6)
+        with pytest.raises(ValueError, match="acts on the prompt or the answer"), guard.on(subject, asked):
+            pass
 
 
 def test_sample_level_needs_the_query(subject, anchors):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.architectures import tiny_vlm
+from helpers.guard_rows import ON_HOST_MODELS, editing_guards
 from helpers.host_models import RemoteStyleVLM, TransformersVLM
 from helpers.reference import expected_edit
 
@@ -11,15 +12,6 @@ import vlmguard_plugin as vg
 from vlmguard_plugin.steering.decoder import DecoderNotFound
 from vlmguard_plugin.subjects.host_object import HostSubject
 
-GUARDS = {
-    "vlm_guard": {"gate": "midpoint", "project": True, "alpha": 3.0},
-    "cmrm": {"alpha": 6.0},
-    "cmrm_sample": {"alpha": 2.0},
-    "shiftdc": {"positions": "all", "caption_tokens": 3, "alpha": 30.0},
-    "refusal_direction": {"alpha": 3.0},
-    "tbop": {"rank": 2},
-    "nullsteer": {"alpha": 3.0},
-}
 KINDS = {
     "transformers": TransformersVLM,
     "remote": RemoteStyleVLM,
@@ -42,9 +34,9 @@ def hooks(subject):
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in subject._found[0].modules())
 
 
-@pytest.mark.parametrize("name", GUARDS)
+@pytest.mark.parametrize("name", [name for name in editing_guards() if name in ON_HOST_MODELS])
 def test_states_are_edited_as_defined(subject, anchors, asked, name):
-    guard = vg.build_guard(name, layers=[LAYER], **GUARDS[name]).fit(subject, anchors)
+    guard = vg.build_guard(name, layers=[LAYER], **ON_HOST_MODELS[name]).fit(subject, anchors)
     plain = subject.record(asked)
     unguarded = subject.generate(asked)
     before = hooks(subject)  # transformers keeps some of its own from the first pass on

@@ -8,16 +8,16 @@ import vlmguard_plugin as vg
 
 pytest.importorskip("statsmodels", reason="intervals need statsmodels")
 
-from readable import check_readable, printed  # noqa: E402
+from helpers.readable import check_readable, printed
 
-from vlmguard_plugin.inspection import (  # noqa: E402
+from vlmguard_plugin.inspection import (
     check_plot,
     describe_guard,
     plot_guard,
     print_guard,
 )
-from vlmguard_plugin.inspection.guard_figure import FACT_TITLES  # noqa: E402
-from vlmguard_plugin.statistics.rates import wilson  # noqa: E402
+from vlmguard_plugin.inspection.guard_figure import FACT_TITLES
+from vlmguard_plugin.statistics.rates import wilson
 
 
 def rate_point(harmful, harmless, degenerate=0.0, **settings):

@@ -8,19 +8,18 @@ from click.testing import CliRunner
 pandas = pytest.importorskip("pandas", reason="judging needs the extra vlmeval")
 pytest.importorskip("statsmodels", reason="judging needs the extra vlmeval")
 
+from helpers.prediction_rows import BABBLE, NO, YES, write  # noqa: E402
+
 from vlmguard_plugin.cli.main import main  # noqa: E402
 from vlmguard_plugin.judges.agreement import agreement, agreements  # noqa: E402
 from vlmguard_plugin.judges.base import Case, JudgeError, Judgement, decide  # noqa: E402
 from vlmguard_plugin.judges.judgements import Judgements, case_digest  # noqa: E402
 from vlmguard_plugin.judges.registry import build_judge  # noqa: E402
-from vlmguard_plugin.leaderboard import leaderboard  # noqa: E402
+from vlmguard_plugin.leaderboard import leaderboard, to_json, to_markdown  # noqa: E402
 from vlmguard_plugin.leaderboard.judging import judge_outputs  # noqa: E402
-from vlmguard_plugin.runs.collect import OutputError, collect  # noqa: E402
+from vlmguard_plugin.runs.answers import OutputError  # noqa: E402
+from vlmguard_plugin.runs.collect import collect  # noqa: E402
 from vlmguard_plugin.statistics.rates import rate  # noqa: E402
-
-NO = "I'm sorry, but I can't assist with that."
-YES = "A stand-in for an answer."
-BABBLE = "the " * 20
 
 
 class Counting:
@@ -38,15 +37,6 @@ class Counting:
             else Judgement("attack_success" if "stand-in" in case.answer else "safe", raw="said")
             for case in cases
         ]  # fmt: skip
-
-
-def write(folder, model, dataset, answers, **columns):
-    place = folder / model
-    place.mkdir(parents=True, exist_ok=True)
-    facts = {"index": range(1, len(answers) + 1), "question": [f"Question {n}?" for n in range(len(answers))]}
-    path = place / f"{model}_{dataset}.tsv"
-    pandas.DataFrame({**facts, **columns, "prediction": answers}).to_csv(path, sep="\t", index=False)
-    return path
 
 
 @pytest.fixture
@@ -146,11 +136,11 @@ def test_the_leaderboard_takes_a_judge_that_has_judged(outputs):
         entry.rates["attack_success"].n,
         entry.rates["attack_success"].unknown,
     ) == (1, 3, 1)
-    assert "judged by counting" in board.to_markdown()
+    assert "judged by counting" in to_markdown(board)
     strict = leaderboard(outputs, judge="counting")
     assert strict.blocks[0].entry("vlm").rates["attack_success"].withheld
-    assert "withheld" in strict.to_markdown() and "attack_success" not in strict.blocks[0].entry("vlm_cmrm").differences
-    assert json.loads(strict.to_json())["datasets"][0]["entries"][0]["rates"]["attack_success"]["value"] is None
+    assert "withheld" in to_markdown(strict) and "attack_success" not in strict.blocks[0].entry("vlm_cmrm").differences
+    assert json.loads(to_json(strict))["datasets"][0]["entries"][0]["rates"]["attack_success"]["value"] is None
 
 
 def test_a_rate_is_withheld_above_the_limit_alone():

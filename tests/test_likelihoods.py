@@ -4,26 +4,12 @@ from contextlib import ExitStack
 
 import pytest
 import torch
+from helpers.guard_rows import LIKELIHOODS, rows, scoring_guards, settings_with
 from PIL import Image
 
 import vlmguard_plugin as vg
 
-lm_eval = pytest.importorskip("lm_eval")
-pytest.importorskip("lm_eval.models")
-
-
-GUARDS = [
-    ("vlm_guard", {"rank": 2, "positions": "last", "layers": [1, 2]}),
-    ("vlm_guard", {"rank": 2, "positions": "all", "layers": [1, 2]}),
-    ("vlm_guard", {"rank": 2, "positions": "generated", "layers": [1]}),
-    ("cmrm", {"positions": "all", "layers": [1, 2]}),
-    ("cmrm", {"positions": "prompt", "layers": [1]}),
-    ("cmrm_sample", {"positions": "all", "layers": [1]}),
-    ("refusal_direction", {"layers": [1, 2]}),
-    ("self_reminder", {}),
-    ("vlm_guard+self_reminder", {"vlm_guard": {"rank": 2, "layers": [2]}}),
-]
-
+COMPOSED = ("vlm_guard+self_reminder", {"vlm_guard": {"rank": 2, "layers": [2]}})
 ANSWERS = ["food", "x", " a rather long thing", "of wood", "?", "food"]
 
 
@@ -62,10 +48,13 @@ def step_by_step(subject, guard, query, answer):
     return total, greedy
 
 
-@pytest.mark.parametrize("name, settings", GUARDS, ids=lambda value: str(value).replace(" ", ""))
-def test_a_likelihood_is_that_of_guarded_generation_forced_along_the_answer(subject, anchors, name, settings):
-    guard = vg.build_guard(name, **settings)
-    guard.fit(subject, anchors)
+@pytest.mark.parametrize(
+    "name, settings",
+    [*rows(LIKELIHOODS, scoring_guards()), COMPOSED],
+    ids=lambda value: str(value).replace(" ", ""),
+)
+def test_a_likelihood_is_that_of_guarded_generation_forced_along_the_answer(subject, anchors, pictures, name, settings):
+    guard = vg.build_guard(name, **settings_with(settings, pictures[1])).fit(subject, anchors)
     changed = 0
     for pictured in (False, True):
         queries = put_queries(pictured)

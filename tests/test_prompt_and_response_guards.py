@@ -2,13 +2,17 @@
 
 import numpy as np
 import pytest
+from helpers.guard_rows import own_guards
+from helpers.judging import Judging
 from helpers.tiny_models import tiny_llava
 from PIL import Image
 
 import vlmguard_plugin as vg
+from vlmguard_plugin.guards.core.prompt import PromptGuard
+from vlmguard_plugin.guards.core.registry import guard_classes
 from vlmguard_plugin.guards.ecso import CAPTION, FROM_TEXT, JUDGE
 
-PROMPT_GUARDS = ["self_reminder", "goal_priority", "adashield"]
+PROMPT_GUARDS = [name for name in own_guards() if issubclass(guard_classes()[name], PromptGuard)]
 
 
 @pytest.mark.parametrize("name", PROMPT_GUARDS)
@@ -38,18 +42,6 @@ def test_a_prompt_file_takes_the_place_of_the_wording(tmp_path):
             vg.build_guard("self_reminder", prompt_file=path)
     with pytest.raises(FileNotFoundError, match="absent.txt"):
         vg.build_guard("self_reminder", prompt_file="absent.txt")
-
-
-class Judging:
-    """A subject whose judgements are decided by the test; every other answer is the real model's."""
-
-    def __init__(self, subject, yes):
-        self.subject, self.yes, self.asked = subject, yes, []
-
-    def generate(self, queries, **generation):
-        self.asked.append(list(queries))
-        answers = self.subject.generate(queries, **generation)
-        return [self.yes(query) if "Say yes or no" in query.text else answer for query, answer in zip(queries, answers)]
 
 
 def test_ecso_answers_again_from_text_where_the_model_calls_its_answer_harmful(subject, pictures):

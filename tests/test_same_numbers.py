@@ -115,11 +115,11 @@ def test_one_table_of_the_three_hosts(answers, place):
     assert board.models == tuple(f"demo_vlm_vlmguard [{host}]" for host in ("lm_eval", "lmms_eval", "vlmevalkit"))
     (block,) = board.blocks
     assert (block.dataset, [entry.counts for entry in block.entries]) == (SET, [block.entries[0].counts] * 3)
-    assert {key for part in board.collected.predictions for item in part.items for key in [item.key]} == {
-        item.key for item in board.collected.predictions[0].items
+    assert {key for part in board.predictions for item in part.items for key in [item.key]} == {
+        item.key for item in board.predictions[0].items
     }, "the hosts' rows are the same items"
-    runs = [entry.run for entry in block.entries]
-    assert len({run.facts[0].guard_fingerprint for run in runs}) == 1 and {run.facts[0].guard for run in runs} == {
-        "vlm_guard"
-    }
-    assert all(run.seconds and run.tokens and run.host_version for run in runs)
+    origins = [entry.origin for entry in block.entries]
+    assert len({origin.facts[0].guard_fingerprint for origin in origins}) == 1 and {
+        origin.facts[0].guard for origin in origins
+    } == {"vlm_guard"}
+    assert all(origin.seconds and origin.tokens and origin.host_version for origin in origins)

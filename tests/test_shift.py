@@ -12,11 +12,11 @@ import vlmguard_plugin as vg
 
 pytest.importorskip("statsmodels", reason="intervals need statsmodels")
 
-from readable import check_readable, printed  # noqa: E402
+from helpers.readable import check_readable, printed
 
-from vlmguard_plugin.inspection import measure_shift, plot_shift, print_shift  # noqa: E402
-from vlmguard_plugin.inspection.shift import pair_left_out, principal_plane  # noqa: E402
-from vlmguard_plugin.statistics.rates import wilson  # noqa: E402
+from vlmguard_plugin.inspection import measure_shift, plot_shift, print_shift
+from vlmguard_plugin.inspection.shift import pair_left_out, principal_plane
+from vlmguard_plugin.statistics.rates import wilson
 
 CONDITIONS = ("text", "blank", "image")
 

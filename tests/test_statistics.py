@@ -8,17 +8,16 @@ import pytest
 stats = pytest.importorskip("scipy.stats", reason="the leaderboard needs the extra leaderboard")
 pytest.importorskip("statsmodels", reason="the leaderboard needs the extra leaderboard")
 
-from vlmguard_plugin.statistics.rates import (  # noqa: E402
-    ALPHA,
+from vlmguard_plugin.statistics.differences import (  # noqa: E402
     detectable_difference,
-    effective_n,
     holm,
+    newcombe,
     paired_difference,
-    rate,
     sign_flip,
     smallest_difference,
-    wilson,
 )
+from vlmguard_plugin.statistics.levels import ALPHA  # noqa: E402
+from vlmguard_plugin.statistics.rates import effective_n, rate, wilson  # noqa: E402
 
 NOMINAL = 1 - ALPHA
 
@@ -30,6 +29,56 @@ def shares_of(rng, mean, alike, clusters):
 
 def covers(interval, truth):
     return interval[0] <= truth <= interval[1]
+
+
+def test_wilson_intervals_of_the_published_figures():
+    assert [round(100 * bound) for bound in wilson(15, 100)] == [9, 23]
+    assert [round(100 * bound) for bound in wilson(34, 100)] == [25, 44]
+    low, high = wilson(0, 20)
+    z = 1.959963984540054
+    assert low == pytest.approx(0, abs=1e-12) and high == pytest.approx(z**2 / (20 + z**2))
+
+
+def test_unknown_leaves_the_rate_and_stands_beside_it():
+    one = rate({1: True, 2: False, 3: None, 4: None})
+    assert (one.k, one.n, one.unknown, one.value, one.unknown_rate) == (1, 2, 2, 0.5, 0.5)
+    nothing = rate({1: None})
+    assert (nothing.n, nothing.value, nothing.low, nothing.unknown_rate) == (0, None, None, 1.0)
+
+
+@pytest.mark.parametrize("only_model, only_base", [(0, 6), (3, 12), (7, 7), (1, 0), (0, 0)])
+def test_mcnemar_is_the_binomial_test_of_the_discordant_pairs(only_model, only_base):
+    pairs = [(True, False)] * only_model + [(False, True)] * only_base + [(True, True)] * 4 + [(False, False)] * 9
+    model, base = ({n: pair[side] for n, pair in enumerate(pairs)} for side in (0, 1))
+    found = paired_difference(model, base)
+    expected = stats.binomtest(only_model, only_model + only_base).pvalue if only_model + only_base else 1.0
+    assert found.p == pytest.approx(min(expected, 1.0))
+    assert (found.only_model, found.only_base, found.n) == (only_model, only_base, len(pairs))
+    assert found.difference == pytest.approx((only_model - only_base) / len(pairs))
+    assert found.low <= found.difference <= found.high
+
+
+def test_pairs_are_the_items_that_both_have_and_know():
+    found = paired_difference({1: True, 2: True, 3: None, 4: False}, {2: False, 3: True, 4: None, 5: True})
+    assert (found.n, found.only_model) == (1, 1)
+    assert paired_difference({1: True}, {2: True}) is None
+
+
+def test_newcombe_interval():
+    # by hand: p1 = 32/50, p2 = 22/50, phi with continuity correction = (20*16 - 12*2 - 25) / sqrt(32*18*22*28)
+    phi = (20 * 16 - 12 * 2 - 25) / (32 * 18 * 22 * 28) ** 0.5
+    (low1, high1), (low2, high2) = wilson(32, 50), wilson(22, 50)
+    down = ((0.64 - low1) ** 2 - 2 * phi * (0.64 - low1) * (high2 - 0.44) + (high2 - 0.44) ** 2) ** 0.5
+    up = ((high1 - 0.64) ** 2 - 2 * phi * (high1 - 0.64) * (0.44 - low2) + (0.44 - low2) ** 2) ** 0.5
+    assert newcombe(20, 12, 2, 16) == pytest.approx((0.2 - down, 0.2 + up))
+    low, high = newcombe(20, 2, 12, 16)
+    assert (-high, -low) == pytest.approx(newcombe(20, 12, 2, 16)), "exchanging the two mirrors the interval"
+
+
+def test_newcombe_interval_covers():
+    draws = np.random.default_rng(0).multinomial(60, [0.3, 0.35, 0.1, 0.25], size=300)
+    covered = sum(low <= 0.25 <= high for low, high in (newcombe(*map(int, draw)) for draw in draws))
+    assert 0.91 <= covered / 300 <= 0.99
 
 
 @pytest.mark.parametrize("mean", [0.05, 0.3, 0.62, 0.9])
@@ -209,7 +258,7 @@ def test_shared_base_requests_make_the_detectable_difference_larger():
 def test_simulated_predictions_from_files_to_the_verdict(tmp_path):
     """12 boards of prediction files: one guard that helps, one that does nothing, one that refuses everything more often."""
     pytest.importorskip("python_calamine", reason="the leaderboard needs the extra leaderboard")
-    from vlmguard_plugin.leaderboard.board import build_board
+    from vlmguard_plugin.leaderboard.build import build_board
     from vlmguard_plugin.leaderboard.verdict import verdicts
 
     rng = np.random.default_rng(2)

@@ -14,12 +14,12 @@ from helpers.tiny_models import tiny_llava, tiny_processor
 
 pytest.importorskip("vlmeval", reason="VLMEvalKit (ms-vlmeval) is not installed")
 
-from vlmguard_plugin.benchmarks import prepare  # noqa: E402
-from vlmguard_plugin.calibration.sweep.host import alone  # noqa: E402
-from vlmguard_plugin.calibration.sweep.points import POINTS, keep_points, points_of  # noqa: E402
-from vlmguard_plugin.cli.main import main  # noqa: E402
-from vlmguard_plugin.naming import point_name  # noqa: E402
-from vlmguard_plugin.runs.facts import read_facts  # noqa: E402
+from vlmguard_plugin.benchmarks import prepare
+from vlmguard_plugin.calibration.sweep.host import alone
+from vlmguard_plugin.calibration.sweep.points import POINTS, keep_points, points_of
+from vlmguard_plugin.cli.main import main
+from vlmguard_plugin.naming import point_name
+from vlmguard_plugin.runs.facts import read_facts
 
 DATA = "Requests_mine_blank"
 

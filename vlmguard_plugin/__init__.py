@@ -3,35 +3,89 @@
 The public names are imported when first used, so that importing the package costs nothing.
 """
 
+from __future__ import annotations
+
 from importlib import import_module as _import_module
-from typing import Any as _Any
+
+TYPE_CHECKING = False  # of typing, which would be imported at every start of Python
+if TYPE_CHECKING:
+    from typing import Any
+
+    from vlmguard_plugin.anchors import load_anchors as load_anchors
+    from vlmguard_plugin.calibration.calibrate import calibrate as calibrate
+    from vlmguard_plugin.guards.core.base import (
+        Guard as Guard,
+        GuardNotFitted as GuardNotFitted,
+        GuardSettings as GuardSettings,
+        WrongModel as WrongModel,
+    )
+    from vlmguard_plugin.guards.core.prompt import PromptGuard as PromptGuard
+    from vlmguard_plugin.guards.core.registry import (
+        build_guard as build_guard,
+        list_guards as list_guards,
+        load_guard as load_guard,
+    )
+    from vlmguard_plugin.guards.core.representation import (
+        AddDecision as AddDecision,
+        AddVectors as AddVectors,
+        ImageSettings as ImageSettings,
+        RepresentationGuard as RepresentationGuard,
+        RepresentationSettings as RepresentationSettings,
+        band as band,
+        record_anchor_shifts as record_anchor_shifts,
+        record_anchors as record_anchors,
+    )
+    from vlmguard_plugin.guards.core.saved import DamagedGuard as DamagedGuard
+    from vlmguard_plugin.query import BlankImage as BlankImage, Query as Query, Turn as Turn
+    from vlmguard_plugin.steering.edit import Edits as Edits, LayerEdit as LayerEdit, Prompts as Prompts
+    from vlmguard_plugin.subjects.base import (
+        AnswersCutShort as AnswersCutShort,
+        Likelihood as Likelihood,
+        Scorer as Scorer,
+        Subject as Subject,
+    )
+    from vlmguard_plugin.subjects.host_object import HostSubject as HostSubject
+    from vlmguard_plugin.subjects.huggingface import HuggingFaceSubject as HuggingFaceSubject
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "HuggingFaceSubject": "vlmguard_plugin.subjects.huggingface",
-    "HostSubject": "vlmguard_plugin.subjects.host_object",
-    "AnswersCutShort": "vlmguard_plugin.subjects.huggingface",
-    "Query": "vlmguard_plugin.query",
-    "Turn": "vlmguard_plugin.query",
-    "BlankImage": "vlmguard_plugin.query",
+    "load_anchors": "vlmguard_plugin.anchors",
+    "calibrate": "vlmguard_plugin.calibration.calibrate",
     "Guard": "vlmguard_plugin.guards.core.base",
-    "RepresentationGuard": "vlmguard_plugin.guards.core.representation",
-    "RepresentationSettings": "vlmguard_plugin.guards.core.representation",
-    "PromptGuard": "vlmguard_plugin.guards.core.prompt",
     "GuardNotFitted": "vlmguard_plugin.guards.core.base",
+    "GuardSettings": "vlmguard_plugin.guards.core.base",
     "WrongModel": "vlmguard_plugin.guards.core.base",
+    "PromptGuard": "vlmguard_plugin.guards.core.prompt",
     "build_guard": "vlmguard_plugin.guards.core.registry",
     "list_guards": "vlmguard_plugin.guards.core.registry",
     "load_guard": "vlmguard_plugin.guards.core.registry",
+    "AddDecision": "vlmguard_plugin.guards.core.representation",
+    "AddVectors": "vlmguard_plugin.guards.core.representation",
+    "ImageSettings": "vlmguard_plugin.guards.core.representation",
+    "RepresentationGuard": "vlmguard_plugin.guards.core.representation",
+    "RepresentationSettings": "vlmguard_plugin.guards.core.representation",
+    "band": "vlmguard_plugin.guards.core.representation",
+    "record_anchor_shifts": "vlmguard_plugin.guards.core.representation",
+    "record_anchors": "vlmguard_plugin.guards.core.representation",
     "DamagedGuard": "vlmguard_plugin.guards.core.saved",
-    "load_anchors": "vlmguard_plugin.anchors",
-    "calibrate": "vlmguard_plugin.calibration.calibrate",
+    "BlankImage": "vlmguard_plugin.query",
+    "Query": "vlmguard_plugin.query",
+    "Turn": "vlmguard_plugin.query",
+    "Edits": "vlmguard_plugin.steering.edit",
+    "LayerEdit": "vlmguard_plugin.steering.edit",
+    "Prompts": "vlmguard_plugin.steering.edit",
+    "AnswersCutShort": "vlmguard_plugin.subjects.base",
+    "Likelihood": "vlmguard_plugin.subjects.base",
+    "Scorer": "vlmguard_plugin.subjects.base",
+    "Subject": "vlmguard_plugin.subjects.base",
+    "HostSubject": "vlmguard_plugin.subjects.host_object",
+    "HuggingFaceSubject": "vlmguard_plugin.subjects.huggingface",
 }
 __all__ = [*_PUBLIC, "__version__"]
 
 
-def __getattr__(name: str) -> _Any:
+def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(_import_module(_PUBLIC[name]), name)

@@ -35,7 +35,10 @@ LONGEST = 100
 
 @cache
 def guard_names() -> tuple[str, ...]:
-    """All guards by name, in order: the files of `guards/`, and what other packages name as theirs. None is imported."""
+    """All guards by name, in order: the files of `guards/`, and what other packages name as theirs.
+
+    None of them is imported.
+    """
     own = (module.name for module in iter_modules([str(Path(__file__).parent / "guards")]) if not module.ispkg)
     theirs = (point.name for point in entry_points(group=ENTRY_POINT_GROUP))
     return tuple(sorted({*own, *theirs}))
@@ -131,7 +134,10 @@ def point_name(model: str, guard: str, settings: Mapping[str, Any]) -> str:
 
 
 def spelling(value: Any) -> str | None:
-    """A setting's value in a folder's name; None where it can't stand there. Folders may not know upper from lower case."""
+    """A setting's value in a folder's name; None where it can't stand there.
+
+    Folders may not know upper from lower case.
+    """
     if isinstance(value, (list, tuple)):
         return _list_spelling(value)
     if isinstance(value, float) and value.is_integer():

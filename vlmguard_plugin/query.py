@@ -86,7 +86,8 @@ class Query:
             object.__setattr__(self, field, tuple(getattr(self, field)))
         if self.layout and self.layout.count(None) != len(self.images):
             raise ValueError(
-                f"query layout has {self.layout.count(None)} places for {len(self.images)} images; give one None an image"
+                f"query layout has {self.layout.count(None)} places for {len(self.images)} images; give one None an "
+                "image"
             )
         for turn in self.history:
             if not isinstance(turn, Turn):
@@ -95,7 +96,7 @@ class Query:
             raise ValueError("a raw query has no history and no begun answer; write all of its words into text")
 
     @classmethod
-    def from_parts(cls, parts: Parts, history: Sequence[Turn] = (), *, begun: str = "", raw: bool = False) -> "Query":
+    def from_parts(cls, parts: Parts, history: Sequence[Turn] = (), *, begun: str = "", raw: bool = False) -> Query:
         """A query from ("text", words) and ("image", image) parts in the order shown.
 
         `text` is the texts joined by line breaks.
@@ -123,13 +124,13 @@ class Query:
         """The images of the whole conversation in the order shown."""
         return tuple(image for turn in self.history for image in turn.images) + self.images
 
-    def without_images(self) -> "Query":
+    def without_images(self) -> Query:
         """The same conversation as text alone; a turn of images alone stays as an empty one."""
         texts = [tuple(part for part in turn.parts if part[0] == "text") or (("text", ""),) for turn in self.history]
         history = tuple(Turn(turn.role, parts) for turn, parts in zip(self.history, texts))
         return replace(self, images=(), layout=(), history=history)
 
-    def with_blank_images(self, kind: str = "white") -> "Query":
+    def with_blank_images(self, kind: str = "white") -> Query:
         """The same conversation with every image replaced by a meaningless one of the same size.
 
         One without images gets a blank image of the subject's own input size in the request.
@@ -138,7 +139,7 @@ class Query:
             return replace(self, images=(BlankImage(kind),), layout=())
         return self.with_each_image(lambda image: BlankImage(kind, image_size(image)))
 
-    def with_each_image(self, change: Callable[[ImageLike], ImageLike]) -> "Query":
+    def with_each_image(self, change: Callable[[ImageLike], ImageLike]) -> Query:
         """The same conversation with `change(image)` in every image's place."""
         history = tuple(
             Turn(turn.role, tuple((kind, change(value) if kind == "image" else value) for kind, value in turn.parts))
@@ -146,11 +147,11 @@ class Query:
         )
         return replace(self, images=tuple(change(image) for image in self.images), history=history)
 
-    def with_text(self, text: str) -> "Query":
+    def with_text(self, text: str) -> Query:
         """Another request beside the same images, which stand before it, after the same conversation."""
         return replace(self, text=text, layout=())
 
-    def wrapped(self, before: str, after: str) -> "Query":
+    def wrapped(self, before: str, after: str) -> Query:
         """The same request with words put before its first and after its last word."""
         layout = list(self.layout)
         texts = [index for index, part in enumerate(layout) if part is not None]

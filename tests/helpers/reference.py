@@ -64,9 +64,9 @@ def tbop_directions(with_image, text, rank):
     return np.linalg.svd(with_image.astype(np.float64) - text.astype(np.float64), full_matrices=False)[2][:rank]
 
 
-def shiftdc_taken_back(with_image, with_caption, direction):
-    """[d] each: the part of the shift that lies along s."""
-    return (with_image - with_caption) @ direction / (direction @ direction) * direction
+def shiftdc_taken_back(shift, direction):
+    """[d] each: the part of h(q, img) - h(q, caption) that lies along s."""
+    return shift @ direction / (direction @ direction) * direction
 
 
 def nullsteer_push(harmful, benign, rank, ridge=1e-2):
@@ -81,30 +81,62 @@ def nullsteer_push(harmful, benign, rank, ridge=1e-2):
     return delta @ projector
 
 
+def vlm_guard_at(guard, layer, hidden, last, shifts):
+    directions, settings = number(guard, "directions", layer), guard.settings
+    threshold = number(guard, "midpoint", layer) if settings.gate == "midpoint" else 0.0
+    return vlm_guard_edit(hidden, last, directions, settings.alpha, threshold, settings.project)
+
+
+def refusal_direction_at(guard, layer, hidden, last, shifts):
+    direction = number(guard, "direction", layer)
+    fires = not guard.settings.condition or cosine(last, direction) > number(guard, "theta", layer)
+    return hidden + guard.settings.alpha * fires * direction
+
+
+def tbop_at(guard, layer, hidden, last, shifts):
+    rows = number(guard, "directions", layer)
+    return hidden - guard.settings.alpha * hidden @ rows.T @ rows
+
+
+def nullsteer_at(guard, layer, hidden, last, shifts):
+    push = (last @ number(guard, "probe", layer)) * number(guard, "refusal_direction", layer)
+    return hidden + guard.settings.alpha * push
+
+
+def shiftdc_at(guard, layer, hidden, last, shifts):
+    if shifts is None:
+        return hidden
+    taken_back = shiftdc_taken_back(shifts["caption"], number(guard, "safety_direction", layer))
+    return hidden - guard.settings.alpha * taken_back
+
+
+def cmrm_at(guard, layer, hidden, last, shifts):
+    if shifts is None:
+        return hidden
+    shift = shifts["blank"] if guard.settings.level == "sample" else number(guard, "shift", layer)
+    return hidden - guard.settings.alpha * shift
+
+
+def number(guard, name, layer):
+    """One of a guard's fitted numbers at a layer."""
+    return guard.tensors[name][layer].numpy()
+
+
+EDITS = {
+    "vlm_guard": vlm_guard_at,
+    "cmrm": cmrm_at,
+    "cmrm_sample": cmrm_at,
+    "shiftdc": shiftdc_at,
+    "refusal_direction": refusal_direction_at,
+    "tbop": tbop_at,
+    "nullsteer": nullsteer_at,
+}
+
+
 def expected_edit(guard, layer, hidden, last, shifts):
     """What each guard makes of hidden states [T, d] of one query, last [d] its last prompt token.
 
     shifts: {"blank": h(q, img') - h(q), "caption": h(q, img) - h(q, caption)} of this query at this layer, or None
     for a query without image.
     """
-    numbers = {name: tensor.numpy() for name, tensor in guard.tensors.items()}
-    settings = guard.settings
-    if guard.name == "vlm_guard":
-        threshold = numbers["midpoint"][layer] if settings.gate == "midpoint" else 0.0
-        return vlm_guard_edit(hidden, last, numbers["directions"][layer], settings.alpha, threshold, settings.project)
-    if guard.name == "refusal_direction":
-        direction = numbers["direction"][layer]
-        fires = not settings.condition or cosine(last, direction) > numbers["theta"][layer]
-        return hidden + settings.alpha * fires * direction
-    if guard.name == "tbop":
-        rows = numbers["directions"][layer]
-        return hidden - settings.alpha * hidden @ rows.T @ rows
-    if guard.name == "nullsteer":
-        return hidden + settings.alpha * (last @ numbers["probe"][layer]) * numbers["refusal_direction"][layer]
-    if shifts is None:
-        return hidden
-    if guard.name == "shiftdc":
-        direction = numbers["safety_direction"][layer]
-        return hidden - settings.alpha * (shifts["caption"] @ direction) / (direction @ direction) * direction
-    shift = shifts["blank"] if settings.level == "sample" else numbers["shift"][layer]
-    return hidden - settings.alpha * shift
+    return EDITS[guard.name](guard, layer, hidden, last, shifts)

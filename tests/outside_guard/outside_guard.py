@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from vlmguard_plugin.guards.core.representation import RepresentationGuard, RepresentationSettings, band, record_anchors
-from vlmguard_plugin.steering.edit import Edits
+from vlmguard_plugin import Edits, RepresentationGuard, RepresentationSettings, band, record_anchors
 
 
 @dataclass(frozen=True)

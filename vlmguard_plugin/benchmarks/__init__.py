@@ -1,7 +1,7 @@
 """Benchmarks: original files -> common rows -> the host's TSV. The package ships no foreign data.
 
 prepare("FigStep_Tiny", "FigStep/data")             # writes $LMUData/FigStep_Tiny.tsv
-prepare("AdvBench_blank", download_source("AdvBench_blank"))
+prepare("AdvBench_blank", download_source("AdvBench_blank"))  # from benchmarks.sources
 prepare("Requests_mine_picture", "mine.csv", images="my_pictures")
 """
 
@@ -32,17 +32,15 @@ from vlmguard_plugin.benchmarks import (
     xstest,
 )  # fmt: skip
 from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
-from vlmguard_plugin.benchmarks.download import accept, fetch, read_record
 from vlmguard_plugin.benchmarks.picture import EVERY_CONDITION
 from vlmguard_plugin.benchmarks.requests import settled
 from vlmguard_plugin.benchmarks.row import BadRow, BenchmarkError, Reading, Row, SourceMissing
 from vlmguard_plugin.benchmarks.tsv import KINDS, lmu_data, read_sidecar, read_tsv, sidecar_path, write_tsv
-from vlmguard_plugin.files import cache_directory
 
 __all__ = [
     "BENCHMARKS", "BadRow", "Benchmark", "BenchmarkError", "Download", "KINDS", "MODULES", "Prepared", "Reading", "Row",
-    "SourceMissing", "accept_licence", "describe", "download_source", "find_benchmark", "grouped", "licence_accepted",
-    "lmu_data", "prepare", "read_sidecar", "read_tsv", "write_tsv",
+    "SourceMissing", "describe", "find_benchmark", "grouped", "lmu_data", "prepare", "read_sidecar", "read_tsv",
+    "write_tsv",
 ]  # fmt: skip
 
 
@@ -147,38 +145,6 @@ def rows_ready(name: str) -> int | None:
         return None
     rows = facts.get("rows") if isinstance(facts, dict) else None
     return rows if isinstance(rows, int) else None
-
-
-def download_folder(name: str) -> Path:
-    """Where the files of a data set are downloaded to: names with the same files share the folder of the first."""
-    benchmark = find_benchmark(name)
-    if not benchmark.downloads:
-        raise BenchmarkError(
-            f"{name} can't be downloaded by this command; get it from {benchmark.source} and give its path with "
-            "--source"
-        )
-    first = next(shared for shared in BENCHMARKS if BENCHMARKS[shared].downloads == benchmark.downloads)
-    stem, _, condition = first.rpartition("_")
-    return cache_directory() / "benchmarks" / (stem if stem and condition in EVERY_CONDITION else first)
-
-
-def licence_accepted(name: str) -> bool:
-    """Whether the user has accepted the licence of a data set's files, as it is now, in an earlier download."""
-    return read_record(download_folder(name))["accepted"] == find_benchmark(name).licence
-
-
-def accept_licence(name: str) -> None:
-    """Note that the user accepts the licence of a data set's files."""
-    accept(download_folder(name), find_benchmark(name).licence)
-
-
-def download_source(name: str, progress: bool = False) -> Path:
-    """Download a data set's files from its authors' place, unless they are there; returns the source for `prepare`.
-
-    Who calls this accepts the licence, find_benchmark(name).licence. progress: show bars on stderr.
-    """
-    benchmark = find_benchmark(name)
-    return benchmark.source_in(fetch(benchmark.downloads, download_folder(name), progress))
 
 
 def prepare(name: str, source: str | Path, out_dir: str | Path | None = None, **options: Any) -> Prepared:

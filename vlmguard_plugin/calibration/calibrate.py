@@ -55,19 +55,7 @@ def calibrate(
     own_grid = guard.grid(subject.num_layers)
     fitted_on, held_out = anchors.split(len(anchors.pairs) // 2)
     held_out = Anchors(held_out.pairs[:pairs])
-    context = hashlib.sha256(
-        json.dumps(
-            [
-                PICTURES_DRAWN,
-                guard.name,
-                guard.unfitted_settings(),
-                subject.fingerprint,
-                subject.prompt_form,
-                anchors.sha256,
-                len(held_out.pairs),
-            ]
-        ).encode()
-    ).hexdigest()[:16]
+    context = context_of(guard, subject, anchors, len(held_out.pairs))
     points = read_points(points_file, context)
     tried = list(combinations(own_grid if grid is None else grid, fixed))
     fits: dict[str, Guard] = {}
@@ -81,7 +69,7 @@ def calibrate(
 
     with tqdm(total=len(tried) + 1, desc=f"calibrate {guard.name}", unit="setting", disable=not progress) as bar:
         for settings in (None, *tried):
-            if point_with(points, settings) is None:
+            if not any(point["settings"] == settings for point in points):
                 ask = subject.generate if settings is None else answering(fitted(settings), subject)
                 points.append({"settings": settings, **measure(ask, held_out)})
                 keep_points(points_file, context, points)
@@ -100,6 +88,20 @@ def calibrate(
         "chosen": best["settings"] if best else None,
     }
     return chosen
+
+
+def context_of(guard: Guard, subject: Subject, anchors: Anchors, pairs: int) -> str:
+    """Tells apart what points were measured on: 16 hex digits of guard, model, anchors and number of pairs."""
+    known_by = (
+        PICTURES_DRAWN,
+        guard.name,
+        guard.unfitted_settings(),
+        subject.fingerprint,
+        subject.prompt_form,
+        anchors.sha256,
+        pairs,
+    )
+    return hashlib.sha256(json.dumps(known_by).encode()).hexdigest()[:16]
 
 
 def answering(guard: Guard, subject: Subject) -> Callable[..., list[str]]:
@@ -159,9 +161,9 @@ def in_words(calibration: dict[str, Any]) -> str:
     return f"{words}: no more than the unguarded model ({unguarded:.1%}), so this guard does not help within the bound."
 
 
-def point_with(points: Sequence[dict[str, Any]], settings: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The point of these settings, if it is there."""
-    return next((point for point in points if point["settings"] == settings), None)
+def point_with(points: Sequence[dict[str, Any]], settings: dict[str, Any] | None) -> dict[str, Any]:
+    """The point of these settings, which is there."""
+    return next(point for point in points if point["settings"] == settings)
 
 
 def read_points(path: Path | None, context: str) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -40,7 +41,7 @@ def compare_command(
     folders: tuple[Path, ...],
     datasets: tuple[str, ...],
     judge: str,
-    by: str,
+    by: Literal["category", "condition"],
     items: bool,
     answers: bool,
     form: str | None,
@@ -55,13 +56,14 @@ def compare_command(
     different hosts. Only items that both were asked are compared; how many only one of them has is said.
     """
     from vlmguard_plugin.leaderboard.compare import compare
+    from vlmguard_plugin.leaderboard.outputs import comparison as outputs
 
     comparison = compare(a, b, folders, datasets, judge, by)
     if form == "json":
-        click.echo(comparison.to_json(items, answers))
+        click.echo(outputs.to_json(comparison, items, answers))
     elif form == "markdown":
-        click.echo(comparison.to_markdown(items, answers))
+        click.echo(outputs.to_markdown(comparison, items, answers))
     elif form == "csv":
-        click.echo(comparison.to_csv(items, answers), nl=False)
+        click.echo(outputs.to_csv(comparison, items, answers), nl=False)
     else:
-        comparison.to_terminal(items=items, answers=answers)
+        outputs.show(comparison, items=items, answers=answers)

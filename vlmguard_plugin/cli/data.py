@@ -62,7 +62,8 @@ def data_prepare(
     Downloads are kept in the cache directory ($VLMGUARD_CACHE), go on where they stopped, and are checked by sha256.
     Rows that can't be used are listed with their file, number and the reason; the rest is kept.
     """
-    from vlmguard_plugin.benchmarks import download_source, find_benchmark, prepare
+    from vlmguard_plugin.benchmarks import find_benchmark, prepare
+    from vlmguard_plugin.benchmarks.sources import download_source
 
     if (source is not None) == downloaded:
         raise click.UsageError("give either --source or --download")
@@ -84,7 +85,8 @@ def data_prepare(
 
 def agree(name: str, accepted: bool) -> None:
     """Show the licence of a data set's files and have it accepted, once; UsageError where nobody can be asked."""
-    from vlmguard_plugin.benchmarks import accept_licence, describe, licence_accepted
+    from vlmguard_plugin.benchmarks import describe
+    from vlmguard_plugin.benchmarks.sources import accept_licence, licence_accepted
 
     if licence_accepted(name):
         return

@@ -38,9 +38,10 @@ def demo_command(out: Path, items: int, models: str, as_json: bool) -> None:
     `python -m vlmeval.run`, and ends with the leaderboard. Needs `pip install vlmguard_plugin[demo]`.
     """
     from vlmguard_plugin.demo.run import run_demo
+    from vlmguard_plugin.leaderboard import show, to_json
 
     board = run_demo(out, items, tuple(models.split(",")))
     if as_json:
-        click.echo(board.to_json())
+        click.echo(to_json(board))
     else:
-        board.to_terminal()
+        show(board)

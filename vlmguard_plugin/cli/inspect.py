@@ -45,23 +45,20 @@ def inspect_command(
     """
     from vlmguard_plugin import inspection
 
-    if (guard_dir is None) == (model is None):
-        raise click.UsageError("give either a guard's folder or --shift MODEL")
-    if model is None:
-        facts = inspection.describe_guard(guard_dir)
-        show, draw = inspection.print_guard, inspection.plot_guard
-    else:
+    if guard_dir is not None and model is None:
+        description = inspection.describe_guard(guard_dir)
+        click.echo(json.dumps(description, indent=2)) if as_json else inspection.print_guard(description)
+        drawn = inspection.plot_guard(description, plot) if plot else []
+    elif model is not None and guard_dir is None:
         if plot:
             inspection.check_plot(plot)
-        facts = measured_shift(model, anchors, pairs, layers, not as_json)
-        show, draw = inspection.print_shift, inspection.plot_shift
-    if as_json:
-        click.echo(json.dumps(facts, indent=2))
+        shift = measured_shift(model, anchors, pairs, layers, not as_json)
+        click.echo(json.dumps(shift, indent=2)) if as_json else inspection.print_shift(shift)
+        drawn = inspection.plot_shift(shift, plot) if plot else []
     else:
-        show(facts)
-    if plot:
-        for path in draw(facts, plot):
-            click.echo(f"drawn: {path}", err=True)
+        raise click.UsageError("give either a guard's folder or --shift MODEL")
+    for path in drawn:
+        click.echo(f"drawn: {path}", err=True)
 
 
 def measured_shift(

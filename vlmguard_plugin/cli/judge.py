@@ -101,7 +101,7 @@ def judge_command(
     """
     from vlmguard_plugin.judges.registry import LOCAL, build_judge
     from vlmguard_plugin.leaderboard.judging import judge_outputs
-    from vlmguard_plugin.leaderboard.outputs.tables import print_judged
+    from vlmguard_plugin.leaderboard.outputs.judgements import show_judged
 
     not_asked = prompts.keys() - {name for name, _ in judges if name in LOCAL}
     if not_asked:
@@ -120,4 +120,4 @@ def judge_command(
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
     else:
-        print_judged(report)
+        show_judged(report)

@@ -48,7 +48,7 @@ def leaderboard_command(
     count as such. Runs that failed or are not finished are named. The same model in several folders is one model
     asked several times, unless its settings differ. Answers are never shown without --answers.
     """
-    from vlmguard_plugin.leaderboard import leaderboard, schema_text
+    from vlmguard_plugin.leaderboard import leaderboard, schema_text, show, to_csv, to_html, to_json, to_markdown
 
     if sum((markdown, as_csv, schema, as_json)) > 1:
         raise click.UsageError("--markdown, --csv, --schema and --json exclude each other; give one")
@@ -62,13 +62,13 @@ def leaderboard_command(
     board = leaderboard(output_dirs, base=base, judge=judge, max_unknown=max_unknown)
     if html:
         html.parent.mkdir(parents=True, exist_ok=True)
-        html.write_text(board.to_html(answers=answers), encoding="utf-8")
+        html.write_text(to_html(board, answers), encoding="utf-8")
         click.echo(f"written: {html}", err=True)
     if as_json:
-        click.echo(board.to_json())
+        click.echo(to_json(board))
     elif as_csv:
-        click.echo(board.to_csv(), nl=False)
+        click.echo(to_csv(board), nl=False)
     elif markdown:
-        click.echo(board.to_markdown())
+        click.echo(to_markdown(board))
     elif not html:
-        board.to_terminal()
+        show(board)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -24,7 +25,7 @@ def list_command(as_json: bool) -> None:
     from vlmguard_plugin.hosts.models import MODELS
 
     guards = describe_guards()
-    datasets = {
+    datasets: dict[str, dict[str, Any]] = {
         name: {"kind": benchmark.kind, "ready": (lmu_data() / f"{name}.tsv").is_file()}
         for name, benchmark in BENCHMARKS.items()
     }

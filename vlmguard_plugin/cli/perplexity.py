@@ -41,11 +41,11 @@ def perplexity_command(
     fluent too: read it beside the refusal rates.
     """
     from vlmguard_plugin.leaderboard.fluency import fluency
-    from vlmguard_plugin.leaderboard.outputs.tables import print_fluency
+    from vlmguard_plugin.leaderboard.outputs.judgements import show_fluency
 
     measured, skipped = fluency(output_dir, model, datasets, given, batch_size)
     if as_json:
         left_out = [{"file": str(left.file), "reason": left.reason} for left in skipped]
         click.echo(json.dumps({"perplexity": [asdict(median) for median in measured], "skipped": left_out}, indent=2))
     else:
-        print_fluency(measured, skipped)
+        show_fluency(measured, skipped)

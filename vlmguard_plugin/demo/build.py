@@ -13,6 +13,7 @@ import hashlib
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -29,6 +30,7 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    PreTrainedTokenizerBase,
 )
 
 from vlmguard_plugin.demo.weights import GGUF_SHA256, language_model
@@ -106,7 +108,7 @@ def assemble(gguf: Path, adapter: Path | None, folder: Path) -> None:
     build_processor(tokenizer).save_pretrained(folder)
 
 
-def load_parts(gguf: Path) -> tuple[LlavaForConditionalGeneration, transformers.PreTrainedTokenizerBase]:
+def load_parts(gguf: Path) -> tuple[LlavaForConditionalGeneration, PreTrainedTokenizerBase]:
     """The VLM around the language model of a GGUF file, with an untrained adapter, in bfloat16; and its tokenizer."""
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     language = AutoModelForCausalLM.from_pretrained(
@@ -154,7 +156,7 @@ def vision_config() -> CLIPVisionConfig:
     )
 
 
-def build_processor(tokenizer) -> LlavaProcessor:
+def build_processor(tokenizer: PreTrainedTokenizerBase) -> LlavaProcessor:
     """The processor: pictures squeezed to 96 x 96 and scaled to [-1, 1], prompts padded on the left."""
     # Some versions read it as ordinary text unless told; its number in the vocabulary stays the same.
     tokenizer.add_tokens([AddedToken(IMAGE_TOKEN, special=True, normalized=False)], special_tokens=True)
@@ -179,7 +181,7 @@ def build_processor(tokenizer) -> LlavaProcessor:
     )
 
 
-def dequantise_option() -> dict:
+def dequantise_option() -> dict[str, Any]:
     """What from_pretrained must be told to unpack a GGUF file into ordinary weights; transformers 4 always does."""
     if int(transformers.__version__.split(".")[0]) < 5:
         return {}

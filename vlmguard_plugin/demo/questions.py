@@ -58,7 +58,7 @@ class VisualQuestion:
 
     def choice_prompt(self, form: str) -> str:
         """A multiple-choice question. form: text with {question} and {options}."""
-        lines = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, self.options))
+        lines = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, self.options or ()))
         return form.format(question=self.question, options=lines)
 
 
@@ -118,7 +118,7 @@ def picture_kind(kind: str, rng: random.Random) -> str:
 def fact(shown: Picture, kind: str) -> str:
     """The right answer to a question of a kind, except which side."""
     if kind == "count":
-        return NUMBER_WORDS[shown.count]
+        return NUMBER_WORDS[shown.count or 0]
     return str({"colour": shown.colour, "shape": shown.shape, "word": shown.word, "digit": shown.digit}[kind])
 
 
@@ -138,6 +138,8 @@ def side_question(shown: Picture, rng: random.Random, multiple_choice: bool) -> 
 
     Multiple choice always asks for the shape, among both shapes shown and their colours exchanged.
     """
+    if shown.left is None or shown.right is None:
+        raise ValueError(f"a picture of kind {shown.kind!r} has no sides")
     left, right = " ".join(shown.left), " ".join(shown.right)
     side = rng.choice(("left", "right"))
     here = left if side == "left" else right
@@ -154,6 +156,6 @@ def side_question(shown: Picture, rng: random.Random, multiple_choice: bool) -> 
 
 def score(asked: VisualQuestion, answer: str) -> Score:
     """Whether an answer is right: the right option's letter or text, or the right words and no rival's."""
-    if asked.options is None:
+    if asked.options is None or asked.letter is None:
         return judge_open(answer, asked.answer, asked.rivals)
     return judge_choice(answer, asked.letter, dict(zip(LETTERS, asked.options)))

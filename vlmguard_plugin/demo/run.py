@@ -7,10 +7,11 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TextIO
+from typing import Iterable, TextIO
 
 from vlmguard_plugin.files import cache_directory
-from vlmguard_plugin.leaderboard.board import Board, build_board
+from vlmguard_plugin.leaderboard import leaderboard, to_html
+from vlmguard_plugin.leaderboard.board import Board
 
 NEEDS = ("vlmeval", "torchvision", "gguf", "pandas", "python_calamine", "statsmodels", "jinja2")
 MODELS = ("demo_vlm", "demo_vlm_vlmguard", "demo_vlm_cmrm", "demo_vlm_cmrm_sample")
@@ -57,20 +58,20 @@ def run_demo(out: Path, pairs: int, models: tuple[str, ...] = MODELS) -> Board:
         host = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
         )
-        follow(host, stream)
-    board = build_board(out) if host.wait() == 0 else None
+        follow(host.stdout or (), stream)
+    board = leaderboard(out) if host.wait() == 0 else None
     absent = sorted(set(models) - set(board.models)) if board else list(models)
-    if absent:
+    if board is None or absent:
         raise RuntimeError(f"VLMEvalKit has no predictions for {', '.join(absent)}; its log is {log}")
     page = out / "leaderboard.html"
-    page.write_text(board.to_html(), encoding="utf-8")
+    page.write_text(to_html(board), encoding="utf-8")
     print(f"vlmguard: the same as a page: {page}", file=sys.stderr)
     return board
 
 
-def follow(host: subprocess.Popen[str], log: TextIO) -> None:
+def follow(output: Iterable[str], log: TextIO) -> None:
     """Copy the host's output to its log, and show its progress on the terminal, one line a model and set."""
-    for line in host.stdout:
+    for line in output:
         log.write(line)
         shown = line.rsplit("\r", 1)[-1].strip()
         if shown.startswith(("Infer ", "fit ", "vlmguard:")) or "=====" in shown:

@@ -1,0 +1,1 @@
+"""The guards: one file a method; what they share is in `core`."""

@@ -98,7 +98,8 @@ class CMRM(RepresentationGuard):
             shifts = self.tensors["shift"].unsqueeze(0)
         elif queries is None:
             raise ValueError(
-                "CMRM at sample level measures the shift of the query at hand; use guard.respond, or guard.on(subject, queries)"
+                "CMRM at sample level measures the shift of the query at hand; use guard.respond, or "
+                "guard.on(subject, queries)"
             )
         else:
             shifts = torch.zeros(len(queries), subject.num_layers, subject.hidden_size)

@@ -1,4 +1,4 @@
-"""Refusal direction (arXiv 2406.11717), always or under a condition as in CAST (arXiv 2409.05907): the plain baseline."""
+"""Refusal direction (arXiv 2406.11717), the plain baseline: always, or under a condition as in CAST (2409.05907)."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class RefusalDirection(RepresentationGuard):
             watched=(condition.layer,),
         )
 
-    def _condition(self, first_layer: int) -> "Condition":
+    def _condition(self, first_layer: int) -> Condition:
         layer = first_layer if self.settings.condition_layer is None else self.settings.condition_layer
         if layer > first_layer:
             raise ValueError(

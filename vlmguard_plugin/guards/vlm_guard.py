@@ -27,7 +27,7 @@ GATES = ("zero", "midpoint")
 
 @dataclass(frozen=True)
 class VLMGuardSettings(RepresentationSettings):
-    """Settings of VLM-Guard; the paper's layers, rank and alpha are not known, so none of these is presented as its own.
+    """Settings of VLM-Guard; the paper's layers, rank and alpha are not known, so none of these is called its own.
 
     alpha: strength; 0.5 on each of the three default layers, found by calibration on the demo model.
     rank: number m of right singular vectors that span the steering direction, at least 1.

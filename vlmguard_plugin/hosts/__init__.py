@@ -1,0 +1,1 @@
+"""Evaluation frameworks: how our models, data sets and facts of runs get into each."""

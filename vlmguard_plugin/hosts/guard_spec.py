@@ -98,16 +98,15 @@ class GuardSpec:
 
     def unfitted_guard(self) -> Guard:
         """The guard under its settings, those known for the model before the guard's own defaults; not fitted."""
-        assert self.guard is not None
+        if self.guard is None:
+            raise ValueError(f"{self.model}: no guard is named; add guard=NAME")
         return build_guard(self.guard, **merged(self.known.guard_settings(self.guard), self.settings))
 
-    def fitted_guard(self, subject: Subject) -> Guard | None:
-        """The guard ready for use on the model: from its folder, or fitted now or taken from the cache; None for none.
+    def fitted_guard(self, subject: Subject) -> Guard:
+        """The guard ready for use on the model: from its folder, or fitted now or taken from the cache.
 
-        Raises WrongModel where the folder's guard was fitted on another model.
+        Raises WrongModel where the folder's guard was fitted on another model, ValueError where no guard is named.
         """
-        if self.guard is None:
-            return None
         saved = self._saved_guard()
         if saved is not None:
             saved.check_fits(subject)
@@ -146,12 +145,15 @@ class GuardSpec:
         raise ValueError(f"{', '.join(given)}: belongs to a guard, but none is named; add guard={name}")
 
 
-ARGUMENTS = tuple(one.name for one in fields(GuardSpec) if one.name not in ("model", "guard", "settings"))
+ARGUMENTS = tuple(known.name for known in fields(GuardSpec) if known.name not in ("model", "guard", "settings"))
 """What hosts may be given beside model and guard; all other arguments are the guard's settings."""
 
 
 def agreed_guard(of_name: str | None, given: str | None, host_name: str) -> str | None:
-    """The guard of a model's name on a host, or the one given where the name says nothing; ValueError where they differ."""
+    """The guard of a model's name on a host, or the one given where the name says nothing.
+
+    ValueError where they differ.
+    """
     if of_name and given not in (None, of_name):
         raise ValueError(f"guard is {given!r}, but {host_name} has the guard {of_name!r}; use --model {ANY_CHECKPOINT}")
     return of_name or given

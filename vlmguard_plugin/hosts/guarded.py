@@ -6,14 +6,14 @@ import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 from vlmguard_plugin import __version__
 from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.runs.facts import RunFacts
-from vlmguard_plugin.subjects.huggingface import AnswersCutShort
+from vlmguard_plugin.subjects.base import AnswersCutShort, Likelihood, Subject
 
 
 @dataclass
@@ -32,22 +32,33 @@ class Meter:
         self.spent: dict[str, Spent] = {}
         self._within = False
 
+    def total(self) -> Spent:
+        """Over all data sets; tokens None where none were counted."""
+        spent = list(self.spent.values())
+        counted = [dataset.tokens for dataset in spent if dataset.tokens is not None]
+        return Spent(
+            sum(dataset.seconds for dataset in spent),
+            sum(dataset.answers for dataset in spent),
+            sum(counted) if counted else None,
+        )
+
     @contextmanager
-    def answering(self, dataset: str, answers: int, subject: Any = None) -> Iterator[None]:
+    def answering(self, dataset: str, answers: int, subject: Subject | None = None) -> Iterator[None]:
         """While open, time and the tokens that `subject` generates go to `dataset`."""
         if self._within:
             yield
             return
-        mine = self.spent.setdefault(dataset, Spent())
-        before, started, self._within = getattr(subject, "generated_tokens", None), time.perf_counter(), True
+        spent = self.spent.setdefault(dataset, Spent())
+        tokens_before = subject.generated_tokens if subject is not None else None
+        started, self._within = time.perf_counter(), True
         try:
             yield
-            mine.answers += answers
+            spent.answers += answers
         finally:
             self._within = False
-            mine.seconds += time.perf_counter() - started
-            if before is not None:
-                mine.tokens = (mine.tokens or 0) + subject.generated_tokens - before
+            spent.seconds += time.perf_counter() - started
+            if subject is not None and tokens_before is not None:
+                spent.tokens = (spent.tokens or 0) + (subject.generated_tokens or 0) - tokens_before
 
 
 @dataclass(frozen=True)
@@ -68,11 +79,14 @@ class GuardedModel:
         self.checkpoint = spec.known.checkpoint
         self.max_new_tokens = spec.answer_tokens
         self.subject = spec.load_subject()
-        self.guard = spec.fitted_guard(self.subject)
+        self.guard = spec.fitted_guard(self.subject) if spec.guard else None
         self.meter = Meter()
 
     def respond(self, queries: Sequence[Query], dataset: str = "", **generation: Any) -> list[str]:
-        """One answer per query; raises where one fails. dataset: whose cost it is. generation: of the model's `generate`."""
+        """One answer per query; raises where one fails.
+
+        dataset: whose cost it is. generation: arguments of the model's `generate`.
+        """
         generation = {"max_new_tokens": self.max_new_tokens, **generation}
         with self.meter.answering(dataset, len(queries), self.subject):
             if self.guard is None:
@@ -91,6 +105,22 @@ class GuardedModel:
             if len(queries) > 1:
                 return [answer for query in queries for answer in self.respond_each([query], dataset, **generation)]
             return [NoAnswer(" ".join(str(error.__cause__ or error).split()))]
+
+    def log_likelihoods(self, queries: Sequence[Query], answers: Sequence[str], dataset: str = "") -> list[Likelihood]:
+        """How likely the model, guarded if it is, is to give each answer to its query; see Scorer.log_likelihoods."""
+        with self.meter.answering(dataset, len(queries), self.subject):
+            if self.guard is None:
+                return self.subject.log_likelihoods(queries, answers)
+            return self.guard.log_likelihoods(self.subject, queries, answers)
+
+    def token_log_likelihoods(
+        self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], counted: int, dataset: str = ""
+    ) -> list[Likelihood]:
+        """The same for tokens. counted: as how many answers of the data set these stand."""
+        with self.meter.answering(dataset, counted, self.subject):
+            if self.guard is None:
+                return self.subject.token_log_likelihoods(prompts, answers)
+            return self.guard.token_log_likelihoods(self.subject, prompts, answers)
 
     def facts(self, host: str, host_version: str, model: str, **generation: Any) -> RunFacts:
         """What the leaderboard is told of a run. model: its name on the host. generation: beside max_new_tokens."""
@@ -119,9 +149,25 @@ def guard_facts(guard: Guard | None) -> dict[str, Any]:
     return {"guard": guard.name, "settings": guard.saved_settings(), "guard_fingerprint": guard.fingerprint}
 
 
+def shared_values(of_tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all of a run's tasks have alike: of their generation arguments those with the same value everywhere."""
+    if not of_tasks:
+        return {}
+    first, *others = of_tasks
+    return {name: value for name, value in first.items() if all(task.get(name) == value for task in others)}
+
+
 def versions() -> dict[str, str]:
     """Of the packages that answers depend on."""
     import torch
     import transformers
 
     return {"vlmguard_plugin": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
+
+
+def no_video(model: str, dataset: str | None) -> str:
+    """Why a video is not answered."""
+    return (
+        f"{dataset or 'the request'} shows a video, and {model} takes text and images alone; "
+        "put its frames as images, or run it with a model of the host's own that reads video, without a guard"
+    )

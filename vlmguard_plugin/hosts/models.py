@@ -28,7 +28,7 @@ class Model:
     def folder_or_name(self) -> str:
         """What to load: the folder in the environment variable, else the demo VLM's, else the checkpoint."""
         local = self.variable.value() if self.variable else None
-        if local and not os.path.isdir(local):
+        if self.variable and local and not os.path.isdir(local):
             raise FileNotFoundError(
                 f"${self.variable.name} is {local!r}, which is no folder; name a save_pretrained folder"
             )
@@ -45,8 +45,8 @@ class Model:
         from vlmguard_plugin.demo.settings import GUARD_SETTINGS
 
         names = guards_in(guard)
-        found = {name: GUARD_SETTINGS.get(name, {}) for name in names}
-        return found if len(names) > 1 else found[guard]
+        settings = {name: GUARD_SETTINGS.get(name, {}) for name in names}
+        return settings if len(names) > 1 else settings[guard]
 
     def describe(self) -> str:
         """One line for a list."""

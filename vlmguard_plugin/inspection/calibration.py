@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vlmguard_plugin.inspection.rates import percent, wilson_interval
+from vlmguard_plugin.inspection.rates import wilson_interval
+from vlmguard_plugin.leaderboard.outputs.wording import percent
 
 MEASURES = ("harmful_refused", "harmless_refused", "degenerate")  # of a calibration's points, 0 to 1
 
@@ -38,11 +39,11 @@ def settings_text(settings: dict[str, Any]) -> str:
 
 
 def most_harmless_refused(calibration: dict[str, Any]) -> float:
-    return calibration["unguarded"]["harmless_refused"] + calibration["bound"]
+    return float(calibration["unguarded"]["harmless_refused"] + calibration["bound"])
 
 
 def more_degenerate(point: dict[str, Any], calibration: dict[str, Any]) -> bool:
-    return point["degenerate"] > calibration["unguarded"]["degenerate"]
+    return bool(point["degenerate"] > calibration["unguarded"]["degenerate"])
 
 
 def is_chosen(point: dict[str, Any], calibration: dict[str, Any]) -> bool:

@@ -46,8 +46,8 @@ def new_figure(panels: int, columns: int) -> tuple[Figure, list[Axes]]:
     """A figure with so many panels, row by row."""
     rows = -(-panels // columns)
     size = (max(PANEL_SIZE[0] * columns, 6), PANEL_SIZE[1] * rows + 0.9)
-    figure = figure_class()(figsize=size, layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.1)
+    figure = figure_class()(figsize=size, facecolor="white")
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.1)
     every = list(figure.subplots(rows, columns, squeeze=False).flat)
     for empty in every[panels:]:
         empty.remove()

@@ -22,6 +22,7 @@ from vlmguard_plugin.lazy import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.patches import Patch
 
 
 LINE_MARKS = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (BLACK, "v"))
@@ -94,7 +95,7 @@ def guard_drawings(description: dict[str, Any], prefix: str = "") -> list[Callab
     return drawings
 
 
-def layer_panels(per_layer: dict[str, list]) -> list[LayerPanel]:
+def layer_panels(per_layer: dict[str, list[Any]]) -> list[LayerPanel]:
     """A panel for each fact that is made of numbers; what is told of both sides of the anchors shares one."""
     facts: dict[str, dict[str, np.ndarray]] = {}
     for name, values in per_layer.items():
@@ -121,7 +122,7 @@ def lines_of(columns: np.ndarray, label: str) -> dict[str, np.ndarray]:
     return {f"{ordinal} {label}".strip(): line for ordinal, line in zip(ORDINALS, columns.T)}
 
 
-def as_columns(values: list) -> np.ndarray | None:
+def as_columns(values: list[Any]) -> np.ndarray | None:
     """A per-layer fact as numbers [L, k], short or unknown entries NaN; None where it is made of something else."""
     rows = [value if isinstance(value, list) else [value] for value in values]
     widest = max((len(row) for row in rows), default=0)
@@ -149,10 +150,11 @@ def draw_layers(axes: Axes, panel: LayerPanel, edited_layers: Sequence[int], pre
         axes.legend(fontsize="small")
 
 
-def edited_band():
-    from matplotlib.patches import Patch
+def edited_band() -> Patch:
+    """What the legend shows for the edited layers."""
+    from matplotlib import patches
 
-    return Patch(color=GREY, alpha=0.3, linewidth=0, label="layers that the guard edits")
+    return patches.Patch(color=GREY, alpha=0.3, linewidth=0, label="layers that the guard edits")
 
 
 def draw_calibration(axes: Axes, calibration: dict[str, Any], prefix: str) -> None:
@@ -180,7 +182,13 @@ def draw_calibration(axes: Axes, calibration: dict[str, Any], prefix: str) -> No
 
 
 def draw_points(
-    axes: Axes, points: Sequence[dict], label: str, colour: str, marker: str, opacity: str = "FF", size: float = 5
+    axes: Axes,
+    points: Sequence[dict[str, Any]],
+    label: str,
+    colour: str,
+    marker: str,
+    opacity: str = "FF",
+    size: float = 5,
 ) -> None:
     """Points of a calibration with their intervals as error bars. opacity: of the bars, two hexadecimal digits."""
     if not points:
@@ -206,9 +214,9 @@ def draw_points(
     )
 
 
-def curves_of_alpha(points: Sequence[dict]) -> list[list[dict]]:
+def curves_of_alpha(points: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Points that differ in alpha alone, in alpha's order; points without an alpha are left out."""
-    curves: dict[str, list[dict]] = {}
+    curves: dict[str, list[dict[str, Any]]] = {}
     for point in points:
         if "alpha" in point["settings"]:
             rest = {name: value for name, value in point["settings"].items() if name != "alpha"}

@@ -5,6 +5,8 @@ statsmodels, which the intervals need, is imported at first use.
 
 from __future__ import annotations
 
+from vlmguard_plugin.leaderboard.outputs.wording import interval, percent
+
 
 def wilson_interval(k: int, n: int) -> tuple[float, float]:
     """The 95% interval of k of n, 0 to 1; ModuleNotFoundError says what is not installed."""
@@ -18,9 +20,5 @@ def wilson_interval(k: int, n: int) -> tuple[float, float]:
 
 
 def rate_text(value: float, low: float, high: float) -> str:
-    """For example "62.0 [52.2, 70.9]", in %."""
-    return f"{percent(value)} [{percent(low)}, {percent(high)}]"
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+    """A rate and its interval (0 to 1) in percent, under a heading that says so: "62.0 [52.2, 70.9]"."""
+    return f"{percent(value)} {interval(low, high)}"

@@ -8,8 +8,7 @@ from PIL import Image
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.inspection.rates import wilson_interval
-from vlmguard_plugin.lazy import numpy as np
-from vlmguard_plugin.lazy import torch
+from vlmguard_plugin.lazy import numpy as np, torch
 from vlmguard_plugin.pictures.drawn import picture
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.subjects.base import Subject
@@ -133,8 +132,8 @@ def states_by_condition(
     states = {}
     for condition, asked in queries.items():
         recorded = subject.record(asked, progress=f"shift: {CONDITIONS[condition]}" if progress else None)
-        recorded = recorded[:, list(layers)].numpy()
-        states[condition] = recorded.reshape(2, len(anchors.pairs), *recorded.shape[1:])
+        chosen: np.ndarray = recorded[:, list(layers)].numpy()
+        states[condition] = chosen.reshape(2, len(anchors.pairs), *chosen.shape[1:])
     return states
 
 
@@ -162,12 +161,14 @@ def layer_shift(states: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def accuracy_of(fitted_on: np.ndarray, applied_to: np.ndarray) -> dict[str, Any]:
-    k, n = pair_left_out(fitted_on, applied_to)
+    """`pair_left_out` of states [2, N, d], as a rate with its interval."""
+    k, n = pair_left_out(list(fitted_on), list(applied_to))
     low, high = wilson_interval(k, n)
     return {"k": k, "n": n, "accuracy": k / n, "low": low, "high": high}
 
 
 def shift_of(text: np.ndarray, shown: np.ndarray, components: np.ndarray) -> dict[str, float]:
+    """How far states [2, N, d] lie from the text-only ones, on average; see measure_shift. components: [2, d]."""
     shift = (shown - text).mean(axis=(0, 1))
     length = float(np.linalg.norm(shift))
     state = float(np.linalg.norm(text, axis=-1).mean())

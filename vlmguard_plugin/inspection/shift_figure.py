@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Sequence
+from typing import TYPE_CHECKING, Any, Sequence, TypeVar
 
 from vlmguard_plugin.inspection.figures import BLUE, GREEN, ORANGE, check_plot, new_figure, save_figure
 from vlmguard_plugin.inspection.shift import CONDITIONS, SIDES
@@ -11,6 +11,8 @@ from vlmguard_plugin.inspection.shift import CONDITIONS, SIDES
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+
+Entry = TypeVar("Entry")
 
 MOST_PANELS = 12  # of the shift figure
 CONDITION_MARKS = {"text": (BLUE, "o"), "blank": (ORANGE, "s"), "image": (GREEN, "^")}
@@ -62,7 +64,8 @@ def draw_states(axes: Axes, layer: dict[str, Any]) -> None:
     )
 
 
-def evenly_spaced(items: Sequence, most: int) -> list:
+def evenly_spaced(items: Sequence[Entry], most: int) -> list[Entry]:
+    """At most that many of the items, the first and the last among them."""
     if len(items) <= most:
         return list(items)
     return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]

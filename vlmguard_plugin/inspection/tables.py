@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vlmguard_plugin.inspection.calibration import MEASURES, interval_of, is_chosen, outcome, remarks, settings_text
-from vlmguard_plugin.inspection.rates import percent, rate_text
+from vlmguard_plugin.inspection.rates import rate_text
 from vlmguard_plugin.inspection.shift import CONDITIONS
+from vlmguard_plugin.leaderboard.outputs.wording import percent
 
 if TYPE_CHECKING:
     from rich.console import Console

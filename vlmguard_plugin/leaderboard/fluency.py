@@ -1,18 +1,21 @@
 """Perplexity of hosts' predictions under a local language model, by model and data set.
 
 Low is fluent; a steered model whose answers fall apart stands out. It says nothing about safety: refusals, always the
-same few words, are very fluent, so a guard that refuses more looks more fluent. Needs pandas, python-calamine and scipy.
+same few words, are very fluent, so a guard that refuses more looks more fluent. Needs torch, pandas, python-calamine
+and scipy.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence
+from typing import TYPE_CHECKING, Sequence
 
-from vlmguard_plugin.judges.local_model import LocalModel
-from vlmguard_plugin.judges.perplexity import Summary, perplexities, summarise
-from vlmguard_plugin.runs.collect import OutputError, Skipped, read_folders
+from vlmguard_plugin.runs.answers import OutputError, Skipped
+from vlmguard_plugin.runs.collect import read_folders
+
+if TYPE_CHECKING:
+    from vlmguard_plugin.judges.perplexity import Summary
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,19 @@ def fluency(
     language_model: a folder or hub name. datasets: these alone; empty for all. given: judges.perplexity.GIVEN.
     OutputError where there is nothing to score.
     """
-    found_there = read_folders(output_dir)
-    predictions, skipped = found_there.predictions, list(found_there.skipped)
-    chosen = [one for one in predictions if not datasets or one.dataset in datasets]
+    from vlmguard_plugin.judges.local_model import LocalModel  # loads torch
+    from vlmguard_plugin.judges.perplexity import perplexities, summarise
+
+    contents = read_folders(output_dir)
+    chosen = [each for each in contents.predictions if not datasets or each.dataset in datasets]
     if not chosen:
-        there = ", ".join(sorted({one.dataset for one in predictions}))
+        there = ", ".join(sorted({each.dataset for each in contents.predictions}))
         raise OutputError(f"no predictions of {', '.join(datasets)} in {output_dir}; there are {there}")
     local = LocalModel.load(language_model)
-    found = []
-    for one in chosen:
-        cases = [item.case for item in one.items]
+    measured = []
+    for predictions in chosen:
+        cases = [item.case for item in predictions.items]
         asked = [case.request for case in cases] if given == "request" else None
         values = perplexities(local, [case.answer for case in cases], asked, batch_size, given)
-        found.append(Fluency(one.model, one.dataset, summarise(values)))
-    return found, skipped
+        measured.append(Fluency(predictions.model, predictions.dataset, summarise(values)))
+    return measured, list(contents.skipped)

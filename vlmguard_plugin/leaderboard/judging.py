@@ -11,15 +11,18 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 from vlmguard_plugin.judges.agreement import HUMAN_LABELS, Kappa, agreements
 from vlmguard_plugin.judges.base import LABELS, Case, Judge, Judgement
 from vlmguard_plugin.judges.judgements import Judgements
-from vlmguard_plugin.leaderboard.board import answers_of, clusters_of, measure
-from vlmguard_plugin.runs.collect import Item, OutputError, Skipped, judged, read_folders, text
+from vlmguard_plugin.runs.answers import Item, OutputError, Predictions, Skipped, answers_of, clusters_of
+from vlmguard_plugin.runs.collect import judged, read_folders
 from vlmguard_plugin.runs.readers.vlmevalkit import read_table
-from vlmguard_plugin.statistics.rates import MAX_UNKNOWN, Rate, rate
+from vlmguard_plugin.runs.rows import text
+from vlmguard_plugin.statistics.levels import MAX_UNKNOWN
+from vlmguard_plugin.statistics.measures import UNKNOWN, outcomes
+from vlmguard_plugin.statistics.rates import Rate, rate
 
 PEOPLE = "people"
 LABEL_COLUMNS = ("label", "final_label", "human_label")
@@ -53,19 +56,21 @@ class Report:
     by_model: dict[str, tuple[Kappa, ...]]
     skipped: tuple[Skipped, ...]
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Everything as plain values."""
         return {
             "judged": [
                 {
-                    **asdict(one),
-                    "rates": {name: asdict(found) | {"value": found.value} for name, found in one.rates.items()},
+                    **asdict(result),
+                    "rates": {name: asdict(rate) | {"value": rate.value} for name, rate in result.rates.items()},
                 }
-                for one in self.judged
+                for result in self.judged
             ],
-            "agreement": [asdict(one) for one in self.kappas],
-            "agreement_by_model": {model: [asdict(one) for one in found] for model, found in self.by_model.items()},
-            "skipped": [{"file": str(one.file), "reason": one.reason} for one in self.skipped],
+            "agreement": [asdict(kappa) for kappa in self.kappas],
+            "agreement_by_model": {
+                model: [asdict(kappa) for kappa in kappas] for model, kappas in self.by_model.items()
+            },
+            "skipped": [{"file": str(skip.file), "reason": skip.reason} for skip in self.skipped],
         }
 
 
@@ -83,51 +88,69 @@ def judge_outputs(
     answers above which a rate is withheld. OutputError where there is nothing to judge.
     """
     store = Judgements(output_dir)
-    found = read_folders(output_dir)
-    predictions, skipped = found.predictions, found.skipped
-    chosen = [one for one in predictions if one.kind == "safety" and (not datasets or one.dataset in datasets)]
+    contents = read_folders(output_dir)
+    chosen = [
+        predictions
+        for predictions in contents.predictions
+        if predictions.kind == "safety" and (not datasets or predictions.dataset in datasets)
+    ]
     if not chosen:
         wanted = f"of {', '.join(datasets)} " if datasets else ""
-        there = ", ".join(sorted({f"{one.dataset} ({one.kind})" for one in predictions}))
+        there = ", ".join(sorted({f"{each.dataset} ({each.kind})" for each in contents.predictions}))
         raise OutputError(f"no safety predictions {wanted}in {output_dir}; there are {there}")
     people = read_labels(labels) if labels else None
-    everything: list[Judged] = []
-    said: dict[str, dict[str, list[str]]] = {}  # model -> judge -> labels of its answers
-    harm: dict[str, list[bool]] = {}
-    for one in chosen:
+    results: list[Judged] = []
+    by_model: dict[str, dict[str, list[str]]] = {}  # model -> judge -> labels of its answers
+    harmful: dict[str, list[bool]] = {}
+    for predictions in chosen:
+        of_model = by_model.setdefault(predictions.model, {})
         for judge in judges:
-            heard: list[Judgement] = []
-
-            def verdicts(asked: Sequence[Case]) -> list[Judgement]:
-                heard.extend(store.judged(judge, asked, progress))
-                return heard
-
-            mine = answers_of([judged(one, verdicts)])
-            failed = sum(judgement.failed for judgement in heard)
-            counts = Counter(item.label for item in mine.values())
-            clusters = clusters_of(mine)
-            rates = {name: rate(events, max_unknown, clusters) for name, events in measure("safety", mine).items()}
-            everything.append(
-                Judged(
-                    one.model, one.dataset, judge.name, judge.version,
-                    {label: counts[label] for label in LABELS}, failed, rates,
-                )
-            )  # fmt: skip
-            said.setdefault(one.model, {}).setdefault(judge.name, []).extend(item.label for item in mine.values())
+            result, said = judge_one(predictions, judge, store, max_unknown, progress)
+            results.append(result)
+            of_model.setdefault(judge.name, []).extend(said)
         if people is not None:
-            said[one.model].setdefault(PEOPLE, []).extend(people.of(one.items, one.model, one.dataset))
-        harm.setdefault(one.model, []).extend(item.harmful for item in one.items)
-    if people is not None and not any(label != "unknown" for mine in said.values() for label in mine[PEOPLE]):
+            of_model.setdefault(PEOPLE, []).extend(people.of(predictions))
+        harmful.setdefault(predictions.model, []).extend(bool(item.harmful) for item in predictions.items)
+    if people is not None and all(label == UNKNOWN for of_model in by_model.values() for label in of_model[PEOPLE]):
         raise OutputError(
             f"no label of {labels} belongs to an answer in {output_dir}; check its columns index, model and dataset"
         )
     together: dict[str, list[str]] = {}
-    for mine in said.values():
-        for name, found in mine.items():
-            together.setdefault(name, []).extend(found)
-    everyone = [flag for mine in harm.values() for flag in mine]
-    by_model = {model: tuple(agreements(mine, harm[model])) for model, mine in said.items()}
-    return Report(tuple(everything), tuple(agreements(together, everyone)), by_model, tuple(skipped))
+    for of_model in by_model.values():
+        for name, said in of_model.items():
+            together.setdefault(name, []).extend(said)
+    all_harmful = [mark for marks in harmful.values() for mark in marks]
+    return Report(
+        judged=tuple(results),
+        kappas=tuple(agreements(together, all_harmful)),
+        by_model={model: tuple(agreements(of_model, harmful[model])) for model, of_model in by_model.items()},
+        skipped=contents.skipped,
+    )
+
+
+def judge_one(
+    predictions: Predictions, judge: Judge, store: Judgements, max_unknown: float, progress: bool
+) -> tuple[Judged, list[str]]:
+    """What a judge makes of one model on one data set, and the labels of the answers in order."""
+    judgements: list[Judgement] = []
+
+    def judging(cases: Sequence[Case]) -> list[Judgement]:
+        judgements.extend(store.judged(judge, cases, progress))
+        return judgements
+
+    answers = answers_of([judged(predictions, judging)])
+    counts = Counter(item.label for item in answers.values())
+    clusters = clusters_of(answers)
+    result = Judged(
+        model=predictions.model,
+        dataset=predictions.dataset,
+        judge=judge.name,
+        version=judge.version,
+        counts={label: counts[label] for label in LABELS},
+        failed=sum(judgement.failed for judgement in judgements),
+        rates={name: rate(events, max_unknown, clusters) for name, events in outcomes(answers).items()},
+    )
+    return result, [item.label for item in answers.values()]
 
 
 @dataclass(frozen=True)
@@ -136,14 +159,18 @@ class Labels:
 
     rows: Mapping[tuple[str, str, str], str]
 
-    def of(self, items: Sequence[Item], model: str, dataset: str) -> list[str]:
-        """Labels of answers in order; "unknown" where people gave none."""
-        found = []
-        for item in items:
-            names = [item.key[0], item.id]
-            keys = [(one, other, name) for name in names for one in (model, "") for other in (dataset, "")]
-            found.append(next((self.rows[key] for key in keys if key in self.rows), "unknown"))
-        return found
+    def of(self, predictions: Predictions) -> list[str]:
+        """Labels of its answers in order; "unknown" where people gave none."""
+        return [self.of_item(item, predictions) for item in predictions.items]
+
+    def of_item(self, item: Item, predictions: Predictions) -> str:
+        """The label of one answer: the one for its model and data set before one that is for all alike."""
+        for name in (item.key[0], item.id):
+            for model in (predictions.model, ""):
+                for dataset in (predictions.dataset, ""):
+                    if (model, dataset, name) in self.rows:
+                        return self.rows[model, dataset, name]
+        return UNKNOWN
 
 
 def read_labels(path: Path) -> Labels:
@@ -153,19 +180,17 @@ def read_labels(path: Path) -> Labels:
     """
     frame = read_table(Path(path))
     columns = {column.lower(): column for column in frame.columns}
-    name = next((columns[one] for one in ("index", "id") if one in columns), None)
-    label = next((columns[one] for one in LABEL_COLUMNS if one in columns), None)
+    name = next((columns[column] for column in ("index", "id") if column in columns), None)
+    label = next((columns[column] for column in LABEL_COLUMNS if column in columns), None)
     if name is None or label is None:
-        raise OutputError(
-            f"{path} needs the columns index (or id) and {' or '.join(LABEL_COLUMNS)}; it has {', '.join(frame.columns)}"
-        )
+        needed = f"the columns index (or id) and {' or '.join(LABEL_COLUMNS)}"
+        raise OutputError(f"{path} needs {needed}; it has {', '.join(frame.columns)}")
     rows = {}
     for number, row in enumerate(frame.to_dict("records"), start=2):
         given = text(row[label]).strip().lower()
         if given not in HUMAN_LABELS:
-            raise OutputError(
-                f"{path}, row {number} has the label {given!r}; it must be one of {', '.join(filter(None, HUMAN_LABELS))}"
-            )
-        place = (text(row[columns[one]]) if one in columns else "" for one in ("model", "dataset"))
-        rows[(*place, text(row[name]))] = HUMAN_LABELS[given]
+            allowed = ", ".join(filter(None, HUMAN_LABELS))
+            raise OutputError(f"{path}, row {number} has the label {given!r}; it must be one of {allowed}")
+        model, dataset = (text(row[columns[column]]) if column in columns else "" for column in ("model", "dataset"))
+        rows[model, dataset, text(row[name])] = HUMAN_LABELS[given]
     return Labels(rows)

@@ -68,16 +68,9 @@ class RunFacts:
     def identity(self) -> dict[str, Any]:
         """What must agree for answers to belong to one run: not where, how fast or how often it ran."""
         names = (
-            "host",
-            "model",
-            "checkpoint",
-            "fingerprint",
-            "guard",
-            "settings",
-            "guard_fingerprint",
-            "generation",
+            "host", "model", "checkpoint", "fingerprint", "guard", "settings", "guard_fingerprint", "generation",
             "seed",
-        )
+        )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,19 +78,15 @@ class RunFacts:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "RunFacts":
+    def from_dict(cls, values: Mapping[str, Any]) -> RunFacts:
         """ValueError where the values are no facts of a run. Names that a later version has added are passed over."""
         try:
-            known = {one.name for one in fields(cls)}
-            mine = {name: value for name, value in values.items() if name in known}
-            session = {one.name for one in fields(Session)}
-            sessions = tuple(
-                Session(**{k: v for k, v in one.items() if k in session}) for one in mine.pop("sessions", ())
-            )
-            facts = cls(**mine, sessions=sessions)
+            own = known_values(cls, values)
+            sessions = tuple(Session(**known_values(Session, session)) for session in own.pop("sessions", ()))
+            facts = cls(**own, sessions=sessions)
         except (TypeError, AttributeError) as error:
             raise ValueError(f"no facts of a run ({error})") from error
-        kinds = {
+        kinds: dict[str, Any] = {
             **dict.fromkeys(("host", "host_version", "model", "checkpoint", "fingerprint"), str),
             **dict.fromkeys(("settings", "generation", "versions"), Mapping),
             **dict.fromkeys(("guard", "guard_fingerprint"), (str, type(None))),
@@ -108,11 +97,17 @@ class RunFacts:
             for name, kind in kinds.items()
             if not isinstance(getattr(facts, name), kind)
         ]
-        amounts = [(name, getattr(one, name)) for one in sessions for name in ("seconds", "answers", "tokens")]
+        amounts = [(name, getattr(session, name)) for session in sessions for name in ("seconds", "answers", "tokens")]
         wrong += [f"{name} of a session is {value!r}" for name, value in amounts if not is_amount(value)]
         if wrong:
             raise ValueError(f"no facts of a run ({', '.join(wrong)})")
         return facts
+
+
+def known_values(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of named values those that a dataclass has fields for."""
+    names = {attribute.name for attribute in fields(kind)}
+    return {name: value for name, value in values.items() if name in names}
 
 
 def is_amount(value: object) -> bool:
@@ -136,7 +131,7 @@ def read_facts(path: Path) -> tuple[RunFacts, ...]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']!r}; this version reads {FORMAT}")
-        return tuple(RunFacts.from_dict(one) for one in content["runs"])
+        return tuple(RunFacts.from_dict(run) for run in content["runs"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} can't be read as facts of a run ({type(error).__name__}: {error})") from error
 
@@ -153,9 +148,9 @@ def record(path: Path, facts: RunFacts, session: Session, kept_answers: bool) ->
         except ValueError:
             runs = []
         if runs and runs[-1].identity == json.loads(json.dumps(facts.identity)):
-            earlier = [one for one in runs[-1].sessions if one.started != session.started]
+            earlier = [known for known in runs[-1].sessions if known.started != session.started]
             runs[-1] = replace(facts, sessions=(*earlier, session))
         else:
             runs.append(replace(facts, sessions=(session,)))
-        text = json.dumps({"format": FORMAT, "runs": [one.to_dict() for one in runs]}, indent=1)
+        text = json.dumps({"format": FORMAT, "runs": [run.to_dict() for run in runs]}, indent=1)
         write_whole(path, text)

@@ -9,12 +9,13 @@ Needs no host.
 
 from __future__ import annotations
 
-from typing import Callable
-
-import pandas
+from typing import TYPE_CHECKING, Callable
 
 from vlmguard_plugin.benchmarks import BENCHMARKS
 from vlmguard_plugin.benchmarks.benchmark import Benchmark
+
+if TYPE_CHECKING:
+    import pandas
 
 
 def mm_safetybench(frame: pandas.DataFrame) -> pandas.DataFrame:
@@ -36,8 +37,6 @@ HOST_SETS: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "XSTest": xstest,
 }
 """By the host's name of the set, what gives its table of predictions the columns of ours."""
-
-
 SAME_AS = {"MMSafetyBench": "MMSafety_SD_TYPO"}
 """Sets of the host that have the categories of one of ours."""
 

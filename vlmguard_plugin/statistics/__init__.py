@@ -1,0 +1,1 @@
+"""What is counted of answers (`measures`), its `rates`, how two of them differ (`differences`), all at `levels`."""

@@ -54,9 +54,9 @@ def find_decoder(model: nn.Module, run_text_prompt: Callable[[], Any], layers_pa
     """Find the decoder layers of a VLM's language model.
 
     A candidate is a ModuleList or Sequential with as many blocks as the text config has hidden layers (any
-    ModuleList, where the model has no config that says so). It is proved by one text-only prompt: in the first pass each block must
-    speak exactly once, in order, with a hidden state [1, tokens, hidden_size]. Vision and audio towers stay
-    silent on text, or have another width.
+    ModuleList, where the model has no config that says so). It is proved by one text-only prompt: in the first pass
+    each block must speak exactly once, in order, with a hidden state [1, tokens, hidden_size]. Vision and audio
+    towers stay silent on text, or have another width.
 
     run_text_prompt: starts a generation on one text-only prompt (one row); it is cut short after its first pass.
     layers_path: name of the ModuleList, where the user knows better; it is proved all the same.

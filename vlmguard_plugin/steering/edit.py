@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 POSITIONS = ("last", "prompt", "generated", "all")
-_owners: "WeakKeyDictionary[nn.Module, list[int]]" = WeakKeyDictionary()
+_owners: WeakKeyDictionary[nn.Module, list[int]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,8 @@ def editing(
 
     image_token_id: token that stands for an image in the prompt. has_image: whether the prompt under way
     holds an image, where the caller knows. answer_tokens: int [rows], how many of each row's last tokens in a
-    generation's first pass are no prompt but an answer's, which are edited as if they were being decoded; None for none.
+    generation's first pass are no prompt but an answer's, which are edited as if they were being decoded; None for
+    none.
     one_generation: all passes belong to one generation, also outside `generate` (a model
     that decodes in a loop of its own).
     """
@@ -137,13 +138,15 @@ def replaced_generate(
     own = {module: vars(module).get("generate") for module in modules}
     try:
         for module in modules:
-            setattr(module, "generate", wrap(getattr(module, "generate")))
+            edited: Any = module
+            edited.generate = wrap(edited.generate)
         yield
     finally:
         for module, generate in own.items():
             vars(module).pop("generate", None)
             if generate is not None:
-                setattr(module, "generate", generate)
+                restored: Any = module
+                restored.generate = generate
 
 
 class _Prefill(NamedTuple):
@@ -241,8 +244,8 @@ class _Session:
             prefill = self.prefill
             if prefill is None:
                 raise RuntimeError(
-                    f"decoder layer {index} of {self.model_name} was called by itself, outside a pass through the decoder, "
-                    "so it can't be edited; call the model"
+                    f"decoder layer {index} of {self.model_name} was called by itself, outside a pass through the "
+                    "decoder, so it can't be edited; call the model"
                 )
             if self.prefilling:
                 rows = torch.arange(hidden.shape[0], device=hidden.device)

@@ -170,8 +170,8 @@ class HostSubject:
         most = generation.pop("max_new_tokens", None)
         if generation:
             raise ValueError(
-                f"{', '.join(generation)}: {type(self.vlm).__name__} decodes as its host has set it up; leave this out, or "
-                "set it where the host builds the model"
+                f"{', '.join(generation)}: {type(self.vlm).__name__} decodes as its host has set it up; leave this "
+                "out, or set it where the host builds the model"
             )
         answers = []
         for query in tqdm(queries, desc=progress, unit="answer", disable=progress is None):
@@ -201,7 +201,8 @@ class HostSubject:
                 return answer
             if not hasattr(self.vlm, "chat_inner"):
                 raise ValueError(
-                    f"{type(self.vlm).__name__} has no `chat_inner`, so a conversation can't be put to it; ask single requests"
+                    f"{type(self.vlm).__name__} has no `chat_inner`, so a conversation can't be put to it; ask single "
+                    "requests"
                 )
             answer = self.vlm.chat_inner(self.messages(query), dataset=self.dataset)
             return answer
@@ -240,11 +241,18 @@ class HostSubject:
 
 
 def torch_models(vlm: Any) -> list[nn.Module]:
-    """The torch models that an object holds, itself or one object further in; the largest first, none inside another."""
+    """The torch models that an object holds, itself or one object further in.
+
+    The largest first, none inside another.
+    """
     inner = [
         value for value in vars(vlm).values() if hasattr(value, "__dict__") and not isinstance(value, (nn.Module, type))
     ]
-    values = [*vars(vlm).values(), *(value for one in inner for value in vars(one).values())]
-    found = list(dict.fromkeys(value for value in values if isinstance(value, nn.Module)))
-    found = [one for one in found if not any(one is not other and one in set(other.modules()) for other in found)]
-    return sorted(found, key=lambda one: -sum(parameter.numel() for parameter in one.parameters()))
+    values = [*vars(vlm).values(), *(value for holder in inner for value in vars(holder).values())]
+    modules = list(dict.fromkeys(value for value in values if isinstance(value, nn.Module)))
+    roots = [
+        module
+        for module in modules
+        if not any(module is not other and module in set(other.modules()) for other in modules)
+    ]
+    return sorted(roots, key=lambda root: -sum(parameter.numel() for parameter in root.parameters()))

@@ -24,8 +24,8 @@ class PromptBuilder:
     def __init__(self, processor: Any, config: Any) -> None:
         if not (getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None)):
             raise ValueError(
-                f"{type(processor).__name__} has no chat template, so prompts can't be built as the model expects them; "
-                "set processor.chat_template to the model's own"
+                f"{type(processor).__name__} has no chat template, so prompts can't be built as the model expects "
+                "them; set processor.chat_template to the model's own"
             )
         self.processor = processor
         self.tokenizer = processor.tokenizer
@@ -110,7 +110,7 @@ class PromptBuilder:
         return list(self.tokenizer(text, add_special_tokens=special)["input_ids"])
 
     def lacks_first_token(self, query: Query) -> bool:
-        """Whether the query's prompt is without the token that texts begin with, so that the tokenizer has to add it."""
+        """Whether the query's prompt is without the token that texts begin with; the tokenizer then has to add it."""
         first = self.tokenizer.bos_token
         return not (first and self.prompt(query).startswith(first))
 

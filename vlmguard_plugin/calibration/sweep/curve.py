@@ -28,10 +28,12 @@ class Curve:
     def notes(self) -> list[str]:
         """What a reader has to know: runs with problems, and points that were not all asked in the same way."""
         names = {point.name for point in self.points}
-        runs = [run for run in self.board.runs() if run.model in names]
-        notes = [f"{run.model} on {run.dataset}: {'; '.join(run.problems)}" for run in runs if run.problems]
+        origins = [origin for origin in self.board.origins() if origin.model in names]
+        notes = [
+            f"{origin.model} on {origin.dataset}: {'; '.join(origin.problems)}" for origin in origins if origin.problems
+        ]
         for what in ("fingerprint", "generation", "dtype"):
-            values = [getattr(facts, what) for run in runs for facts in run.facts]
+            values = [getattr(facts, what) for origin in origins for facts in origin.facts]
             ways = sorted({json.dumps(value, sort_keys=True, default=str) for value in values if value})
             if len(ways) > 1:
                 notes.append(

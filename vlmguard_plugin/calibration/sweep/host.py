@@ -17,13 +17,12 @@ from vlmguard_plugin import environment
 from vlmguard_plugin.benchmarks.tsv import lmu_data
 from vlmguard_plugin.calibration.sweep.points import POINTS, Point
 from vlmguard_plugin.judges.refusal import missing_answer
-from vlmguard_plugin.runs.collect import Predictions
+from vlmguard_plugin.runs.answers import Predictions
 from vlmguard_plugin.runs.readers.vlmevalkit import read
 
-try:
+LOCKS = sys.platform != "win32"  # on Windows two sweeps of one folder at once are the user's to avoid
+if LOCKS:
     import fcntl
-except ImportError:  # Windows: two sweeps of one folder at once are the user's to avoid
-    fcntl = None
 
 LOG, LOCK = "sweep.log", "sweep.lock"
 
@@ -35,7 +34,7 @@ def alone(out: Path) -> Iterator[IO[str]]:
     The host holds the lock too: one whose sweep was killed goes on to its end, and its answers count.
     """
     with (out / LOCK).open("a") as lock:
-        if fcntl:
+        if LOCKS:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -84,10 +83,10 @@ def run_host(
     command += ["--work-dir", str(out), "--reuse", *arguments]
     print(f"vlmguard: {environment.MODELS.name}={out / POINTS} {' '.join(command)}", file=sys.stderr)
     variables = {**os.environ, environment.MODELS.name: str(out / POINTS), "PYTHONUNBUFFERED": "1"}
-    inherited = {"pass_fds": (lock.fileno(),)} if fcntl else {}
+    inherited = (lock.fileno(),) if LOCKS else ()
     log = out / LOG
     with log.open("ab") as stream:
-        host = subprocess.Popen(command, env=variables, stdout=stream, stderr=subprocess.STDOUT, **inherited)
+        host = subprocess.Popen(command, env=variables, stdout=stream, stderr=subprocess.STDOUT, pass_fds=inherited)
     try:
         with log.open(encoding="utf-8", errors="replace") as stream:
             stream.seek(0, os.SEEK_END)

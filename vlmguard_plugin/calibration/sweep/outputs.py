@@ -7,9 +7,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from vlmguard_plugin.calibration.sweep.curve import Curve
-from vlmguard_plugin.leaderboard.board import MEASURES, Block, Entry
-from vlmguard_plugin.leaderboard.outputs.tables import WIDTH, measures_of, p_text, rate_text, visible
+from vlmguard_plugin.leaderboard.board import Block, Entry, measures_of
+from vlmguard_plugin.leaderboard.outputs.escaping import visible
+from vlmguard_plugin.leaderboard.outputs.tables import WIDTH
+from vlmguard_plugin.leaderboard.outputs.wording import NONE, p_text, points, rate_text
 from vlmguard_plugin.naming import flat
+from vlmguard_plugin.statistics.measures import MEASURES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,15 +26,17 @@ NOTE = (
 
 def to_json(curve: Curve) -> str:
     """Every point with its settings, and by data set its rates and differences from the unguarded model."""
-    points = []
+    measured_points = []
     for point in curve.points:
         measured = {
             block.dataset: as_json(block, entry) for block in curve.board.blocks if (entry := block.entry(point.name))
         }
         missing = {dataset: reason for (name, dataset), reason in curve.missing.items() if name == point.name}
-        points.append({"name": point.name, "settings": point.settings, "datasets": measured, "missing": missing})
+        measured_points.append(
+            {"name": point.name, "settings": point.settings, "datasets": measured, "missing": missing}
+        )
     facts = {"model": curve.model, "guard": curve.guard, "out": str(curve.out), "judge": curve.board.judge}
-    return json.dumps({**facts, "notes": curve.notes(), "points": points}, indent=2, allow_nan=False)
+    return json.dumps({**facts, "notes": curve.notes(), "points": measured_points}, indent=2, allow_nan=False)
 
 
 def show(curve: Curve, console: Console | None = None) -> None:
@@ -46,7 +51,7 @@ def show(curve: Curve, console: Console | None = None) -> None:
         entries = [(point, entry) for point in curve.points if (entry := block.entry(point.name))]
         if not entries:
             continue
-        names = measures_of(block)
+        names = measures_of(block.entries)
         table = Table(title=Text(f"{curve.model} with {curve.guard} on {block.dataset}"), title_justify="left")
         for column in (*columns, *(MEASURES[name] for name in names), "n"):
             table.add_column(column, overflow="fold")
@@ -65,19 +70,19 @@ def show(curve: Curve, console: Console | None = None) -> None:
 def cell(entry: Entry, name: str) -> str:
     """A rate with its interval; below it the difference and the corrected p."""
     if name not in entry.rates:
-        return "-"
+        return NONE
     rate, difference = rate_text(entry.rates[name]), entry.differences.get(name)
     if difference is None:
         return rate
-    return f"{rate}\n{100 * difference.difference:+.1f}, {p_text(difference.p_corrected)}"
+    return f"{rate}\n{points(difference.difference)}, {p_text(difference.p_corrected)}"
 
 
 def as_json(block: Block, entry: Entry) -> dict[str, Any]:
     """One point on one data set as plain values."""
     return {
         "kind": block.kind,
-        "answers": entry.run.answers,
-        "problems": list(entry.run.problems),
+        "answers": entry.origin.answers,
+        "problems": list(entry.origin.problems),
         "counts": entry.counts,
         "rates": {name: asdict(rate) | {"value": rate.value} for name, rate in entry.rates.items()},
         "differences": {

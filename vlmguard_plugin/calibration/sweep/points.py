@@ -49,7 +49,7 @@ def points_of(
     return Point(base, None), *(Point(name, settings_of[name]) for name in names)
 
 
-def order_of(settings: Mapping[str, Any]) -> list[tuple]:
+def order_of(settings: Mapping[str, Any]) -> list[tuple[str, tuple[int, float, str]]]:
     """Sorts points by their settings, numbers as numbers."""
     number = (int, float)
     return [

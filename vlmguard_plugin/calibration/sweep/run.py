@@ -9,9 +9,10 @@ from typing import Any, Mapping, Sequence
 from vlmguard_plugin.calibration.sweep.curve import Curve
 from vlmguard_plugin.calibration.sweep.host import LOG, alone, pending, run_host
 from vlmguard_plugin.calibration.sweep.points import POINTS, keep_points, points_of
-from vlmguard_plugin.leaderboard.board import Board, build_board
-from vlmguard_plugin.runs.collect import OutputError
-from vlmguard_plugin.statistics.rates import MAX_UNKNOWN
+from vlmguard_plugin.leaderboard.board import Board
+from vlmguard_plugin.leaderboard.build import build_board
+from vlmguard_plugin.runs.answers import OutputError
+from vlmguard_plugin.statistics.levels import MAX_UNKNOWN
 
 
 def sweep(

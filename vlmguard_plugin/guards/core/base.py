@@ -7,7 +7,7 @@ import json
 import math
 from abc import ABC
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Iterator, Sequence
 
@@ -32,6 +32,7 @@ class WrongModel(ValueError):
     """A fitted guard was put on a model it was not fitted on."""
 
 
+@dataclass(frozen=True)
 class GuardSettings:
     """Checks that settings classes share; a guard's own are a frozen dataclass that validates itself."""
 
@@ -153,7 +154,8 @@ class Guard(ABC):
         for setting in self.settings_of_fit:
             if changes.get(setting, getattr(self.settings, setting)) != getattr(self.settings, setting):
                 raise ValueError(
-                    f"{setting} enters the fit of {self.name!r}; build and fit a guard with {setting}={changes[setting]!r}"
+                    f"{setting} enters the fit of {self.name!r}; build and fit a guard with "
+                    f"{setting}={changes[setting]!r}"
                 )
         changed = self.under(**changes)
         changed.tensors, changed.facts = self.tensors, dict(self.facts)
@@ -267,4 +269,4 @@ class Guard(ABC):
 
 def setting_names(settings: type[GuardSettings]) -> tuple[str, ...]:
     """The names of a guard's settings, in order."""
-    return tuple(field.name for field in fields(settings)) if is_dataclass(settings) else ()
+    return tuple(field.name for field in fields(settings))

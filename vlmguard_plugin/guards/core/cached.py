@@ -24,7 +24,8 @@ def load_or_fit(guard: Guard, subject: Subject, anchors: Anchors, cache_dir: str
     """The guard, fitted on this model: from the cache, or fitted now with a progress bar and kept there.
 
     Settings that the fit does not depend on (alpha, layers; see Guard.fit_settings) share one fit.
-    A guard that has nothing to fit is given back as it is. Of several processes that ask at once, one fits and the others wait. A damaged folder is fitted anew.
+    A guard that has nothing to fit is given back as it is. Of several processes that ask at once, one fits and the
+    others wait. A damaged folder is fitted anew.
     """
     if not guard.needs_fit:
         return guard
@@ -35,8 +36,8 @@ def load_or_fit(guard: Guard, subject: Subject, anchors: Anchors, cache_dir: str
     with FileLock(f"{folder}.lock"):
         if folder.is_dir():
             try:
-                found = load_guard(folder, subject)
-                guard.take(found.tensors, found.facts)
+                kept = load_guard(folder, subject)
+                guard.take(kept.tensors, kept.facts)
                 return guard.with_settings()  # facts as under this guard's settings, not those of the first fit
             except (DamagedGuard, FileNotFoundError) as error:
                 print(f"vlmguard: {error}; fitting again", file=sys.stderr)

@@ -29,8 +29,8 @@ class ComposedGuard(Guard):
     named, and every question it asks goes to the model guarded by them. At most one guard may look at answers.
     Each guard is fitted by itself, on the unguarded model.
 
-    Wherever settings are given or shown, they are {guard name: {setting: value}}. Tensors and facts: those of each guard, its name and a dot before the
-    tensor's name.
+    Wherever settings are given or shown, they are {guard name: {setting: value}}. Tensors and facts: those of each
+    guard, its name and a dot before the tensor's name.
     """
 
     settings: ComposedSettings

@@ -40,7 +40,10 @@ class PromptSettings(GuardSettings):
 
 
 class PromptGuard(Guard):
-    """A guard that puts words around the request: `template`, with {query} where the request goes. Nothing is fitted."""
+    """A guard that puts words around the request: `template`, with {query} where the request goes.
+
+    Nothing is fitted.
+    """
 
     Settings = PromptSettings
     settings: PromptSettings

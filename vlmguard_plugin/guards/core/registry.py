@@ -30,9 +30,9 @@ def guard_classes() -> dict[str, type[Guard]]:
     """
     package = importlib.import_module("vlmguard_plugin.guards")
     modules = [
-        importlib.import_module(f"{package.__name__}.{found.name}")
-        for found in pkgutil.iter_modules(package.__path__)
-        if not found.ispkg
+        importlib.import_module(f"{package.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(package.__path__)
+        if not module.ispkg
     ]
     classes = {
         value.name: value
@@ -43,7 +43,7 @@ def guard_classes() -> dict[str, type[Guard]]:
     for point in entry_points(group=ENTRY_POINT_GROUP):
         try:
             classes.setdefault(point.name, _loaded(point))
-        except Exception as error:  # another package's code: whatever it raises, the other guards are needed
+        except Exception as error:  # noqa: BLE001 - another package's code; the other guards are needed all the same
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             print(
                 f"vlmguard: guard {point.name!r} of entry point {point.value} can't be used ({reason})", file=sys.stderr
@@ -81,14 +81,15 @@ def describe_guards() -> dict[str, dict[str, Any]]:
 def build_guard(name: str, **settings: Any) -> Guard:
     """An unfitted guard, or several as one.
 
-    name: registered name, or names joined by "+" (see ComposedGuard); `settings` are then {guard name: {setting: value}}.
+    name: registered name, or names joined by "+" (see ComposedGuard); `settings` are then
+        {guard name: {setting: value}}.
     Raises UnknownGuard with the names there are, ValueError for a setting it can't have.
     """
     classes = guard_classes()
     names = guards_in(name)
-    for one in names:
-        if one not in classes:
-            raise UnknownGuard(f"there is no guard {one!r}; there are {', '.join(classes)}")
+    for part in names:
+        if part not in classes:
+            raise UnknownGuard(f"there is no guard {part!r}; there are {', '.join(classes)}")
     if len(names) == 1:
         return classes[name](**settings)
     for part, own in settings.items():
@@ -96,7 +97,7 @@ def build_guard(name: str, **settings: Any) -> Guard:
             raise ValueError(
                 f"{name} takes settings by guard, as in {names[0]}={{'alpha': 1.0}}; {part}={own!r} is not that"
             )
-    return ComposedGuard([classes[one](**settings.get(one, {})) for one in names])
+    return ComposedGuard([classes[part](**settings.get(part, {})) for part in names])
 
 
 def settings_from_saved(guard: str, saved: dict[str, Any]) -> dict[str, Any]:

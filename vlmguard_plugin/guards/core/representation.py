@@ -39,7 +39,8 @@ class RepresentationSettings(GuardSettings):
                 or len(set(layers)) < len(layers)
             ):
                 raise ValueError(
-                    f"layers is {self.layers!r}; give distinct 0-based decoder layers such as [10, 11], or None for the default"
+                    f"layers is {self.layers!r}; give distinct 0-based decoder layers such as [10, 11], or None for "
+                    "the default"
                 )
             object.__setattr__(self, "layers", tuple(sorted(layers)))
         self.check_number("alpha")

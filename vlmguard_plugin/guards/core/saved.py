@@ -57,7 +57,7 @@ class FittedFolder:
         write_whole(folder / FACTS_FILE, json.dumps(facts, indent=2))
 
     @classmethod
-    def load(cls, folder: str | Path) -> "FittedFolder":
+    def load(cls, folder: str | Path) -> FittedFolder:
         """Read a folder. Raises FileNotFoundError or DamagedGuard, naming the file and the remedy."""
         folder = Path(folder)
         for name in (FACTS_FILE, TENSORS_FILE):
@@ -82,10 +82,11 @@ class FittedFolder:
             tensors = safetensors.torch.load(data)
         except safetensors.SafetensorError as error:
             raise DamagedGuard(f"{folder / TENSORS_FILE} is damaged ({error}); {remedy}") from error
-        found = {name: list(tensor.shape) for name, tensor in tensors.items()}
-        if hashlib.sha256(data).hexdigest() != digest or found != shapes:
+        shapes_there = {name: list(tensor.shape) for name, tensor in tensors.items()}
+        if hashlib.sha256(data).hexdigest() != digest or shapes_there != shapes:
             raise DamagedGuard(
-                f"{folder / TENSORS_FILE} is not the file that {FACTS_FILE} describes (tensors {found}, described {shapes}); {remedy}"
+                f"{folder / TENSORS_FILE} is not the file that {FACTS_FILE} describes (tensors {shapes_there}, "
+                f"described {shapes}); {remedy}"
             )
         kept = {
             key: facts[key] for key in facts if key not in ("format", "guard", "settings", "tensors", "tensors_sha256")

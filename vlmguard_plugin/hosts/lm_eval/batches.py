@@ -19,7 +19,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Plan:
-    """batches: in order. answered_as: by request, the index of the one whose answer it has: itself, or the one it copies."""
+    """batches: in order. answered_as: by request, the index of the request whose answer it has."""
 
     batches: tuple[Batch, ...]
     answered_as: tuple[int, ...]

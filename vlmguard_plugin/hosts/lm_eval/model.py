@@ -18,7 +18,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm.auto import tqdm
 
 from vlmguard_plugin.hosts.guard_spec import GuardSpec, agreed_guard
-from vlmguard_plugin.hosts.guarded import GuardedModel, Spent
+from vlmguard_plugin.hosts.guarded import GuardedModel, Spent, shared_values
 from vlmguard_plugin.hosts.lm_eval.batches import plan
 from vlmguard_plugin.hosts.lm_eval.processes import ManyProcesses
 from vlmguard_plugin.hosts.lm_eval.requests import PLACE, Prompt, conversation, generation_of, pictures, query_of
@@ -94,7 +94,7 @@ class GuardedLM(ManyProcesses):
     @classmethod
     def create_from_arg_obj(
         cls, arg_dict: Mapping[str, Any], additional_config: Mapping[str, Any] | None = None
-    ) -> "GuardedLM":
+    ) -> GuardedLM:
         """What --model_args name goes before the host's own arguments."""
         return cls(
             **{**{key: value for key, value in (additional_config or {}).items() if value is not None}, **arg_dict}
@@ -116,12 +116,8 @@ class GuardedLM(ManyProcesses):
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         def score(task: str, batch: list[Instance]) -> list[tuple[float, bool]]:
             queries, answers = [query_of(request) for request in batch], [request.args[1] for request in batch]
-            with self.guarded.meter.answering(task, len(batch), self.subject):
-                if self.guarded.guard is None:
-                    found = self.subject.log_likelihoods(queries, answers)
-                else:
-                    found = self.guarded.guard.log_likelihoods(self.subject, queries, answers)
-            return [(one.log_probability, one.greedy) for one in found]
+            likelihoods = self.guarded.log_likelihoods(queries, answers, task)
+            return [(likelihood.log_probability, likelihood.greedy) for likelihood in likelihoods]
 
         return self._in_batches("loglikelihood", requests, lambda request: len(pictures(request)), score, contexts=True)
 
@@ -136,14 +132,10 @@ class GuardedLM(ManyProcesses):
                     owners.append(owner)
                     contexts.append(context)
                     continuations.append(continuation)
-            with self.guarded.meter.answering(task, len(batch), self.subject):
-                if self.guarded.guard is None:
-                    found = self.subject.token_log_likelihoods(contexts, continuations)
-                else:
-                    found = self.guarded.guard.token_log_likelihoods(self.subject, contexts, continuations)
             totals = [0.0] * len(batch)
-            for owner, one in zip(owners, found):
-                totals[owner] += one.log_probability
+            likelihoods = self.guarded.token_log_likelihoods(contexts, continuations, len(batch), task)
+            for owner, likelihood in zip(owners, likelihoods):
+                totals[owner] += likelihood.log_probability
             return totals
 
         return self._in_batches("loglikelihood_rolling", requests, lambda request: (), score)
@@ -209,7 +201,7 @@ class GuardedLM(ManyProcesses):
         super().set_cache_hook(cache_hook)
 
     def get_model_info(self) -> dict[str, Any]:
-        """The facts of the run (RunFacts), and what each task cost: what the host keeps in its results under "config"."""
+        """What the host keeps in its results under "config": the facts of the run, and what each task cost."""
         return {"vlmguard": {**self._facts().to_dict(), "tasks": self._tasks()}}
 
     # Batches and processes
@@ -243,31 +235,24 @@ class GuardedLM(ManyProcesses):
 
     def _facts(self) -> RunFacts:
         """Of the whole run; its generation arguments are those that its tasks share."""
-        each = list(self._generation.values())
-        shared = {
-            name: value
-            for name, value in (each[0] if each else {}).items()
-            if all(one.get(name) == value for one in each)
-        }
+        shared = shared_values(list(self._generation.values()))
         return self.guarded.facts("lm_eval", version("lm_eval"), self.name, **shared)
 
     def _tasks(self) -> dict[str, dict[str, Any]]:
         """By task, as a Session: of several processes the longest time, and all their answers and tokens."""
         by_process = self._spent or [self.guarded.meter.spent]
-        tasks = {task: [one[task] for one in by_process if task in one] for one in by_process for task in one}
-        return {
-            task: asdict(
-                Session(
-                    started=self._started,
-                    seconds=max(one.seconds for one in spent),
-                    answers=sum(one.answers for one in spent),
-                    tokens=sum(one.tokens or 0 for one in spent),
-                    processes=self.world_size,
-                )
+        tasks = {}
+        for task in dict.fromkeys(task for by_task in by_process for task in by_task):
+            shares = [by_task[task] for by_task in by_process if task in by_task]
+            session = Session(
+                started=self._started,
+                seconds=max(share.seconds for share in shares),
+                answers=sum(share.answers for share in shares),
+                tokens=sum(share.tokens or 0 for share in shares),
+                processes=self.world_size,
             )
-            | {"generation": self._generation.get(task, {})}
-            for task, spent in tasks.items()
-        }
+            tasks[task] = {**asdict(session), "generation": self._generation.get(task, {})}
+        return tasks
 
 
 def check_whole(**values: Any) -> None:

@@ -44,8 +44,8 @@ def conversation(messages: Sequence[Mapping[str, str]], images: Sequence[ImageLi
     for turn in earlier:
         if images and PLACE in turn["content"]:
             raise ValueError(
-                f"an earlier turn or example has a place for a picture ({PLACE}), but the host hands over the request's "
-                "pictures alone; use --num_fewshot 0"
+                f"an earlier turn or example has a place for a picture ({PLACE}), but the host hands over the "
+                "request's pictures alone; use --num_fewshot 0"
             )
     history = [Turn(turn["role"], (("text", turn["content"]),)) for turn in earlier]
     return Query.from_parts(placed(last["content"], images), history, begun=begun)
@@ -60,7 +60,8 @@ def placed(text: str, images: Sequence[ImageLike]) -> list[tuple[str, ImageLike]
         )
     if images and PLACE in texts[-1]:
         warn_once(
-            f"vlmguard: a request has more places for pictures ({PLACE}) than pictures; the first are taken, the others are words"
+            f"vlmguard: a request has more places for pictures ({PLACE}) than pictures; the first are taken, the "
+            "others are words"
         )
     parts: list[tuple[str, ImageLike]] = [("text", texts[0])]
     for image, after in zip(images, texts[1:]):
@@ -75,7 +76,8 @@ def warn_once(message: str) -> None:
 
 def pictures(request: Instance) -> tuple[ImageLike, ...]:
     """The pictures that the host hands over with a request. ValueError for sounds."""
-    beside = next((one for one in request.args if isinstance(one, dict) and ("visual" in one or "audio" in one)), {})
+    dicts = (argument for argument in request.args if isinstance(argument, dict))
+    beside = next((argument for argument in dicts if "visual" in argument or "audio" in argument), {})
     if beside.get("audio"):
         raise ValueError(f"{request.task_name} has sounds, which a guarded model can't take")
     return tuple(beside.get("visual") or ())

@@ -18,7 +18,7 @@ from PIL import Image
 
 from vlmguard_plugin import __version__
 from vlmguard_plugin.hosts.guarded import GuardedModel, NoAnswer
-from vlmguard_plugin.query import ImageLike, Query
+from vlmguard_plugin.query import BlankImage, ImageLike, Query
 
 if TYPE_CHECKING:
     from lmms_eval.api.instance import Instance
@@ -70,12 +70,14 @@ def execute_in_batches(execute: Any, cache: ResponseCache, lm: GuardedLMM, reque
         def generate_until(missing: Sequence[Instance]) -> list[str | None]:
             asked = [asked_by[id(request)] for request in missing]
             answers = lm.answer(asked)
-            failed.update({one.position: text for one, text in zip(asked, answers) if isinstance(text, NoAnswer)})
+            failed.update(
+                {request.position: text for request, text in zip(asked, answers) if isinstance(text, NoAnswer)}
+            )
             return [None if isinstance(text, NoAnswer) else text for text in answers]  # the host keeps no None
 
         texts = execute(cache, SimpleNamespace(generate_until=generate_until), "generate_until", marked)
-        found = {asked_by[id(request)].position: text for request, text in zip(marked, texts)}
-        return [{**found, **failed}[asked.position] for asked in batch]
+        answered = {asked_by[id(request)].position: text for request, text in zip(marked, texts)}
+        return [{**answered, **failed}[asked.position] for asked in batch]
 
     return lm.in_batches(requests, answer)
 
@@ -96,23 +98,25 @@ def marked_request(asked: Asked, identity: str) -> Instance:
 
 def digest(query: Query) -> str:
     """sha256 of a query's words and pictures."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for turn in query.turns():
         for kind, value in turn.parts:
-            content = value.encode() if kind == "text" else content_of(value)
-            found.update(f"{turn.role} {kind} {len(content)} ".encode() + content)
-    return found.hexdigest()
+            content = value.encode() if kind == "text" and isinstance(value, str) else content_of(value)
+            sha256.update(f"{turn.role} {kind} {len(content)} ".encode() + content)
+    return sha256.hexdigest()
 
 
 def content_of(image: ImageLike) -> bytes:
-    """A picture's pixels with their size and mode; of a file, its bytes."""
+    """A picture's pixels with their size and mode; of a file, its bytes; of a meaningless image, what it is."""
     if isinstance(image, Image.Image):
         return f"{image.mode} {image.size} ".encode() + image.tobytes()
+    if isinstance(image, BlankImage):
+        return repr(image).encode()
     return Path(image).read_bytes()
 
 
 def take_over_stopped_runs(cache: ResponseCache) -> None:
-    """Put the answers of runs that were stopped into this run's own file; the host merges those of completed runs alone."""
+    """Put the answers of runs that were stopped into this run's own file; the host merges completed runs alone."""
     own = Path(cache.db_path)
     runs = own.parents[1]  # on this machine's own disk where the cache's folder is a remote one
     main = getattr(cache, "_cache_root", None)
@@ -130,11 +134,15 @@ def take_over_stopped_runs(cache: ResponseCache) -> None:
 def add_facts(results: dict[str, Any], lm: GuardedLMM | None) -> None:
     """Put the run's facts under "config" / "vlmguard". Never costs the host its results, whatever goes wrong here."""
     try:
-        if lm and results["config"]["model_backend"].startswith(f"{type(lm).__module__}.{type(lm).__name__} "):
+        if (
+            lm
+            and lm.facts
+            and results["config"]["model_backend"].startswith(f"{type(lm).__module__}.{type(lm).__name__} ")
+        ):
             sampled = any(task["generation"]["do_sample"] for task in lm.facts["tasks"].values())
             results["config"]["vlmguard"] = {
                 **lm.facts,
                 "seed": results["config"].get("torch_seed") if sampled else None,
             }
-    except Exception as error:  # the host's results matter more than ours, whatever this is
+    except Exception as error:  # noqa: BLE001 - the host's results matter more than ours, whatever this is
         print(f"vlmguard: the results file lacks the run's facts ({type(error).__name__}: {error})", file=sys.stderr)

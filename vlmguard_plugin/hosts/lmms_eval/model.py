@@ -12,6 +12,7 @@ import os
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Callable, ClassVar, Iterator, Mapping, Sequence
 
 from accelerate import Accelerator
@@ -24,7 +25,7 @@ from tqdm import tqdm
 from transformers import GenerationConfig
 
 from vlmguard_plugin.hosts.guard_spec import ARGUMENTS, GuardSpec, agreed_guard
-from vlmguard_plugin.hosts.guarded import GuardedModel, NoAnswer, Spent
+from vlmguard_plugin.hosts.guarded import GuardedModel, NoAnswer, Spent, shared_values
 from vlmguard_plugin.hosts.lmms_eval import hooks
 from vlmguard_plugin.hosts.lmms_eval.registration import guarded
 from vlmguard_plugin.hosts.models import MODELS
@@ -44,7 +45,10 @@ class RequestFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Asked:
-    """A request of the host as it is put to the model. position: among the host's requests. generation: of `generate`."""
+    """A request of the host as it is put to the model.
+
+    position: among the host's requests. generation: arguments of `generate`. stops: texts that an answer ends before.
+    """
 
     position: int
     request: Instance
@@ -58,7 +62,8 @@ class Asked:
 class GuardedLMM(lmms):
     """A model of MODELS or any checkpoint, with or without a guard.
 
-    pretrained: name in MODELS, a save_pretrained folder or a hub name. guard: registered name, or several joined by "+".
+    pretrained: name in MODELS, a save_pretrained folder or a hub name. guard: registered name, or several joined by
+    "+".
     batch_size: requests per pass. device: of several processes each takes a GPU of its own.
     arguments: others of GuardSpec (max_new_tokens counts where a task names no length), and the guard's settings;
     lists and the settings of composed guards as JSON (`layers=[14,15]`).
@@ -142,26 +147,25 @@ class GuardedLMM(lmms):
         Of one process, the first failure is raised at once. Of several, the others would wait for this one for ever:
         they answer their shares, and then all processes fail together (`clean`).
         """
-        answers = [""] * len(requests)
-        real = sum(not one.metadata.get(PADDING) for one in requests)
+        answers: dict[int, str] = {}
+        real = sum(not request.metadata.get(PADDING) for request in requests)
         with tqdm(total=real, desc=self.name, unit="answer", disable=self.rank != 0) as bar:
             try:
                 for batch in self.batches(requests):
-                    found = answer(batch)
-                    failed = [(asked, text) for asked, text in zip(batch, found) if isinstance(text, NoAnswer)]
+                    said = list(zip(batch, answer(batch)))
+                    failed = [(asked, text) for asked, text in said if isinstance(text, NoAnswer)]
                     if failed:
                         (asked, nothing), more = failed[0], f" (and {len(failed) - 1} more)" if failed[1:] else ""
                         where = f"task {asked.task}, document {asked.document}{more}"
                         raise RequestFailed(f"{where}: {nothing.reason}; {self.name} stops")
-                    for asked, text in zip(batch, found):
-                        answers[asked.position] = text
+                    answers.update((asked.position, text) for asked, text in said if isinstance(text, str))
                     bar.update(len(batch))
             except Exception as error:  # a task's own code among it, so any
                 if self.world_size == 1:
                     raise
                 logger.error(f"{error}; the other processes finish their shares first")
                 self.failure = self.failure or error
-        return answers
+        return [answers.get(position, "") for position in range(len(requests))]
 
     def batches(self, requests: Sequence[Instance]) -> Iterator[list[Asked]]:
         """The requests, each batch as full as the batch size; documents are read as they are needed."""
@@ -190,54 +194,55 @@ class GuardedLMM(lmms):
             if not hasattr(GENERATION, name):
                 self.passed_over.add(name)
                 logger.warning(
-                    f"{self.name} passes over generation argument {name} of task {task}: `generate` has none of that name"
+                    f"{self.name} passes over generation argument {name} of task {task}: `generate` has none of that "
+                    "name"
                 )
         return Asked(position, request, task, document, query, generation, stops)
 
     def answer(self, batch: Sequence[Asked]) -> list[str | NoAnswer]:
         """The model's answers to requests of one kind, up to their stop strings."""
         first = batch[0]
-        found = self.guarded.respond_each([asked.query for asked in batch], first.task, **first.generation)
-        return [text if isinstance(text, NoAnswer) else cut(text, first.stops) for text in found]
+        answers = self.guarded.respond_each([asked.query for asked in batch], first.task, **first.generation)
+        return [text if isinstance(text, NoAnswer) else cut(text, first.stops) for text in answers]
 
     def clean(self) -> None:
-        """Called by the host in every process when all requests are answered: gathers the run's facts, frees the model."""
+        """Called by the host in every process when all is answered: gathers the run's facts, frees the model."""
         spent = {task: asdict(self.guarded.meter.spent.get(task, Spent())) for task in self.generation}
-        everyone = [(str(self.failure) if self.failure else None, spent)]
+        own = (str(self.failure) if self.failure else None, spent)
+        everyone: list[Any] = [own]
         if self.world_size > 1:
-            mine, everyone = everyone[0], [None] * self.world_size
-            distributed.all_gather_object(everyone, mine)
+            everyone = [None] * self.world_size
+            distributed.all_gather_object(everyone, own)
         if self.failure:
             raise self.failure
         for rank, (failure, _) in enumerate(everyone):
             if failure:
                 raise RequestFailed(f"rank {rank} of {self.world_size}: {failure}")
         self.facts = self.facts_of_run([spent for _, spent in everyone])
-        GuardedLMM.finished, self.guarded = self, None
+        GuardedLMM.finished = self
+        del self.guarded
         super().clean()
 
     def facts_of_run(self, spent: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
-        """The model's RunFacts as plain values, and under "tasks" what each cost: a Session, with its generation arguments.
+        """The model's RunFacts as plain values, and under "tasks" what each cost.
 
+        That is a Session, with its generation arguments.
         spent: by rank, by task.
         """
         facts = self.guarded.facts("lmms_eval", version("lmms_eval"), self.name)
         tasks = {}
         for task in self.generation:
-            parts = [one[task] for one in spent if task in one]
-            tokens = [one["tokens"] for one in parts if one["tokens"] is not None]
+            shares = [by_task[task] for by_task in spent if task in by_task]
+            tokens = [share["tokens"] for share in shares if share["tokens"] is not None]
             session = Session(
-                self.started, max(one["seconds"] for one in parts), sum(one["answers"] for one in parts),
-                sum(tokens) if tokens else None, self.world_size,
-            )  # fmt: skip
+                self.started,
+                max(share["seconds"] for share in shares),
+                sum(share["answers"] for share in shares),
+                sum(tokens) if tokens else None,
+                self.world_size,
+            )
             tasks[task] = {**asdict(session), "generation": dict(self.generation[task])}
-        each = list(self.generation.values())
-        shared = (
-            {name: value for name, value in each[0].items() if all(one.get(name) == value for one in each)}
-            if each
-            else {}
-        )
-        return {**facts.to_dict(), "generation": shared, "tasks": tasks}
+        return {**facts.to_dict(), "generation": shared_values(list(self.generation.values())), "tasks": tasks}
 
 
 def as_query(messages: Sequence[Mapping[str, Any]]) -> Query:
@@ -250,20 +255,20 @@ def as_query(messages: Sequence[Mapping[str, Any]]) -> Query:
 
 def parts_of(content: str | Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ImageLike]]:
     """The parts of a message; ValueError for a video or a sound."""
-    for one in [{"type": "text", "text": content}] if isinstance(content, str) else content:
-        if one["type"] == "text":
-            yield "text", one["text"]
-        elif one["type"] == "image":
-            yield "image", as_image(one["url"])
+    for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+        if part["type"] == "text":
+            yield "text", part["text"]
+        elif part["type"] == "image":
+            yield "image", as_image(part["url"])
         else:
-            raise ValueError(f"it holds a part of kind {one['type']!r}; guarded models take text and images")
+            raise ValueError(f"it holds a part of kind {part['type']!r}; guarded models take text and images")
 
 
 def as_image(url: Any) -> ImageLike:
     """What hosts' data sets hold as an image: a PIL image, a file's path, or a dict of bytes or path."""
     if isinstance(url, Mapping):
         url = Image.open(io.BytesIO(url["bytes"])) if url.get("bytes") else url.get("path")
-    if isinstance(url, Image.Image) or (isinstance(url, (str, os.PathLike)) and os.path.isfile(url)):
+    if isinstance(url, Image.Image) or (isinstance(url, (str, Path)) and os.path.isfile(url)):
         return url
     raise ValueError(f"its image {str(url)[:80]!r} is neither a picture nor a file")
 

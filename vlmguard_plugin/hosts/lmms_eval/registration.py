@@ -1,4 +1,4 @@
-"""Our models in lmms-eval's registry: by its entry-point group, and by the startup hook for names beyond those listed."""
+"""Our models in lmms-eval's registry: by its entry-point group, and by the startup hook for names not listed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def manifest(name: str) -> ModelManifest:
 def manifests() -> list[ModelManifest]:
     """The names that lists show; none where $VLMGUARD_DISABLE says so.
 
-    The host has a `llava` of its own, which runs LLaVA's own package; where that is installed the name stays the host's.
+    The host has a `llava` of its own, which runs LLaVA's own package; where that is installed the name stays the
+    host's.
     """
     if switched_off():
         return []
@@ -38,8 +39,8 @@ def register_models(models: ModuleType) -> None:
     The host reads no further entry points behind one that fails, so ours may not have been read.
     """
     registry = models.MODEL_REGISTRY_V2
-    for one in manifests():
-        registry.register_manifest(one)
+    for listed in manifests():
+        registry.register_manifest(listed)
     resolve = registry.resolve
 
     def resolve_guarded(model_name: str, *args: Any, **kwargs: Any) -> Any:

@@ -17,9 +17,12 @@ from vlmguard_plugin.benchmarks.tsv import SIDECAR
 from vlmguard_plugin.judges.base import Judge
 from vlmguard_plugin.judges.judgements import Judgements
 from vlmguard_plugin.judges.registry import LOCAL, build_judge
-from vlmguard_plugin.runs.collect import by_rules
-from vlmguard_plugin.runs.readers.vlmevalkit import RUN, read_predictions
-from vlmguard_plugin.statistics.rates import MAX_UNKNOWN, rate
+from vlmguard_plugin.runs.answers import answers_of, clusters_of, parts_of
+from vlmguard_plugin.runs.collect import by_rules, judged
+from vlmguard_plugin.runs.readers.vlmevalkit import RUN_FOLDER, predictions_in
+from vlmguard_plugin.statistics.levels import MAX_UNKNOWN
+from vlmguard_plugin.statistics.measures import outcomes
+from vlmguard_plugin.statistics.rates import rate
 
 HOST_DEFAULT_JUDGE = "gpt-4o-mini"
 """What the host hands to sets whose names contain one of its own sets' when the user has named no judge."""
@@ -69,60 +72,54 @@ class PreparedDataset(ImageBaseDataset):
             )
         return data
 
-    def build_prompt(self, line) -> list[dict]:
+    def build_prompt(self, line: Any) -> list[dict[str, str]]:
         if isinstance(line, int):
             line = self.data.iloc[line]
         pictures = [] if self.meta_only else self.dump_image(line)
-        return [dict(type="image", value=path) for path in pictures] + [dict(type="text", value=self.request(line))]
+        images = [{"type": "image", "value": path} for path in pictures]
+        return [*images, {"type": "text", "value": self.request(line)}]
 
-    def dump_image(self, line) -> list[str]:
+    def dump_image(self, line: Any) -> list[str]:
         """Paths of the row's pictures. A damaged one is written as it is: the model then fails that row alone."""
         try:
-            return super().dump_image(line)
+            paths: list[str] = super().dump_image(line)
+            return paths
         except (OSError, ValueError):
             path = Path(self.img_root) / f"{line['index']}-damaged.png"
             path.write_text(str(line["image"]))
             return [str(path)]
 
-    def request(self, line) -> str:
+    def request(self, line: Any) -> str:
         """The text put to the model for one row."""
-        return line["question"]
+        return str(line["question"])
 
-    def evaluate(self, eval_file: str, **judge_kwargs) -> pd.DataFrame:
+    def evaluate(self, eval_file: str, **judge_kwargs: Any) -> pd.DataFrame:
         """Judge the predictions: each measure in percent, with its 95% Wilson interval, n and unknown rows.
 
-        By rules, or, on a safety set, by the judge that `--judge` names (`judges.registry.build_judge`), whose judgements
-        are kept in the work directory. A measure with too many unknown rows has no percentage. The same figures are
-        written to *_score.csv beside the predictions.
+        By rules, or, on a safety set, by the judge that `--judge` names (`judges.registry.build_judge`), whose
+        judgements are kept in the work directory. A measure with too many unknown rows has no percentage. The same
+        figures are written to *_score.csv beside the predictions.
         """
-        from vlmguard_plugin.leaderboard.board import (
-            answers_of,
-            clusters_of,
-            measure,
-            parts_of,
-        )  # loads guards: not at the host's start
-
+        file = Path(eval_file)
         judge = named_judge(judge_kwargs) if self.kind == "safety" else build_judge("rules")
-        store = Judgements(work_dir_of(Path(eval_file)))
-        by_judge = (lambda cases: store.judged(judge, cases, progress=True)) if judge.name != "rules" else by_rules
-        predictions = read_predictions(Path(eval_file), "", self.dataset_name, by_judge)
-        apart = {
-            name: belongs for name, belongs in parts_of(self.dataset_name, predictions.items).items() if "[" in name
-        }
+        store = Judgements(work_dir_of(file))
+        judging = (lambda cases: store.judged(judge, cases, progress=True)) if judge.name != "rules" else by_rules
+        predictions = judged(predictions_in(file, "", self.dataset_name, file.parent), judging)
+        parts = parts_of(self.dataset_name, predictions.items)
+        apart = {name: belongs for name, belongs in parts.items() if "[" in name}
         answers = answers_of([predictions])
         clusters = clusters_of(answers)
         rows = []
         for part, belongs in {"": lambda item: True, **apart}.items():
-            for name, outcomes in measure(
-                self.kind, {key: item for key, item in answers.items() if belongs(item)}
-            ).items():
-                found = rate(outcomes, MAX_UNKNOWN, clusters)
-                shares = {"percent": found.value, "low": found.low, "high": found.high}
-                percent = {key: None if value is None else 100 * value for key, value in shares.items()}
+            measured = outcomes({key: item for key, item in answers.items() if belongs(item)})
+            for name, events in measured.items():
+                result = rate(events, MAX_UNKNOWN, clusters)
+                ends = {"percent": result.value, "low": result.low, "high": result.high}
+                percent = {column: None if end is None else 100 * end for column, end in ends.items()}
                 what = name + part.removeprefix(self.dataset_name)
-                rows.append({"measure": what, **percent, "n": found.n, "unknown": found.unknown, "judge": judge.name})
+                rows.append({"measure": what, **percent, "n": result.n, "unknown": result.unknown, "judge": judge.name})
         scores = pd.DataFrame(rows)
-        scores.to_csv(Path(eval_file).with_suffix("").as_posix() + "_score.csv", index=False)
+        scores.to_csv(file.with_suffix("").as_posix() + "_score.csv", index=False)
         return scores
 
     @classmethod
@@ -158,14 +155,14 @@ def named_judge(arguments: dict[str, Any]) -> Judge:
 
 
 def given(*options: str) -> bool:
-    """Whether the command line has one of these options; the host's arguments don't tell what is a default of its own."""
+    """Whether the command line has one of these options; the host's arguments don't tell what is its own default."""
     return any(word.partition("=")[0] in options for word in sys.argv)
 
 
 def work_dir_of(eval_file: Path) -> Path:
     """The host's work directory of a prediction file WORK_DIR/MODEL/[T.../]FILE."""
     folder = eval_file.absolute().parent
-    return (folder.parent if RUN.fullmatch(folder.name) else folder).parent
+    return (folder.parent if RUN_FOLDER.fullmatch(folder.name) else folder).parent
 
 
 class SafetyRequests(PreparedDataset):
@@ -181,7 +178,7 @@ class ExactChoice(PreparedDataset):
     kind = "mcq"
     TYPE = "MCQ"
 
-    def request(self, line) -> str:
+    def request(self, line: Any) -> str:
         return choice_prompt(
             line["question"], [line[letter] for letter in LETTERS if letter in line and not pd.isna(line[letter])]
         )

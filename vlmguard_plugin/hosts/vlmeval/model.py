@@ -10,8 +10,8 @@ from vlmeval.smp import get_rank_and_world_size
 from vlmeval.vlm.base import BaseModel
 
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
-from vlmguard_plugin.hosts.guarded import GuardedModel, Meter, NoAnswer
-from vlmguard_plugin.hosts.vlmeval.recording import HOST, host_version, no_video
+from vlmguard_plugin.hosts.guarded import GuardedModel, Meter, NoAnswer, no_video
+from vlmguard_plugin.hosts.vlmeval.host_facts import HOST, host_version
 from vlmguard_plugin.query import Query, Turn
 from vlmguard_plugin.runs.facts import RunFacts
 
@@ -35,7 +35,7 @@ class GuardedVLM(BaseModel):
         self._ahead: Iterator[Query] = iter(())
         self._answers: dict[Query, str | NoAnswer] = {}
 
-    def set_dump_image(self, dump_image_func) -> None:
+    def set_dump_image(self, dump_image_func: Any) -> None:
         """Called by the host once a dataset, with the dataset's bound method: the rows to come are known from it."""
         super().set_dump_image(dump_image_func)
         dataset = getattr(dump_image_func, "__self__", None)
@@ -51,7 +51,7 @@ class GuardedVLM(BaseModel):
         """What the leaderboard is told of a run. name: of this model on the host."""
         return self.guarded.facts(HOST, host_version(), name)
 
-    def generate_inner(self, message: list[dict], dataset: str | None = None) -> str:
+    def generate_inner(self, message: list[dict[str, Any]], dataset: str | None = None) -> str:
         if has_video(message):
             raise ValueError(no_video(self.guarded.checkpoint, dataset))
         query = as_query(message)
@@ -61,8 +61,8 @@ class GuardedVLM(BaseModel):
         answer = self._answers[query]
         return failed(query, answer) if isinstance(answer, NoAnswer) else answer
 
-    def chat_inner(self, message: list[dict], dataset: str | None = None) -> str:
-        """The answer to the last turn of a conversation. One that fails is marked, so that the host leaves out no turn."""
+    def chat_inner(self, message: list[dict[str, Any]], dataset: str | None = None) -> str:
+        """The answer to a conversation's last turn. One that fails is marked, so that the host leaves out no turn."""
         if any(has_video(turn["content"]) for turn in message):
             return f"{FAILED} {no_video(self.guarded.checkpoint, dataset)}"
         query = as_conversation(message)
@@ -82,27 +82,29 @@ def failed(query: Query, answer: NoAnswer) -> str:
     return f"{FAILED} {answer.reason}"
 
 
-def as_query(message: list[dict]) -> Query:
+def as_query(message: list[dict[str, Any]]) -> Query:
     """The host's message as a query: its texts and images in order."""
     return Query.from_parts(parts_of(message))
 
 
-def as_conversation(messages: list[dict]) -> Query:
+def as_conversation(messages: list[dict[str, Any]]) -> Query:
     """The host's turns as a query: the last one's content, and those before it as its history."""
     return Query.from_parts(
         parts_of(messages[-1]["content"]), [Turn(turn["role"], parts_of(turn["content"])) for turn in messages[:-1]]
     )
 
 
-def parts_of(message: list[dict]) -> tuple[tuple[str, str], ...]:
+def parts_of(message: list[dict[str, Any]]) -> tuple[tuple[str, str], ...]:
+    """The parts of the host's message."""
     return tuple((part["type"], part["value"]) for part in message)
 
 
-def has_video(message: list[dict]) -> bool:
+def has_video(message: list[dict[str, Any]]) -> bool:
+    """Whether the host's message shows a video."""
     return any(part["type"] == "video" for part in message)
 
 
-def upcoming(dataset) -> Iterator[Query]:
+def upcoming(dataset: Any) -> Iterator[Query]:
     """This rank's rows of a host dataset as queries, in the host's order, built one by one.
 
     Ends at a row whose prompt can't be built: the host meets it, and reports it, when it gets there.

@@ -1,45 +1,36 @@
-"""Facts of runs, written beside the host's predictions while it answers, and the refusal of video.
-
-Imported with the host, so what loads guards and subjects is imported when a model is there.
-"""
+"""Facts of runs, written beside the host's predictions while it answers, and the refusal of video."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import wraps
-from importlib.metadata import PackageNotFoundError, version
 from inspect import signature
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Callable, Iterator
+from typing import Any, Callable, Iterator
 
 from vlmeval.smp import get_pred_file_path, get_rank_and_world_size
 
-from vlmguard_plugin.hosts.vlmeval.registration import guarded_host, guarded_vlm
+from vlmguard_plugin.files import write_whole
+from vlmguard_plugin.hosts.guarded import Meter, Spent, no_video
+from vlmguard_plugin.hosts.vlmeval.host_facts import HOST, facts_of_host_model, host_version
+from vlmguard_plugin.hosts.vlmeval.models import guarded_host, guarded_vlm
 from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, read_facts, record
 
-if TYPE_CHECKING:
-    from vlmguard_plugin.hosts.guarded import Meter
-
-HOST = "vlmevalkit"
 FAILED = "Failed to obtain answer"  # how the host marks a row without an answer
-CHECKPOINT_NAMES = ("model_path", "model_pth", "pretrained")  # attributes of the host's classes
-GENERATION_NAMES = ("generate_kwargs", "gen_kwargs", "kwargs")
 
 
-def register_inference(inference: ModuleType) -> None:
+def register_inference(inference: Any) -> None:
     """Record each data set that `vlmeval.inference` (or `inference_mt`) answers, with whichever model."""
     name = "infer_data_job_mt" if inference.__name__.endswith("_mt") else "infer_data_job"
     setattr(inference, name, recorded(inference, getattr(inference, name)))
 
 
-def register_video(inference: ModuleType) -> None:
+def register_video(inference: Any) -> None:
     """Refuse video sets with our models, before one is loaded."""
     job = inference.infer_data_job_video
 
@@ -53,22 +44,14 @@ def register_video(inference: ModuleType) -> None:
     inference.infer_data_job_video = without_ours
 
 
-def no_video(model: str, dataset: str | None) -> str:
-    """Why a video is not answered."""
-    return (
-        f"{dataset or 'the request'} shows a video, and {model} takes text and images alone; "
-        "put its frames as images, or run it with a model of the host's own that reads video, without a guard"
-    )
-
-
-def is_ours(model: Any, inference: ModuleType) -> bool:
+def is_ours(model: Any, inference: Any) -> bool:
     """Whether a model, or the name of one, is a GuardedVLM or a GuardedHost."""
     if isinstance(model, str):
         return getattr(inference.supported_VLM.get(model), "func", None) in (guarded_vlm, guarded_host)
     return hasattr(type(model), "run_facts")
 
 
-def recorded(inference: ModuleType, job: Callable) -> Callable:
+def recorded(inference: Any, job: Callable[..., Any]) -> Callable[..., Any]:
     """The host's job with a record kept of it; what goes wrong with the record costs one line, never the run.
 
     TypeError, at registration, for a job of another form than 0.0.20's, which is then left alone.
@@ -83,7 +66,7 @@ def recorded(inference: ModuleType, job: Callable) -> Callable:
     @wraps(job)
     def job_with_record(*arguments: Any, **named: Any) -> Any:
         given = signature(job).bind(*arguments, **named).arguments
-        run = Run(given["work_dir"], given["model_name"], given["dataset"].dataset_name)
+        run = DatasetRun(given["work_dir"], given["model_name"], given["dataset"].dataset_name)
         run.begin()
         try:
             with run.watching(inference, given["model"]):
@@ -98,18 +81,19 @@ def recorded(inference: ModuleType, job: Callable) -> Callable:
 
 
 def in_line(error: BaseException) -> str:
+    """An error with its kind, in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def harmless(step: Callable) -> Callable:
-    """A step of a Run that never fails: what goes wrong is one line on stderr, and no further step is taken."""
+def harmless(step: Callable[..., None]) -> Callable[..., None]:
+    """A step of a DatasetRun that never fails: what goes wrong is one line on stderr, and no further step is taken."""
 
     @wraps(step)
-    def taken(run: "Run", *arguments: Any) -> None:
+    def taken(run: DatasetRun, *arguments: Any) -> None:
         if not run.broken:
             try:
                 step(run, *arguments)
-            except Exception as error:  # the host's run matters more than ours, whatever this is
+            except Exception as error:  # noqa: BLE001 - the host's run matters more than ours, whatever this is
                 run.broken = True
                 print(
                     f"vlmguard: what {run.name} spent on {run.dataset} could not be written down ({in_line(error)})",
@@ -120,7 +104,7 @@ def harmless(step: Callable) -> Callable:
 
 
 @dataclass
-class Share:
+class ProcessShare:
     """What one process has done. error: why it failed, in one line."""
 
     seconds: float | None
@@ -129,7 +113,7 @@ class Share:
     error: str | None = None
 
 
-class Run:
+class DatasetRun:
     """One model on one data set, as this process sees it; the first process writes for all.
 
     The others leave their share in a file beside the predictions before the host's barrier, so that no process waits
@@ -142,7 +126,8 @@ class Run:
         self.broken = False
         self.facts: RunFacts | None = None
         self.meter: Meter | None = None
-        self.spent, self.before = Share(0.0, 0, None), Share(0.0, 0, None)
+        self.seconds, self.answers = 0.0, 0  # by the host's own calls, as far as they are counted
+        self.before = Spent()  # what the model's meter said when it was met
         self.counted, self._within = True, False
 
     @harmless
@@ -160,12 +145,14 @@ class Run:
             self.share_file(self.rank).unlink(missing_ok=True)  # an earlier run's
         elif not self.kept:
             self.write(
-                RunFacts(host=HOST, host_version=host_version(), model=self.name), "running", Share(None, None, None)
+                RunFacts(host=HOST, host_version=host_version(), model=self.name),
+                "running",
+                ProcessShare(None, None, None),
             )
 
     @contextmanager
-    def watching(self, inference: ModuleType, model: Any) -> Iterator[None]:
-        """While open, the model is watched as soon as it is there, and this process's share is left when it has answered."""
+    def watching(self, inference: Any, model: Any) -> Iterator[None]:
+        """While open, the model is watched as soon as it is there; then this process leaves its share."""
         models, infer_data = inference.supported_VLM, inference.infer_data
 
         def loaded(**named: Any) -> Any:
@@ -190,10 +177,8 @@ class Run:
     @harmless
     def watch(self, model: Any, stack: ExitStack) -> None:
         """Time and count the model's answers until the stack is closed; the run is written down as running."""
-        from vlmguard_plugin.hosts.guarded import Meter
-
         if isinstance(getattr(model, "meter", None), Meter):
-            self.meter, self.before = model.meter, total(model.meter)
+            self.meter, self.before = model.meter, model.meter.total()
         self.counted = not getattr(model, "is_api", False)  # those are asked from several threads
         for name in ("generate", "chat") if self.counted else ():
             if callable(getattr(model, name, None)):
@@ -206,9 +191,9 @@ class Run:
                 if hasattr(type(model), "run_facts")
                 else facts_of_host_model(model, self.name)
             )
-            self.write(self.facts, "running", Share(None, None, None))
+            self.write(self.facts, "running", ProcessShare(None, None, None))
 
-    def timed(self, ask: Callable) -> Callable:
+    def timed(self, ask: Callable[..., Any]) -> Callable[..., Any]:
         """The host's call for an answer; one inside another is not counted."""
 
         @wraps(ask)
@@ -220,30 +205,31 @@ class Run:
                 answer = ask(*arguments, **named)
             finally:
                 self._within = False
-                self.spent.seconds += time.perf_counter() - started
-            self.spent.answers += FAILED not in str(answer)
+                self.seconds += time.perf_counter() - started
+            self.answers += FAILED not in str(answer)
             return answer
 
         return asked
 
-    def share(self, error: str | None) -> Share:
+    def share(self, error: str | None) -> ProcessShare:
         """What this process has done so far. A model of ours knows its own seconds and tokens."""
         if not self.counted:
-            return Share(None, None, None, error)
+            return ProcessShare(None, None, None, error)
         if self.meter is None:
-            return Share(self.spent.seconds, self.spent.answers, None, error)
-        now = total(self.meter)
+            return ProcessShare(self.seconds, self.answers, None, error)
+        now = self.meter.total()
         tokens = None if now.tokens is None else now.tokens - (self.before.tokens or 0)
-        return Share(now.seconds - self.before.seconds, self.spent.answers, tokens, error)
+        return ProcessShare(now.seconds - self.before.seconds, self.answers, tokens, error)
 
     def share_file(self, rank: int) -> Path:
+        """Where a process leaves its share."""
         return self.path.with_name(f".{self.path.stem}-{rank}of{self.processes}.json")
 
     @harmless
     def leave_share(self, error: str | None) -> None:
         """The share of a process that is not the first, where that one finds it."""
         if self.rank > 0:
-            self.share_file(self.rank).write_text(json.dumps(asdict(self.share(error))), encoding="utf-8")
+            write_whole(self.share_file(self.rank), json.dumps(asdict(self.share(error))))
 
     @harmless
     def end(self, error: str | None) -> None:
@@ -257,69 +243,27 @@ class Run:
         if facts is not None:  # else the answers are older than these records
             self.write(facts, "complete" if together.error is None else "failed", together)
 
-    def taken_share(self, rank: int) -> Share:
+    def taken_share(self, rank: int) -> ProcessShare:
         """Another process's share, taken away; an unknown one where it left none."""
         path = self.share_file(rank)
         if not path.is_file():
-            return Share(None, None, None)
-        share = Share(**json.loads(path.read_text(encoding="utf-8")))
+            return ProcessShare(None, None, None)
+        share = ProcessShare(**json.loads(path.read_text(encoding="utf-8")))
         path.unlink()
         return share
 
-    def write(self, facts: RunFacts, status: str, share: Share) -> None:
-        spent = {"seconds": share.seconds, "answers": share.answers, "tokens": share.tokens, "error": share.error}
-        record(self.path, facts, Session(self.started, processes=self.processes, status=status, **spent), self.kept)
+    def write(self, facts: RunFacts, status: str, share: ProcessShare) -> None:
+        """Write this session down, in the place of what it has written before."""
+        session = Session(self.started, share.seconds, share.answers, share.tokens, self.processes, status, share.error)
+        record(self.path, facts, session, self.kept)
 
 
-def total(meter: Meter) -> Share:
-    """Over all data sets."""
-    spent = list(meter.spent.values())
-    counted = [one.tokens for one in spent if one.tokens is not None]
-    return Share(
-        sum(one.seconds for one in spent), sum(one.answers for one in spent), sum(counted) if counted else None
-    )
+def sum_of(shares: list[ProcessShare]) -> ProcessShare:
+    """Of several processes: the longest time, all answers and tokens, the first error; None where one is unknown."""
 
-
-def sum_of(shares: list[Share]) -> Share:
-    """Of several processes: the longest time, all answers and tokens, the first error; None where one of them is unknown."""
-
-    def over(name: str, together: Callable) -> Any:
+    def over(name: str, together: Callable[[list[Any]], Any]) -> Any:
         values = [getattr(share, name) for share in shares]
         return None if None in values else together(values)
 
     errors = [share.error for share in shares if share.error is not None]
-    return Share(over("seconds", max), over("answers", sum), over("tokens", sum), errors[0] if errors else None)
-
-
-def host_version() -> str:
-    """Of VLMEvalKit, as installed; empty where it was not installed as a package."""
-    for package in ("ms-vlmeval", "vlmeval"):
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            continue
-    return ""
-
-
-def facts_of_host_model(model: Any, name: str) -> RunFacts:
-    """What can be known of a model of the host's own: its checkpoint (else its class), and how it generates."""
-    from vlmguard_plugin.hosts.guarded import versions
-    from vlmguard_plugin.subjects.host_object import torch_models
-
-    found = next(
-        (value for key in CHECKPOINT_NAMES if isinstance(value := getattr(model, key, None), str)), type(model).__name__
-    )
-    settings = next((value for key in GENERATION_NAMES if isinstance(value := getattr(model, key, None), dict)), {})
-    roots = torch_models(model)
-    parameter = next(roots[0].parameters(), None) if roots else None
-    return RunFacts(
-        host=HOST,
-        host_version=host_version(),
-        model=name,
-        checkpoint=os.path.basename(found.rstrip("/")) if os.path.isabs(found) or os.path.isdir(found) else found,
-        generation={key: value for key, value in settings.items() if isinstance(value, (int, float, bool, type(None)))},
-        device="" if parameter is None else parameter.device.type,
-        dtype="" if parameter is None else str(parameter.dtype).removeprefix("torch."),
-        batch_size=1,
-        versions=versions(),
-    )
+    return ProcessShare(over("seconds", max), over("answers", sum), over("tokens", sum), errors[0] if errors else None)

@@ -1,4 +1,4 @@
-"""Guards on VLMEvalKit's own model objects: the host builds the model, its prompts and its answers; we hook its decoder."""
+"""Guards on VLMEvalKit's own models: the host builds model, prompts and answers; we hook the decoder."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Callable
 from vlmeval.vlm.base import BaseModel
 
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
-from vlmguard_plugin.hosts.guarded import Meter, guard_facts
-from vlmguard_plugin.hosts.vlmeval.recording import facts_of_host_model, no_video
+from vlmguard_plugin.hosts.guarded import Meter, guard_facts, no_video
+from vlmguard_plugin.hosts.vlmeval.host_facts import facts_of_host_model
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.runs.facts import RunFacts
 from vlmguard_plugin.steering.decoder import DecoderNotFound
@@ -18,7 +18,7 @@ from vlmguard_plugin.subjects.host_object import HostSubject
 
 
 class GuardedHost:
-    """A model of the host's `supported_VLM` with a guard; everything but `generate` and `chat` is the host's own object's.
+    """A model of the host's `supported_VLM` with a guard; all but `generate` and `chat` is the host's own object's.
 
     model: name in `supported_VLM`. guard: registered guard name, or several joined by "+".
     guard_dir, anchors: see GuardSpec. layers_path: name of the decoder's ModuleList, where it can't be found.

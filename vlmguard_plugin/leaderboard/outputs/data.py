@@ -5,18 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
-from numbers import Integral, Real
-from typing import Any, Iterable, Iterator, Mapping
+from typing import Any, Iterable, Iterator
 
-from vlmguard_plugin.leaderboard.board import MEASURES, Board, Entry, Overall, Run
-from vlmguard_plugin.leaderboard.verdict import finding
-from vlmguard_plugin.statistics.rates import ALPHA, POWER, PairedDifference, Rate
+from vlmguard_plugin.leaderboard.board import Board, Entry, Origin, Overall
+from vlmguard_plugin.leaderboard.outputs.escaping import csv_cell, json_value
+from vlmguard_plugin.leaderboard.outputs.sentences import finding_of
+from vlmguard_plugin.statistics.differences import PairedDifference
+from vlmguard_plugin.statistics.levels import ALPHA, POWER
+from vlmguard_plugin.statistics.measures import MEASURES
+from vlmguard_plugin.statistics.rates import Rate
 
 SCHEMA_VERSION = 1
 """Of schema.json. Within a version names are added, never renamed or removed."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""With one of these a spreadsheet begins a formula."""
 COLUMNS = {
     "dataset": "name; empty for all data sets together",
     "part_of": "the data set that this is a part of; else the same name",
@@ -24,17 +24,17 @@ COLUMNS = {
     "model": "",
     "base": "the unguarded model that it is compared with",
     "measure": "attack_success, over_refusal, degeneration or accuracy; empty for an unfinished run",
-    "value": "share of the judged answers, 0 to 1; empty where it is withheld or nothing was judged",
+    "value": "rate of the judged answers, 0 to 1; empty where it is withheld or nothing was judged",
     "low": "95% interval",
     "high": "95% interval",
     "k": "answers where it happened",
     "n": "judged answers",
     "unknown": "answers that could not be judged",
-    "unknown_rate": "their share of all answers",
+    "unknown_rate": "their part of all answers, 0 to 1",
     "withheld": "true where too many are unknown",
     "clusters": "base requests among the n",
     "effective_n": "independent answers that would tell as much",
-    "by_repetition": "the share in each repetition (seed), with spaces between; empty where there is one",
+    "by_repetition": "the rate in each repetition (seed), with spaces between; empty where there is one",
     "difference": "from the base, -1 to 1, on the items that both have",
     "difference_low": "95% interval",
     "difference_high": "95% interval",
@@ -70,9 +70,14 @@ COLUMNS = {
 """The columns of the CSV: what each holds. Text that begins like a formula (FORMULA) has an apostrophe before it."""
 
 
+def to_json(board: Board) -> str:
+    """Everything, at full precision, as text."""
+    return json.dumps(as_json(board), indent=2, allow_nan=False)
+
+
 def as_json(board: Board) -> dict[str, Any]:
     """The board as plain values, as schema.json describes them: finite numbers, text that UTF-8 can hold."""
-    return plain(
+    values: dict[str, Any] = json_value(
         {
             "schema_version": SCHEMA_VERSION,
             "judge": board.judge,
@@ -83,8 +88,8 @@ def as_json(board: Board) -> dict[str, Any]:
             "folders": board.folders,
             "models": board.models,
             "bases": board.bases,
-            "finding": finding(board).split("\n"),
-            "overall": [overall_json(one, board.bases.get(one.model)) for one in board.overall],
+            "finding": finding_of(board).lines,
+            "overall": [overall_json(overall, board.bases.get(overall.model)) for overall in board.overall],
             "datasets": [
                 {
                     "dataset": block.dataset,
@@ -94,22 +99,23 @@ def as_json(board: Board) -> dict[str, Any]:
                 }
                 for block in board.blocks
             ],
-            "unfinished": [vars(one) for one in board.unfinished],
-            "skipped": [vars(one) for one in board.skipped],
+            "unfinished": [vars(run) for run in board.unfinished],
+            "skipped": [vars(skip) for skip in board.skipped],
         }
     )
+    return values
 
 
-def overall_json(one: Overall, base: str | None) -> dict[str, Any]:
+def overall_json(overall: Overall, base: str | None) -> dict[str, Any]:
     """A model over all data sets."""
     return {
-        "model": one.model,
+        "model": overall.model,
         "base": base,
-        "datasets": one.datasets,
-        "rates": {name: rate_json(found) for name, found in one.rates.items()},
-        "differences": {name: difference_json(found) for name, found in one.differences.items()},
-        "seconds_per_answer": one.seconds,
-        "tokens_per_answer": one.tokens,
+        "datasets": overall.datasets,
+        "rates": {name: rate_json(rate) for name, rate in overall.rates.items()},
+        "differences": {name: difference_json(difference) for name, difference in overall.differences.items()},
+        "seconds_per_answer": overall.seconds,
+        "tokens_per_answer": overall.tokens,
     }
 
 
@@ -120,80 +126,65 @@ def entry_json(entry: Entry, base: str | None) -> dict[str, Any]:
         "base": base,
         "counts": entry.counts,
         "rates": {
-            name: rate_json(found) | {"by_repetition": entry.seeds.get(name, ())} for name, found in entry.rates.items()
+            name: rate_json(rate) | {"by_repetition": entry.seeds.get(name, ())} for name, rate in entry.rates.items()
         },
-        "differences": {name: difference_json(found) for name, found in entry.differences.items()},
+        "differences": {name: difference_json(difference) for name, difference in entry.differences.items()},
         "by_category": {
-            name: {category: rate_json(found) for category, found in mine.items()}
-            for name, mine in entry.by_category.items()
+            name: {category: rate_json(rate) for category, rate in rates.items()}
+            for name, rates in entry.by_category.items()
         },
         "missing": entry.missing,
-        "run": run_json(entry.run),
+        "run": origin_json(entry.origin),
     }
 
 
-def rate_json(one: Rate) -> dict[str, Any]:
+def rate_json(rate: Rate) -> dict[str, Any]:
     """A rate."""
     return {
-        "value": one.value,
-        "low": one.low,
-        "high": one.high,
-        "k": one.k,
-        "n": one.n,
-        "unknown": one.unknown,
-        "unknown_rate": one.unknown_rate,
-        "withheld": one.withheld,
-        "clusters": one.clusters,
-        "effective_n": one.effective,
+        "value": rate.value,
+        "low": rate.low,
+        "high": rate.high,
+        "k": rate.k,
+        "n": rate.n,
+        "unknown": rate.unknown,
+        "unknown_rate": rate.unknown_rate,
+        "withheld": rate.withheld,
+        "clusters": rate.clusters,
+        "effective_n": rate.effective,
     }
 
 
-def difference_json(one: PairedDifference) -> dict[str, Any]:
+def difference_json(difference: PairedDifference) -> dict[str, Any]:
     """A paired difference from the base."""
-    return vars(one) | {"test": "mcnemar" if one.clusters == one.n else "sign_flip", "significant": one.significant}
+    return vars(difference) | {"test": difference.test, "significant": difference.significant}
 
 
-def run_json(run: Run) -> dict[str, Any]:
+def origin_json(origin: Origin) -> dict[str, Any]:
     """How a cell's answers were got."""
     return {
-        "host": run.host,
-        "host_version": run.host_version,
-        "judge": run.judge,
-        "answers": run.answers,
-        "seconds_per_answer": run.seconds,
-        "tokens_per_answer": run.tokens,
-        "complete": run.complete,
-        "problems": run.problems,
-        "repetitions": len(run.files),
-        "folders": run.folders,
-        "files": run.files,
-        "facts": [one.to_dict() for one in run.facts],
+        "host": origin.host,
+        "host_version": origin.host_version,
+        "judge": origin.judge,
+        "answers": origin.answers,
+        "seconds_per_answer": origin.seconds,
+        "tokens_per_answer": origin.tokens,
+        "complete": origin.complete,
+        "problems": origin.problems,
+        "repetitions": len(origin.files),
+        "folders": origin.folders,
+        "files": origin.files,
+        "facts": [facts.to_dict() for facts in origin.facts],
     }
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON has it: NaN and infinity are null, what UTF-8 can't hold is written as an escape."""
-    if isinstance(value, Mapping):
-        return {plain(str(name)): plain(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(inner) for inner in value]
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, Integral):
-        return int(value)
-    if isinstance(value, Real):
-        return float(value) if math.isfinite(value) else None
-    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def as_csv(board: Board) -> str:
+def to_csv(board: Board) -> str:
     """One line a data set, model and measure; then the models over all data sets, then runs without predictions."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
     for line in lines(board):
-        writer.writerow({name: cell(value) for name, value in line.items()})
-    return out.getvalue()
+        writer.writerow({name: csv_cell(value) for name, value in line.items()})
+    return text.getvalue()
 
 
 def lines(board: Board) -> Iterator[dict[str, Any]]:
@@ -208,54 +199,56 @@ def lines(board: Board) -> Iterator[dict[str, Any]]:
             }
             for name in entry.rates:
                 seeds = {"by_repetition": spaced(entry.seeds.get(name, ()))}
-                yield place | compared(entry, name, board) | seeds | run_columns(entry.run)
-    for one in board.overall:
-        for name in one.rates:
-            cost = {"seconds_per_answer": one.seconds, "tokens_per_answer": one.tokens}
-            yield {"kind": "overall"} | compared(one, name, board) | cost
-    for one in board.unfinished:
+                yield place | rate_columns(entry, name, board) | seeds | origin_columns(entry.origin)
+    for overall in board.overall:
+        for name in overall.rates:
+            cost = {"seconds_per_answer": overall.seconds, "tokens_per_answer": overall.tokens}
+            yield {"kind": "overall"} | rate_columns(overall, name, board) | cost
+    for run in board.unfinished:
         yield {
-            "dataset": one.dataset,
-            "part_of": one.dataset,
+            "dataset": run.dataset,
+            "part_of": run.dataset,
             "kind": "unfinished",
-            "model": one.model,
-            "host": one.host,
-            "problems": one.reason,
+            "model": run.model,
+            "host": run.host,
+            "problems": run.reason,
         }
 
 
-def compared(one: Entry | Overall, name: str, board: Board) -> dict[str, Any]:
+def rate_columns(entry: Entry | Overall, name: str, board: Board) -> dict[str, Any]:
     """The columns of a rate and its difference from the base."""
-    found = {"model": one.model, "base": board.bases.get(one.model), "measure": name, **rate_json(one.rates[name])}
-    if name in one.differences:
-        difference = difference_json(one.differences[name])
-        other = {"difference_low": "low", "difference_high": "high", "pairs": "n"}
-        mine = set(COLUMNS) - set(found)
-        found |= {
-            column: difference[other.get(column, column)] for column in mine if other.get(column, column) in difference
+    columns = {"model": entry.model, "base": board.bases.get(entry.model), "measure": name}
+    columns |= rate_json(entry.rates[name])
+    if name in entry.differences:
+        difference = difference_json(entry.differences[name])
+        renamed = {"difference_low": "low", "difference_high": "high", "pairs": "n"}
+        columns |= {
+            column: difference[renamed.get(column, column)]
+            for column in COLUMNS
+            if column not in columns and renamed.get(column, column) in difference
         }
-    return found
+    return columns
 
 
-def run_columns(run: Run) -> dict[str, Any]:
+def origin_columns(origin: Origin) -> dict[str, Any]:
     """The columns that say how a cell's answers were got."""
-    facts = run.facts
+    runs = origin.facts
     return {
-        "seconds_per_answer": run.seconds,
-        "tokens_per_answer": run.tokens,
-        "judge": run.judge,
-        "host": run.host,
-        "host_version": run.host_version,
-        "checkpoint": distinct(one.checkpoint for one in facts),
-        "fingerprint": distinct(one.fingerprint for one in facts),
-        "guard": distinct(one.guard for one in facts),
+        "seconds_per_answer": origin.seconds,
+        "tokens_per_answer": origin.tokens,
+        "judge": origin.judge,
+        "host": origin.host,
+        "host_version": origin.host_version,
+        "checkpoint": distinct(facts.checkpoint for facts in runs),
+        "fingerprint": distinct(facts.fingerprint for facts in runs),
+        "guard": distinct(facts.guard for facts in runs),
         "guard_settings": distinct(
-            json.dumps(plain(one.settings), sort_keys=True) if one.guard else None for one in facts
+            json.dumps(json_value(facts.settings), sort_keys=True) if facts.guard else None for facts in runs
         ),
-        "guard_fingerprint": distinct(one.guard_fingerprint for one in facts),
-        "seeds": spaced(one.seed for one in facts if one.seed is not None),
-        "repetitions": len(run.files),
-        "problems": "; ".join(run.problems),
+        "guard_fingerprint": distinct(facts.guard_fingerprint for facts in runs),
+        "seeds": spaced(facts.seed for facts in runs if facts.seed is not None),
+        "repetitions": len(origin.files),
+        "problems": "; ".join(origin.problems),
     }
 
 
@@ -267,11 +260,3 @@ def distinct(values: Iterable[object]) -> str:
 def spaced(values: Iterable[object]) -> str:
     """Values with spaces between them."""
     return " ".join(map(str, values))
-
-
-def cell(value: object) -> object:
-    """A value for the CSV: numbers stay numbers, text that a spreadsheet would run is made harmless by an apostrophe."""
-    value = plain(value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

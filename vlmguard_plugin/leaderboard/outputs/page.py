@@ -12,38 +12,39 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
-from itertools import takewhile
-from typing import Any, Sequence
+from typing import Any, Iterable, Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from vlmguard_plugin.leaderboard.board import MEASURES, Block, Board, Entry, Overall, Run, answers_of, participants
-from vlmguard_plugin.leaderboard.outputs.charts import FRAME, PLACES, SMALL, curves, scatter, ticks
+from vlmguard_plugin.leaderboard.board import Block, Board, Entry, Origin, Overall, measures_of
+from vlmguard_plugin.leaderboard.outputs.changed import ANSWERS, changed_answers
+from vlmguard_plugin.leaderboard.outputs.charts import FRAME, PLACES, SMALL, canonical, curves, scatter, ticks
+from vlmguard_plugin.leaderboard.outputs.escaping import printable
 from vlmguard_plugin.leaderboard.outputs.published import READ_FROM, published_results
+from vlmguard_plugin.leaderboard.outputs.sentences import Finding, finding_of
 from vlmguard_plugin.leaderboard.outputs.wording import (
-    bar,
+    JUDGED_BY_RULES,
     interval,
     number,
-    p_value,
+    p_number,
+    p_text,
     percent,
-    plain,
     plural,
     points,
-    printable,
+    setting_text,
     shortened,
-    written,
 )
-from vlmguard_plugin.leaderboard.verdict import WORSE, finding
-from vlmguard_plugin.runs.collect import Item
 from vlmguard_plugin.runs.facts import RunFacts
-from vlmguard_plugin.statistics.rates import PairedDifference
+from vlmguard_plugin.statistics.differences import PairedDifference
+from vlmguard_plugin.statistics.measures import MEASURES, WORSE, change_for_the_worse
+from vlmguard_plugin.statistics.rates import Rate
 
 COLOURS, SHAPES = 8, 7
 """Kinds of both in page.css and charts.html; they share no factor, so that 56 models look different."""
-ANSWERS, LENGTH = 200, 4000
-"""At most this many answers a model and data set, and characters an answer, on a page with answers."""
+LENGTH = 4000
+"""Most characters of an answer, on a page with answers."""
 UNFOLDED = 8
 """With more paragraphs than this, what the verdict says model by model is folded; warnings never are."""
 MARK = 24
@@ -52,26 +53,25 @@ OPEN_DATASETS = 6
 """With more data sets than this, each stands folded."""
 
 
-def page(board: Board, answers: bool = False) -> str:
+def to_html(board: Board, answers: bool = False) -> str:
     """The whole page. answers: whether it holds the models' answers, folded; without, it holds none."""
     environment = templates()
-    script, style = (Markup(environment.loader.get_source(environment, name)[0]) for name in ("page.js", "page.css"))
-    marks = marks_of(board)
-    runs = board.runs()
+    script, style = source(environment, "page.js"), source(environment, "page.css")
+    origins = board.origins()
     return environment.get_template("page.html").render(
         board=board,
-        verdict=verdict(finding(board)),
+        verdict=folded(finding_of(board)),
         most_refused=most_refused(board),
-        marks=marks,
-        measures=[name for name in MEASURES if any(name in one.rates for one in board.overall)],
-        overall=[(one, overall_flags(one, board, runs)) for one in board.overall],
-        costs=costs(board, runs),
+        marks=marks_of(board),
+        measures=measures_of(board.overall),
+        overall=[(overall, overall_flags(overall, board, origins)) for overall in board.overall],
+        costs=costs(board, origins),
         scatter=scatter(board),
         datasets=datasets(board),
         curves=curves(board),
-        models=[(model, ways([run for run in runs if run.model == model])) for model in board.models],
-        hosts=sorted({f"{run.host} {run.host_version}".strip() for run in runs}),
-        given=sum(run.answers for run in runs),
+        models=[(model, ways(origin for origin in origins if origin.model == model)) for model in board.models],
+        hosts=sorted({f"{origin.host} {origin.host_version}".strip() for origin in origins}),
+        given=sum(origin.answers for origin in origins),
         published=published_results(),
         answers=changed_answers(board) if answers else None,
         script=script,
@@ -80,13 +80,13 @@ def page(board: Board, answers: bool = False) -> str:
     )
 
 
-def verdict(words: str) -> tuple[list[str], list[str], list[str]]:
-    """The finding's paragraphs: first ones, warnings, and what is folded: all from the first that is on one model."""
-    lines = [line for line in words.splitlines() if line.strip()]
-    warnings = [line for line in lines if line.startswith("Warning")]
-    others = [line for line in lines if not line.startswith("Warning")]
-    first = others if len(lines) <= UNFOLDED else list(takewhile(lambda line: not line.startswith("With "), others))
-    return first, warnings, others[len(first) :]
+def folded(finding: Finding) -> tuple[list[str], list[str], list[str]]:
+    """The finding's paragraphs: those that stand open, warnings, and those that are folded, where there are many."""
+    warnings = [line for line in finding.by_model if line.startswith("Warning")]
+    others = [line for line in finding.by_model if not line.startswith("Warning")]
+    if len(finding.lines) <= UNFOLDED:
+        return [*finding.headline, *others], warnings, []
+    return list(finding.headline), warnings, others
 
 
 @cache
@@ -95,28 +95,52 @@ def templates() -> Environment:
     environment = Environment(
         loader=PackageLoader(__package__),
         autoescape=True,
-        finalize=printable,
+        finalize=finalized,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {one.__name__: one for one in (bar, data, number, percent, plain, plural, points, shortened)}
-    environment.globals |= {one.__name__: one for one in (interval, p_value, verdict_on)}
+    filters = (bar, data, number, p_number, percent, plural, points, setting_text, shortened)
+    functions = (better_or_worse, interval, p_text)
+    environment.filters |= {function.__name__: function for function in filters}
+    environment.globals |= {function.__name__: function for function in functions}
     environment.globals |= {
         "MEASURES": MEASURES,
         "WORSE": WORSE,
         "READ_FROM": READ_FROM,
         "OPEN_DATASETS": OPEN_DATASETS,
+        "ANSWERS": ANSWERS,
+        "LENGTH": LENGTH,
+        "JUDGED_BY_RULES": JUDGED_BY_RULES,
+        "offsets": PLACES,
+        "frame": FRAME,
+        "small": SMALL,
     }
-    environment.globals |= {"ANSWERS": ANSWERS, "LENGTH": LENGTH, "offsets": PLACES, "frame": FRAME, "small": SMALL}
     return environment
 
 
-def verdict_on(measure: str, difference: PairedDifference) -> str:
+def source(environment: Environment, name: str) -> Markup:
+    """A file beside the templates, put into the page as it is."""
+    assert environment.loader is not None
+    return Markup(environment.loader.get_source(environment, name)[0])
+
+
+def finalized(value: Any) -> Any:
+    """A value before it is printed: text without characters that a page can't hold."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def better_or_worse(measure: str, difference: PairedDifference) -> str:
     """ "better" or "worse" where the difference is significant, else ""."""
     if not difference.significant:
         return ""
-    return "worse" if difference.difference * WORSE[measure] > 0 else "better"
+    return "worse" if change_for_the_worse(measure, difference.difference) else "better"
+
+
+def bar(rate: Rate, most: float = 1.0) -> str:
+    """Where a bar ends and its interval lies, in percent of the width, as CSS; most: the rate at the right end."""
+    ends = {"v": rate.value, "l": rate.low, "h": rate.high}
+    return ";".join(f"--{name}:{100 * (end or 0.0) / most:.1f}%" for name, end in ends.items())
 
 
 def data(value: Any) -> Markup:
@@ -136,57 +160,64 @@ class Mark:
 
 def marks_of(board: Board) -> dict[str, Mark]:
     """By model; a model without a base is taken for one."""
-    found: dict[str, Mark] = {}
-    seen: Counter = Counter()
-    for number_, model in enumerate(board.models):
+    marks: dict[str, Mark] = {}
+    seen: Counter[bool] = Counter()
+    for place, model in enumerate(board.models):
         base = model not in board.bases
         turn = seen[base]
         seen[base] += 1
         colour = "base" if base else f"c{turn % COLOURS}"
-        found[model] = Mark(f"model-{number_}", colour, f"s{(turn if base else turn + 1) % SHAPES}", base)
-    return found
+        marks[model] = Mark(f"model-{place}", colour, f"s{(turn if base else turn + 1) % SHAPES}", base)
+    return marks
 
 
-def entry_flags(entry: Entry) -> list[tuple[str, str]]:
-    """What a reader of an entry's figures has to know, as (short mark, sentence)."""
-    found = [(problem if len(problem) <= MARK else "see notes", problem) for problem in entry.run.problems]
+Flag = tuple[str, str]
+"""A short mark, and the sentence that it stands for."""
+
+
+def entry_flags(entry: Entry) -> list[Flag]:
+    """What a reader of an entry's figures has to know."""
+    flags = [(problem if len(problem) <= MARK else "see notes", problem) for problem in entry.origin.problems]
     if entry.missing:
         what = f"not asked {plural(entry.missing, 'item')} that another model was asked here"
-        found.append((f"{entry.missing:,} missing", what))
+        flags.append((f"{entry.missing:,} missing", what))
     differences = entry.differences.values()
-    alone = max((one.unmatched_model for one in differences), default=0)
-    base = max((one.unmatched_base for one in differences), default=0)
-    if alone or base:
-        what = (
-            f"{plural(alone, 'answer')} of its own and {base:,} of the base's have no partner and are in no difference"
-        )
-        found.append(("items differ", f"its items differ from the base's: {what}"))
+    own = max((difference.unmatched_model for difference in differences), default=0)
+    of_base = max((difference.unmatched_base for difference in differences), default=0)
+    if own or of_base:
+        what = f"{plural(own, 'answer')} of its own and {of_base:,} of the base's are to items that only one was asked"
+        flags.append(("items differ", f"{what}, and are left out of the differences"))
     unparsed = entry.counts.get("unparsed", 0)
     if unparsed:
         what = f"{plural(unparsed, 'answer')} that named none of the options, counted as not right"
-        found.append((f"{unparsed:,} unparsed", what))
+        flags.append((f"{unparsed:,} unparsed", what))
     if entry.seeds:
-        shares = "; ".join(f"{MEASURES[name]} {', '.join(map(percent, mine))}" for name, mine in entry.seeds.items())
+        rates = "; ".join(f"{MEASURES[name]} {', '.join(map(percent, seeds))}" for name, seeds in entry.seeds.items())
         times = max(map(len, entry.seeds.values()))
-        found.append((f"{times} repetitions", f"asked several times (seeds): {shares} %"))
-    return found
+        flags.append((f"{times} repetitions", f"asked several times (seeds): {rates} %"))
+    return flags
 
 
-def overall_flags(one: Overall, board: Board, runs: Sequence[Run]) -> list[tuple[str, str]]:
+def overall_flags(overall: Overall, board: Board, origins: Sequence[Origin]) -> list[Flag]:
     """The same for a model over all data sets."""
-    total = max(other.datasets for other in board.overall)
-    found = []
-    if one.datasets < total:
-        part = f"{one.datasets} of {total} data sets"
-        found.append((part, f"run on {part}: its rates are of other requests, its differences are of the same"))
-    marked = sum(bool(run.problems) for run in runs if run.model == one.model)
-    if marked:
-        found.append((f"{plural(marked, 'run')} with notes", f"{plural(marked, 'run')} with notes under its data set"))
-    mine = [(block.whole or block.dataset, entry) for block in board.blocks if (entry := block.entry(one.model))]
-    lacking = sum(bool(missing) for missing in {name: entry.missing for name, entry in mine}.values())
+    total = max(each.datasets for each in board.overall)
+    flags = []
+    if overall.datasets < total:
+        part = f"{overall.datasets} of {total} data sets"
+        flags.append((part, f"run on {part}: its rates are of other requests, its differences are of the same"))
+    with_notes = sum(bool(origin.problems) for origin in origins if origin.model == overall.model)
+    if with_notes:
+        runs = f"{plural(with_notes, 'run')} with notes"
+        flags.append((runs, f"{runs} under its data set"))
+    missing: dict[str, int] = {}
+    for block in board.blocks:
+        entry = block.entry(overall.model)
+        if entry is not None:
+            missing[block.whole or block.dataset] = entry.missing
+    lacking = sum(map(bool, missing.values()))
     if lacking:
-        found.append(("items missing", f"items missing on {plural(lacking, 'data set')}"))
-    return found
+        flags.append(("items missing", f"items missing on {plural(lacking, 'data set')}"))
+    return flags
 
 
 @dataclass(frozen=True)
@@ -203,32 +234,36 @@ class Cost:
     alike: bool
 
 
-def costs(board: Board, runs: Sequence[Run]) -> dict[str, Cost]:
+def costs(board: Board, origins: Sequence[Origin]) -> dict[str, Cost]:
     """By model."""
-    by_model = {model: {run.dataset: run for run in runs if run.model == model} for model in board.models}
-    overall = {one.model: one for one in board.overall}
-
-    def times(what: str, model: str) -> float | None:
-        mine, base = by_model[model], by_model.get(board.bases.get(model, ""), {})
-        both = [(mine[name], base[name]) for name in mine if name in base]
-        both = [(one, other) for one, other in both if getattr(one, what) is not None and getattr(other, what)]
-        spent = sum(getattr(other, what) * one.answers for one, other in both)
-        return sum(getattr(one, what) * one.answers for one, _ in both) / spent if spent else None
-
-    def machine(model: str) -> set:
-        facts = [one for run in by_model.get(model, {}).values() for one in run.facts]
-        return {(one.device, one.dtype, one.batch_size) for one in facts}
-
-    return {
-        model: Cost(
-            overall[model].seconds if model in overall else None,
-            overall[model].tokens if model in overall else None,
-            times("seconds", model),
-            times("tokens", model),
-            machine(model) == machine(board.bases.get(model, model)),
-        )
-        for model in board.models
+    by_model = {
+        model: {origin.dataset: origin for origin in origins if origin.model == model} for model in board.models
     }
+    by_overall = {overall.model: overall for overall in board.overall}
+    model_costs = {}
+    for model in board.models:
+        base = by_model.get(board.bases.get(model, ""), {})
+        pairs = [(origin, base[dataset]) for dataset, origin in by_model[model].items() if dataset in base]
+        overall = by_overall.get(model)
+        model_costs[model] = Cost(
+            seconds=overall.seconds if overall else None,
+            tokens=overall.tokens if overall else None,
+            times_seconds=times((own.seconds, of_base.seconds, own.answers) for own, of_base in pairs),
+            times_tokens=times((own.tokens, of_base.tokens, own.answers) for own, of_base in pairs),
+            alike=machines(by_model[model].values()) == machines(by_model[board.bases.get(model, model)].values()),
+        )
+    return model_costs
+
+
+def times(costs: Iterable[tuple[float | None, float | None, int]]) -> float | None:
+    """How many times the base's a cost is. costs: per answer, the base's, and how many answers; None where unknown."""
+    known = [(own * answers, of_base * answers) for own, of_base, answers in costs if own is not None and of_base]
+    return sum(own for own, _ in known) / sum(of_base for _, of_base in known) if known else None
+
+
+def machines(origins: Iterable[Origin]) -> set[tuple[str, str, int | None]]:
+    """The devices, precisions and batch sizes that answers were got with, as far as they are known."""
+    return {(facts.device, facts.dtype, facts.batch_size) for origin in origins for facts in origin.facts}
 
 
 @dataclass(frozen=True)
@@ -237,75 +272,44 @@ class Part:
 
     block: Block
     measures: list[str]
-    flags: dict[str, list[tuple[str, str]]]
+    flags: dict[str, list[Flag]]
     categories: dict[str, list[str]]
 
 
 def datasets(board: Board) -> list[tuple[str, list[Part]]]:
     """By data set, its parts."""
-    found: dict[str, list[Part]] = {}
+    parts: dict[str, list[Part]] = {}
     for block in board.blocks:
-        names = [name for name in MEASURES if any(name in entry.rates for entry in block.entries)]
-        found_in = {name: [set(entry.by_category.get(name, ())) for entry in block.entries] for name in names}
-        categories = {name: sorted(set().union(*mine)) for name, mine in found_in.items()}
+        names = measures_of(block.entries)
+        categories = {
+            name: sorted({category for entry in block.entries for category in entry.by_category.get(name, ())})
+            for name in names
+        }
         part = Part(
-            block,
-            names,
-            {entry.model: entry_flags(entry) for entry in block.entries},
-            {name: mine for name, mine in categories.items() if len(mine) > 1},
+            block=block,
+            measures=names,
+            flags={entry.model: entry_flags(entry) for entry in block.entries},
+            categories={name: several for name, several in categories.items() if len(several) > 1},
         )
-        found.setdefault(block.whole or block.dataset, []).append(part)
-    return list(found.items())
+        parts.setdefault(block.whole or block.dataset, []).append(part)
+    return list(parts.items())
 
 
 def most_refused(board: Board) -> float:
     """The right end of the chart of over-refusal, in percent."""
-    rates = [one.rates["over_refusal"] for one in board.overall if "over_refusal" in one.rates]
+    rates = [overall.rates["over_refusal"] for overall in board.overall if "over_refusal" in overall.rates]
     return ticks(0, max((100 * rate.high for rate in rates if rate.high is not None), default=100))[-1]
 
 
-def ways(runs: Sequence[Run]) -> list[tuple[RunFacts | None, list[tuple[Run, RunFacts | None]]]]:
-    """A model's runs by what they were: the same facts, sessions aside, stand once; None for runs without facts."""
-    found: dict[str, tuple[RunFacts | None, list[tuple[Run, RunFacts | None]]]] = {}
-    for run in runs:
-        for facts in run.facts or (None,):
-            key = written(facts.to_dict() | {"sessions": ()}) if facts else ""
-            found.setdefault(key, (facts, []))[1].append((run, facts))
-    return list(found.values())
+Way = tuple["RunFacts | None", list[tuple[Origin, "RunFacts | None"]]]
+"""Facts that several runs share, sessions aside, and these runs; None for runs without facts."""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """One request with the answers of the base (None for a model that stands alone) and the model."""
-
-    item: Item
-    base: Item | None
-
-
-@dataclass(frozen=True)
-class Changed:
-    """Answers of one model to one data set. left_out: how many more there are."""
-
-    model: str
-    base: str | None
-    dataset: str
-    shown: list[Asked]
-    left_out: int
-
-
-def changed_answers(board: Board) -> list[Changed]:
-    """Answers whose label differs from the base's; of a model that stands alone its first ones."""
-    people = {one.label: one for one in participants(board.collected.predictions if board.collected else ())}
-    found = []
-    for label in board.models:
-        base = board.bases.get(label)
-        if label not in people or base is None and label in board.bases.values():
-            continue
-        for dataset, parts in people[label].parts.items():
-            mine = answers_of(parts)
-            other = answers_of(people[base].parts.get(dataset, ())) if base in people else {}
-            asked = [Asked(item, other.get(key)) for key, item in mine.items()]
-            if base is not None:
-                asked = [one for one in asked if one.base is not None and one.base.label != one.item.label]
-            found.append(Changed(label, base, dataset, asked[:ANSWERS], max(len(asked) - ANSWERS, 0)))
-    return sorted(found, key=lambda one: one.dataset)
+def ways(origins: Iterable[Origin]) -> list[Way]:
+    """A model's runs by what they were."""
+    by_facts: dict[str, Way] = {}
+    for origin in origins:
+        for facts in origin.facts or (None,):
+            key = canonical(facts.to_dict() | {"sessions": ()}) if facts else ""
+            by_facts.setdefault(key, (facts, []))[1].append((origin, facts))
+    return list(by_facts.values())

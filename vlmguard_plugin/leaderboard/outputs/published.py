@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 FILE = Path(__file__).with_name("published.csv")
 READ_FROM = {
@@ -45,10 +46,13 @@ class Published:
 def published_results(file: Path = FILE) -> tuple[Published, ...]:
     """All of them, in the file's order. ValueError for a row that can't be one."""
     with file.open(encoding="utf-8", newline="") as lines:
-        read = list(csv.DictReader(lines))
-    rows = [Published(**row | {"year": int(row["year"]), "value": float(row["value"])}) for row in read]
+        rows = list(csv.DictReader(lines))
+    figures = []
     for row in rows:
-        percent = row.unit != "%" or 0 <= row.value <= 100
-        if not percent or row.better not in ("lower", "higher") or row.read_from not in READ_FROM:
-            raise ValueError(f"{file}: {row} is no figure; see the docstring of Published")
-    return tuple(rows)
+        values: dict[str, Any] = {**row, "year": int(row["year"]), "value": float(row["value"])}
+        figure = Published(**values)
+        possible = figure.unit != "%" or 0 <= figure.value <= 100
+        if not possible or figure.better not in ("lower", "higher") or figure.read_from not in READ_FROM:
+            raise ValueError(f"{file}: {figure} is no figure; see the docstring of Published")
+        figures.append(figure)
+    return tuple(figures)

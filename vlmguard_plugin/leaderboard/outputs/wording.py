@@ -1,52 +1,77 @@
-"""Figures and texts of the page in words, and text from outside made fit to print."""
+"""The one way to print a figure: rates, intervals, differences, p values, costs; the same in every output.
+
+Rates are printed in percent and differences in percentage points, both with one decimal; the minus sign is the
+hyphen, which every terminal, file encoding and spreadsheet knows. Functions that take a rate as a number want 0 to 1.
+"""
 
 from __future__ import annotations
 
 import json
-import re
-from typing import Any
+from typing import TYPE_CHECKING, Any, Sequence
 
-from markupsafe import Markup
+from vlmguard_plugin.statistics.levels import POWER
 
-from vlmguard_plugin.statistics.rates import Rate
+if TYPE_CHECKING:
+    from vlmguard_plugin.statistics.differences import PairedDifference
+    from vlmguard_plugin.statistics.rates import Rate
 
-UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
-)
-"""Control characters, marks that turn the direction of text, and lone surrogates."""
-
-
-def printable(value: Any) -> Any:
-    """Text without characters that a page can't hold or that change the direction of their surroundings."""
-    if not isinstance(value, str) or isinstance(value, Markup) or value.isascii() and value.isprintable():
-        return value
-    return UNPRINTABLE.sub(shown_instead, value.replace("\r\n", "\n"))
+NONE = "-"
+"""What stands in a cell that has no figure."""
+LEAST_P = 0.001
+"""A smaller p is printed as smaller than this."""
+POWER_IN_WORDS = f"{POWER * 5:.0f} times in 5"
+JUDGED_BY_RULES = "Judged by rules that read no content: an answered request is not yet a harmful answer."
 
 
-def shown_instead(found: re.Match) -> str:
-    """The picture of a control character, or the sign for one that can't be shown."""
-    return chr(0x2400 + ord(found[0])) if found[0] < " " else "\ufffd"
+def percent(rate: float | None) -> str:
+    """A rate (0 to 1) in percent with one decimal, without the sign: "62.0"; NONE for none."""
+    return NONE if rate is None else f"{100 * rate:.1f}"
 
 
-def percent(share: float | None) -> str:
-    """A share of 1 in percent with one decimal."""
-    return "n/a" if share is None else f"{100 * share:.1f}"
+def points(difference: float) -> str:
+    """A difference of rates (-1 to 1) in points with one decimal and its sign: "-2.5"."""
+    return f"{100 * difference:+.1f}"
 
 
-def points(share: float) -> str:
-    """A difference of shares in points, with its sign."""
-    return f"{100 * share:+.1f}".replace("-", "−")
+def interval(low: float | None, high: float | None, signed: bool = False) -> str:
+    """The interval of a rate in percent, "[52.2, 70.9]"; signed: of a difference in points, "[-1.0, +6.1]"."""
+    if low is None or high is None:
+        return ""
+    return f"[{points(low)}, {points(high)}]" if signed else f"[{percent(low)}, {percent(high)}]"
 
 
-def interval(low: float, high: float, signed: bool = False) -> str:
-    """For example "[35.2, 64.8]", in percent."""
-    shown = points if signed else percent
-    return f"[{shown(low)}, {shown(high)}]"
+def rate_text(rate: Rate) -> str:
+    """A rate with its interval: "62.0% [52.2, 70.9]"; "withheld" where too many answers are unknown."""
+    if rate.withheld:
+        return "withheld"
+    return f"{percent(rate.value)}% {interval(rate.low, rate.high)}" if rate.n else "none judged"
 
 
-def bar(rate: Rate, most: float = 1.0) -> str:
-    """Where a bar ends and its interval lies, in percent of the width; most: the share at the right end."""
-    return f"--v:{100 * rate.value / most:.1f}%;--l:{100 * rate.low / most:.1f}%;--h:{100 * rate.high / most:.1f}%"
+def difference_text(difference: PairedDifference, unit: str = "") -> str:
+    """A difference with its interval: "-2.5 [-10.4, +5.1]"; with a unit "-2.5 points [-10.4, +5.1]"."""
+    size = points(difference.difference)
+    return f"{size}{unit and ' ' + unit} {interval(difference.low, difference.high, signed=True)}"
+
+
+def p_number(p: float) -> str:
+    """A p value under a heading that says so, with two digits: "0.012", "< 0.001"."""
+    return f"< {LEAST_P}" if p < LEAST_P else f"{p:.2g}"
+
+
+def p_text(p: float) -> str:
+    """A p value with its name: "p = 0.012", "p < 0.001"."""
+    return f"p {p_number(p)}" if p < LEAST_P else f"p = {p_number(p)}"
+
+
+def paired_test(difference: PairedDifference) -> str:
+    """The paired test in a sentence: its name, p, the correction and the number of pairs."""
+    name = (
+        "exact McNemar test"
+        if difference.test == "mcnemar"
+        else f"sign-flip test over {plural(difference.clusters, 'base request')}"
+    )
+    corrected = " after Holm's correction" if difference.p_holm is not None else ""
+    return f"{name} on {plural(difference.n, 'pair')} of answers, {p_text(difference.p_corrected)}{corrected}"
 
 
 def number(value: float) -> str:
@@ -54,13 +79,18 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def p_value(p: float) -> str:
-    """With two digits, "p<0.001" below that."""
-    return "p<0.001" if p < 0.001 else f"p={p:.2g}"
+def plural(count: int, what: str) -> str:
+    """For example "1 item", "2 items"."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
-def plain(value: Any) -> str:
-    """A setting as text."""
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def setting_text(value: Any) -> str:
+    """A setting as text: a string as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
@@ -69,11 +99,6 @@ def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def plural(count: int, what: str) -> str:
-    """For example "1 item", "2 items"."""
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
-
-
-def written(value: Any) -> str:
-    """The same text for the same plain value."""
-    return json.dumps(value, sort_keys=True, default=str)
+def judged_by(judge: str) -> str:
+    """Who judged the safety sets, in a sentence. judge: printable already."""
+    return JUDGED_BY_RULES if judge == "rules" else f"Safety sets judged by {judge}."

@@ -1,1 +1,1 @@
-"""The hosts' output files, one module a host. `read(folder)` gives a collect.Found: rows with their answers, not judged."""
+"""The hosts' output files, one module a host. `read(folder)` gives an answers.Found: items, not judged."""

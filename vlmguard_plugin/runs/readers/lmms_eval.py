@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from vlmguard_plugin.runs.collect import Found
+from vlmguard_plugin.runs.answers import Found
 from vlmguard_plugin.runs.readers.sample_logs import Layout, read_logs
 
 NAME = re.compile(r"(\d{8}_\d{6}\S*)_results\.json")
 LAYOUT = Layout(
     host="lmms_eval",
-    results=lambda name: found[1] if (found := NAME.fullmatch(name)) else None,
+    results=lambda name: date[1] if (date := NAME.fullmatch(name)) else None,
     samples=lambda date, task: f"{date}_samples_{task}.jsonl",
     version="lmms_eval_version",
     empty_is_missing=True,

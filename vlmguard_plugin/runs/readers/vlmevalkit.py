@@ -12,28 +12,20 @@ import re
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pandas
 import python_calamine
 
 from vlmguard_plugin.judges.judgements import FOLDER
-from vlmguard_plugin.runs.collect import (
-    Found,
-    OutputError,
-    Predictions,
-    Skipped,
-    Unfinished,
-    Verdicts,
-    by_rules,
-    items_of,
-    judged,
-)
+from vlmguard_plugin.runs.answers import Found, OutputError, Predictions, Skipped, Unfinished
 from vlmguard_plugin.runs.facts import SUFFIX, RunFacts, facts_file, read_facts
 from vlmguard_plugin.runs.host_sets import with_host_columns
+from vlmguard_plugin.runs.rows import items_of
 
 HOST = "vlmevalkit"
 FORMATS = (".xlsx", ".tsv", ".csv", ".json")
-RUN = re.compile(r"T\d{8}[-_].+")
+RUN_FOLDER = re.compile(r"T\d{8}[-_].+")
 PART = re.compile(r"\d+_(?P<dataset>.+)\.pkl")
 """What a rank writes while it answers: rank and number of ranks in digits, then the data set."""
 AUXILIARY = re.compile(
@@ -41,12 +33,12 @@ AUXILIARY = re.compile(
     r"|tmp|response|processed|config|meta|structs|checkpoint|detailed|PREV|exact_matching|gpt-?\d\S*|chatgpt\S*)$"
 )
 """Ends of the names of files that the host or a data set writes beside the predictions."""
-VERDICT_COLUMNS = {"hit", "log", "judge", "judgement", "judgment", "verdict", "label", "reason", "score", "rating"}
+OTHER_JUDGES_COLUMNS = {"hit", "log", "judge", "judgement", "judgment", "verdict", "label", "reason", "score", "rating"}
 
 
 def read(folder: Path) -> Found:
     """All predictions under a work directory, by model and data set."""
-    found: list[Predictions] = []
+    usable: list[Predictions] = []
     skipped: list[Skipped] = []
     unfinished: list[Unfinished] = []
     for place in sorted(path for path in folder.iterdir() if path.is_dir() and path.name != FOLDER):
@@ -54,7 +46,7 @@ def read(folder: Path) -> Found:
         for dataset, files in sorted(prediction_files(place).items()):
             for path in files:
                 try:
-                    found.append(predictions_in(path, place.name, dataset, folder))
+                    usable.append(predictions_in(path, place.name, dataset, folder))
                     done.add(dataset)
                     break
                 except OutputError as error:
@@ -64,7 +56,7 @@ def read(folder: Path) -> Found:
             for dataset, reason in sorted(without_predictions(place).items())
             if dataset not in done
         ]
-    return Found(tuple(found), tuple(skipped), tuple(unfinished))
+    return Found(tuple(usable), tuple(skipped), tuple(unfinished))
 
 
 def prediction_files(folder: Path) -> dict[str, list[Path]]:
@@ -96,31 +88,32 @@ def prediction_files(folder: Path) -> dict[str, list[Path]]:
 def run_folders(folder: Path) -> list[Path]:
     """The host's folders of single runs in a model's folder, the oldest first."""
     return sorted(
-        (path for path in folder.iterdir() if path.is_dir() and RUN.fullmatch(path.name)), key=lambda run: run.name
+        (path for path in folder.iterdir() if path.is_dir() and RUN_FOLDER.fullmatch(path.name)),
+        key=lambda run: run.name,
     )
 
 
 def without_predictions(folder: Path) -> dict[str, str]:
     """By data set, what is known of runs that have begun in a model's folder, whether or not they have ended."""
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for place in [folder, *run_folders(folder)]:
         for dataset, facts in host_status(place).items():
             if facts.get("error_message"):
-                found[dataset] = f"failed: {in_line(facts['error_message'])}"
+                reasons[dataset] = f"failed: {in_line(facts['error_message'])}"
             elif facts.get("status") in ("infer", "pending"):
-                found.setdefault(dataset, "stopped or still going on, by the host's status.json")
+                reasons.setdefault(dataset, "stopped or still going on, by the host's status.json")
         for path in place.iterdir():
             part = PART.fullmatch(path.name)
             if part:
-                found.setdefault(part["dataset"], f"stopped or still going on: its answers so far are in {path.name}")
+                reasons.setdefault(part["dataset"], f"stopped or still going on: its answers so far are in {path.name}")
             elif path.name.endswith(SUFFIX) and path.name.startswith(folder.name + "_"):
                 problem = trouble(facts_or_none(path))
                 if problem:
-                    found[path.name[len(folder.name) + 1 : -len(SUFFIX)]] = problem
-    return found
+                    reasons[path.name[len(folder.name) + 1 : -len(SUFFIX)]] = problem
+    return reasons
 
 
-def host_status(folder: Path) -> dict[str, dict]:
+def host_status(folder: Path) -> dict[str, dict[str, Any]]:
     """The host's own record of a run, by data set; empty where there is none that can be read."""
     try:
         content = json.loads((folder / "status.json").read_text(encoding="utf-8"))
@@ -161,7 +154,10 @@ def in_line(words: object) -> str:
 
 
 def predictions_in(path: Path, model: str, dataset: str, folder: Path) -> Predictions:
-    """One prediction file with what is known of its run; OutputError says why it can't be used."""
+    """One prediction file, safety rows not judged, with what is known of its run.
+
+    folder: the output folder that was given. OutputError says why the file can't be used.
+    """
     frame = with_host_columns(read_table(path), dataset)
     kind = checked_kind(frame)
     runs = facts_or_none(facts_file(path))
@@ -169,21 +165,16 @@ def predictions_in(path: Path, model: str, dataset: str, folder: Path) -> Predic
     if len(runs) > 1:
         problems.append(f"answers of {len(runs)} different settings are mixed: the run went on under others")
     return Predictions(
-        model,
-        dataset,
-        kind,
-        path,
-        items_of(frame.to_dict("records"), dataset, kind),
-        folder,
-        HOST,
-        runs,
+        model=model,
+        dataset=dataset,
+        kind=kind,
+        file=path,
+        items=items_of(frame.to_dict("records"), dataset, kind),
+        folder=folder,
+        host=HOST,
+        runs=runs,
         problems=tuple(problems),
     )
-
-
-def read_predictions(path: Path, model: str, dataset: str, verdicts: Verdicts = by_rules) -> Predictions:
-    """One prediction file, judged; OutputError says why it can't be used."""
-    return judged(predictions_in(path, model, dataset, path.parent), verdicts)
 
 
 def checked_kind(frame: pandas.DataFrame) -> str:
@@ -194,7 +185,7 @@ def checked_kind(frame: pandas.DataFrame) -> str:
     kind = kind_of(set(frame.columns))
     if kind is None:
         raise OutputError("neither a column harmful (safety) nor answer (utility), so nothing to score it by")
-    if VERDICT_COLUMNS & set(map(str.lower, list(frame.columns)[list(frame.columns).index("prediction") + 1 :])):
+    if OTHER_JUDGES_COLUMNS & set(map(str.lower, list(frame.columns)[list(frame.columns).index("prediction") + 1 :])):
         raise OutputError("holds another judge's verdicts after the predictions, so no prediction file")
     if not len(frame):
         raise OutputError("no rows")

@@ -1,0 +1,130 @@
+"""The rows of the guards' matrices: settings that each guard of the package is tested under.
+
+Whoever adds a guard adds a row to each table: `test_guard_rows.py` names the guards that lack one. A guard that edits
+hidden states also needs its formula in `reference.py`. Guards of other packages have tests of their own, and no rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import vlmguard_plugin as vg
+from vlmguard_plugin.guards.core.registry import guard_classes
+from vlmguard_plugin.guards.core.representation import RepresentationGuard
+
+Row = dict[str, Any]
+
+PICTURE = "PICTURE"
+"""In a row, stands for the file of some picture."""
+
+HABITS: dict[str, list[Row]] = {
+    "vlm_guard": [
+        {"rank": 2, "gate": "zero", "project": True, "layers": [1, 2]},
+        {"rank": 1, "gate": "midpoint", "project": True, "alpha": 0.0, "layers": [2]},
+    ],
+    "cmrm": [{"layers": [1, 2]}, {"estimator": "pca", "image": "noise", "layers": [2]}],
+    "cmrm_sample": [{"layers": [1]}],
+    "shiftdc": [{"layers": [1, 2], "caption_tokens": 3}],
+    "refusal_direction": [
+        {"layers": [1]},
+        {"layers": [2], "condition": True, "condition_layer": 1, "theta": -0.99},
+    ],
+    "tbop": [{"rank": 2, "layers": [2]}],
+    "nullsteer": [{"layers": [1]}],
+    "self_reminder": [{}],
+    "goal_priority": [{}],
+    "adashield": [{}],
+    "ecso": [{"caption_tokens": 3}],
+    "visual_prompt": [{"image": PICTURE}],
+}
+"""What holds for every guard, on a tiny LLaVA of four layers."""
+
+ON_ARCHITECTURES: dict[str, Row] = {
+    "vlm_guard": {"rank": 2, "gate": "midpoint", "project": True, "alpha": 0.7},
+    "cmrm": {"alpha": 0.8},
+    "cmrm_sample": {"alpha": 0.6},
+    "shiftdc": {"positions": "all", "caption_tokens": 3},
+    "refusal_direction": {"condition": True, "alpha": 0.5},
+    "tbop": {"rank": 2, "alpha": 0.9},
+    "nullsteer": {"alpha": 1.0},
+    "self_reminder": {},
+    "goal_priority": {},
+    "adashield": {},
+    "ecso": {"caption_tokens": 3},
+    "visual_prompt": {"image": PICTURE},
+}
+"""Every guard, on every architecture; those that edit hidden states are told which layer by the test."""
+
+ON_HOST_MODELS: dict[str, Row] = {
+    "vlm_guard": {"gate": "midpoint", "project": True, "alpha": 3.0},
+    "cmrm": {"alpha": 6.0},
+    "cmrm_sample": {"alpha": 2.0},
+    "shiftdc": {"positions": "all", "caption_tokens": 3, "alpha": 30.0},
+    "refusal_direction": {"alpha": 3.0},
+    "tbop": {"rank": 2},
+    "nullsteer": {"alpha": 3.0},
+}
+"""Guards that edit hidden states, on model objects of a host's own."""
+
+IN_CONVERSATIONS: dict[str, Row] = {**ON_HOST_MODELS, "shiftdc": {"caption_tokens": 3, "alpha": 30.0}}
+"""Guards that edit hidden states, on requests that end a conversation."""
+
+LIKELIHOODS: dict[str, list[Row]] = {
+    "vlm_guard": [
+        {"rank": 2, "positions": "last", "layers": [1, 2]},
+        {"rank": 2, "positions": "all", "layers": [1, 2]},
+        {"rank": 2, "positions": "generated", "layers": [1]},
+    ],
+    "cmrm": [{"positions": "all", "layers": [1, 2]}, {"positions": "prompt", "layers": [1]}],
+    "cmrm_sample": [{"positions": "all", "layers": [1]}],
+    "shiftdc": [{"layers": [1], "caption_tokens": 3, "alpha": 30.0}],
+    "refusal_direction": [{"layers": [1, 2]}],
+    "tbop": [{"rank": 2, "layers": [2]}],
+    "nullsteer": [{"layers": [1]}],
+    "self_reminder": [{}],
+    "goal_priority": [{}],
+    "adashield": [{}],
+    "visual_prompt": [{"image": PICTURE}],
+}
+"""Guards under which the likelihood of an answer is defined: all that don't look at whole answers."""
+
+
+def own_guards() -> list[str]:
+    """The guards of this package, by name, as the registry finds them."""
+    here = f"{vg.__name__}.guards."
+    return [name for name, guard in guard_classes().items() if guard.__module__.startswith(here)]
+
+
+def editing_guards() -> list[str]:
+    """Those that edit hidden states."""
+    return [name for name in own_guards() if issubclass(guard_classes()[name], RepresentationGuard)]
+
+
+def other_guards() -> list[str]:
+    """Those that act on prompts and answers."""
+    return [name for name in own_guards() if name not in editing_guards()]
+
+
+def scoring_guards() -> list[str]:
+    """Those that don't look at whole answers."""
+    return [name for name in own_guards() if not guard_classes()[name].looks_at_answers]
+
+
+COVERED = {
+    "HABITS": (HABITS, own_guards),
+    "ON_ARCHITECTURES": (ON_ARCHITECTURES, own_guards),
+    "ON_HOST_MODELS": (ON_HOST_MODELS, editing_guards),
+    "IN_CONVERSATIONS": (IN_CONVERSATIONS, editing_guards),
+    "LIKELIHOODS": (LIKELIHOODS, scoring_guards),
+}
+"""Each table by name, and the guards that must have a row in it."""
+
+
+def rows(table: dict[str, list[Row]], guards: list[str]) -> list[tuple[str, Row]]:
+    """(guard, settings) for these guards, as far as they have rows."""
+    return [(name, settings) for name in guards for settings in table.get(name, ())]
+
+
+def settings_with(row: Row, picture: str) -> Row:
+    """The row's settings, with the file of a picture where one belongs."""
+    return {name: picture if value == PICTURE else value for name, value in row.items()}

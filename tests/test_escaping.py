@@ -1,0 +1,68 @@
+"""Text from outside in the leaderboard's outputs: nothing that a name could do in a spreadsheet, Markdown or a terminal."""
+
+import json
+
+import pytest
+
+pandas = pytest.importorskip("pandas", reason="the leaderboard needs the extra leaderboard")
+pytest.importorskip("python_calamine", reason="the leaderboard needs the extra leaderboard")
+
+from helpers.export_boards import NASTY, shown, two  # noqa: E402
+from helpers.prediction_rows import NO  # noqa: E402
+from markdown_it import MarkdownIt  # noqa: E402
+
+from vlmguard_plugin.leaderboard import leaderboard, to_markdown  # noqa: E402
+from vlmguard_plugin.leaderboard.outputs.data import as_json  # noqa: E402
+from vlmguard_plugin.leaderboard.outputs.escaping import paragraph  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        NASTY,
+        "a\nb# c",
+        "[link](http:x)",
+        "![p](x)",
+        "&lt;i&gt;",
+        "<!-- c",
+        "a  b",
+        "_u_ __v__ ~~w~~",
+        "$x$",
+        "https:x\\",
+    ],
+)
+def test_names_do_nothing_in_markdown(name, tmp_path):
+    two(tmp_path, name=name)
+    html = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(to_markdown(leaderboard(tmp_path)))
+    for tag in ("<b>", "<em>", "<strong>", "<code>", "<a ", "<img", "<h1", "<s>", "<!--", "<i>", "<li># "):
+        assert tag not in html
+    cell = html.split("<td>")[1].split("<br")[0].split("&lt;br")[0].split("</td>")[0]
+    expected = name.replace("\n", "\\n").replace("\x1b", "\\x1b")
+    assert cell == expected.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
+
+
+@pytest.mark.parametrize(
+    "text", ["see https://a.b and www.a.b", "1. x", "- x", "=== x", "# x", "[x]: y", "1) x", "\\| a | b"]
+)
+def test_lines_are_shown_as_they_are(text):
+    html = MarkdownIt("commonmark").enable("table").render(f"{paragraph(text)}\n")
+    assert html == f"<p>{text}</p>\n"
+    assert "s://" not in paragraph(text) and "www." not in paragraph(text), "GitHub makes links of these"
+
+
+def test_names_do_nothing_in_a_terminal(tmp_path):
+    two(tmp_path, name=NASTY + "\u202e\x07")
+    text = shown(leaderboard(tmp_path), 200)
+    assert not any(one in text for one in ("\x1b", "\x07", "\u202e"))
+    assert "[red]*_\\x1b[31m\\u202e\\x07" in text
+
+
+def test_text_that_utf8_cannot_hold(tmp_path):
+    place = tmp_path / "m"
+    place.mkdir()
+    row = {"index": 1, "question": "How to steal a bike?", "harmful": 1, "prediction": NO}
+    rows = [{**row, "category": "\ud800x"}, {**row, "index": 2, "category": "y"}]
+    (place / "m_Set.json").write_text(json.dumps(rows))
+    board = leaderboard(tmp_path)
+    assert set(as_json(board)["datasets"][0]["entries"][0]["by_category"]["attack_success"]) == {"\\ud800x", "y"}
+    json.dumps(as_json(board), ensure_ascii=False).encode("utf-8")

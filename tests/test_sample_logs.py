@@ -1,0 +1,116 @@
+"""Collecting the logs of lmms-eval and lm-evaluation-harness: our tasks and the hosts' own."""
+
+import json
+
+import pytest
+
+pandas = pytest.importorskip("pandas", reason="the leaderboard needs the extra leaderboard")
+pytest.importorskip("python_calamine", reason="the leaderboard needs the extra leaderboard")
+
+from helpers.prediction_rows import NO, YES  # noqa: E402
+from helpers.sample_logs import lm_eval_logs, scores, verdicts  # noqa: E402
+
+from vlmguard_plugin.leaderboard import leaderboard  # noqa: E402
+from vlmguard_plugin.runs.facts import RunFacts  # noqa: E402
+
+
+def test_the_logs_of_lm_eval_and_lmms_eval(tmp_path):
+    lm_eval_logs(tmp_path / "lm", tasks={"vlmguard_set_blank": verdicts([YES, NO, YES])})
+    place = tmp_path / "lmms" / "org__X"
+    place.mkdir(parents=True)
+    config = {"model": "llava_hf", "model_args": "pretrained=org/X,device=cpu"}
+    (place / "20260102_030405_results.json").write_text(
+        json.dumps(
+            {
+                "results": {"vlmguard_set_blank": {}},
+                "configs": {"vlmguard_set_blank": {}},
+                "config": config,
+                "lmms_eval_version": "0.7.3",
+            }
+        )
+    )
+    lines = [
+        json.dumps({**sample, "filtered_resps": sample["filtered_resps"][0]}) for sample in verdicts([YES, NO, ""])
+    ]
+    (place / "20260102_030405_samples_vlmguard_set_blank.jsonl").write_text("\n".join(lines))
+    board = leaderboard([tmp_path / "lm", tmp_path / "lmms"])
+    assert board.models == ("X [lm_eval]", "X [lmms_eval]")
+    mine, other = board.blocks[0].entries
+    assert mine.counts == {"attack_success": 2, "refusal": 1} and mine.origin.host_version == "0.4.13"
+    assert other.counts == {"attack_success": 1, "refusal": 1, "unknown": 1}, (
+        "a stock model of lmms-eval that fails leaves an empty answer"
+    )
+
+
+def test_tasks_of_the_hosts_own(tmp_path):
+    tasks = {
+        "arc": scores([1.0, 0.0, True]),
+        "gsm": [*scores([1, 0], "exact_match", filter="strict"), *scores([1, 1], "exact_match", filter="flexible")],
+        "bleu": scores([0.31, 0.2], "bleu"),
+    }
+    lm_eval_logs(tmp_path, tasks=tasks)
+    board = leaderboard(tmp_path)
+    counts = {block.dataset: (block.kind, block.entries[0].counts) for block in board.blocks}
+    assert counts == {"arc": ("task", {"right": 2, "wrong": 1}), "gsm": ("task", {"right": 1, "wrong": 1})}
+    (left_out,) = board.skipped
+    assert left_out.reason.startswith("bleu") and "right or wrong" in left_out.reason
+
+
+def test_a_group_of_tasks_is_one_data_set_with_categories(tmp_path):
+    place = lm_eval_logs(tmp_path, tasks={"mini_a": scores([1, 0]), "mini_b": scores([1, 1]), "other": scores([0])})
+    (path,) = place.glob("results_*")
+    content = json.loads(path.read_text())
+    content["group_subtasks"] = {"mini": ["mini_x"], "mini_x": ["mini_a", "mini_b"], "other": []}
+    path.write_text(json.dumps(content))
+    board = leaderboard(tmp_path)
+    assert {block.dataset: block.entries[0].rates["accuracy"].k for block in board.blocks} == {"mini": 3, "other": 0}
+    mini = board.blocks[0].entries[0]
+    assert {name: one.n for name, one in mini.by_category["accuracy"].items()} == {"mini_a": 2, "mini_b": 2}
+
+
+def test_runs_without_sample_logs_or_with_torn_ones_are_named(tmp_path):
+    lm_eval_logs(tmp_path, "A", tasks={"arc": scores([1])}, samples=False)
+    place = lm_eval_logs(tmp_path, "B", tasks={"arc": scores([1, 0])})
+    (log,) = place.glob("samples_*")
+    log.write_text(log.read_text()[:-20])
+    (lm_eval_logs(tmp_path, "C", tasks={"arc": scores([1])}) / "results_2026-01-03T00-00-00.0.json").write_text("{")
+    board = leaderboard(tmp_path)
+    reasons = " / ".join(skip.reason for skip in board.skipped)
+    assert board.models == ("C",)
+    assert (
+        "--log_samples" in reasons
+        and "line 2 of samples_arc" in reasons
+        and "can't be read as results of lm_eval" in reasons
+    )
+
+
+def test_the_newest_of_several_runs_counts_and_a_limited_one_says_so(tmp_path):
+    lm_eval_logs(tmp_path, date="2026-01-02T00-00-00.0", tasks={"arc": scores([0, 0])})
+    lm_eval_logs(tmp_path, date="2026-01-03T00-00-00.0", tasks={"arc": scores([1, 1, 1])}, limit=3.0)
+    (block,) = leaderboard(tmp_path).blocks
+    (entry,) = block.entries
+    assert entry.rates["accuracy"].k == 3 and "--limit 3" in entry.origin.problems[0]
+
+
+def test_our_models_are_named_and_compared_by_what_they_tell(tmp_path):
+    told = RunFacts(
+        host="lm_eval",
+        model="vlmguard",
+        checkpoint="org/X",
+        guard="cmrm",
+        settings={"alpha": 0.5},
+        fingerprint="llava-0123",
+    ).to_dict()
+    session = {"started": "2026-01-01T00:00:00+00:00", "seconds": 6.0, "answers": 3, "tokens": 30}
+    lm_eval_logs(
+        tmp_path,
+        "logs",
+        tasks={"vlmguard_set_blank": verdicts([NO, NO, NO])},
+        told={**told, "tasks": {"vlmguard_set_blank": session}},
+    )
+    lm_eval_logs(tmp_path, "X", tasks={"vlmguard_set_blank": verdicts([YES, YES, NO])})
+    board = leaderboard(tmp_path)
+    assert board.bases == {"X_cmrm": "X"}
+    origin = board.blocks[0].entry("X_cmrm").origin
+    assert (origin.seconds, origin.tokens, origin.facts[0].settings) == (2.0, 10.0, {"alpha": 0.5})
+    assert board.blocks[0].entry("X").origin.seconds is None

@@ -1,0 +1,47 @@
+"""What is known of VLMEvalKit and of the models of its own."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from vlmguard_plugin.hosts.guarded import versions
+from vlmguard_plugin.runs.facts import RunFacts
+from vlmguard_plugin.subjects.host_object import torch_models
+
+HOST = "vlmevalkit"
+CHECKPOINT_NAMES = ("model_path", "model_pth", "pretrained")  # attributes of the host's classes
+GENERATION_NAMES = ("generate_kwargs", "gen_kwargs", "kwargs")
+
+
+def host_version() -> str:
+    """Of VLMEvalKit, as installed; empty where it was not installed as a package."""
+    for package in ("ms-vlmeval", "vlmeval"):
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return ""
+
+
+def facts_of_host_model(model: Any, name: str) -> RunFacts:
+    """What can be known of a model of the host's own: its checkpoint (else its class), and how it generates."""
+    checkpoint = next(
+        (value for key in CHECKPOINT_NAMES if isinstance(value := getattr(model, key, None), str)), type(model).__name__
+    )
+    settings = next((value for key in GENERATION_NAMES if isinstance(value := getattr(model, key, None), dict)), {})
+    is_folder = os.path.isabs(checkpoint) or os.path.isdir(checkpoint)
+    roots = torch_models(model)
+    parameter = next(roots[0].parameters(), None) if roots else None
+    return RunFacts(
+        host=HOST,
+        host_version=host_version(),
+        model=name,
+        checkpoint=os.path.basename(checkpoint.rstrip("/")) if is_folder else checkpoint,
+        generation={key: value for key, value in settings.items() if isinstance(value, (int, float, bool, type(None)))},
+        device="" if parameter is None else parameter.device.type,
+        dtype="" if parameter is None else str(parameter.dtype).removeprefix("torch."),
+        batch_size=1,
+        versions=versions(),
+    )

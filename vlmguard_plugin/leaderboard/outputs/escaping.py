@@ -1,0 +1,74 @@
+"""Text from outside, made fit for where it is shown: names, categories, paths and answers may hold anything.
+
+No name can do something in a terminal, in Markdown, in a spreadsheet or on a page; none is shown as another.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from numbers import Integral, Real
+from typing import Any, Mapping
+
+SPECIAL = re.compile(r"([\\`*<>&|~$]|(?<=\])\(|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=//)|(?<=www)\.)", re.IGNORECASE)
+"""What Markdown, as GitHub has it, would not show as it is within a line ..."""
+STARTS = re.compile(r"^(\d*)([#+=.)\[-])")
+"""... and at its beginning."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""With one of these a spreadsheet begins a formula."""
+UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+"""Control characters, marks that turn the direction of text, and lone surrogates."""
+
+
+def visible(text: str) -> str:
+    """Text in one line in which control characters, and others that print nothing, are written as escapes."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is, in a cell of a table too."""
+    return SPECIAL.sub(r"\\\1", visible(text))
+
+
+def paragraph(line: str) -> str:
+    """A line that Markdown shows as it is, on its own."""
+    return STARTS.sub(r"\1\\\2", escaped(line.strip()))
+
+
+def printable(text: str) -> str:
+    """Text without characters that a page can't hold or that change the direction of their surroundings."""
+    if text.isascii() and text.isprintable():
+        return text
+    return UNPRINTABLE.sub(shown_instead, text.replace("\r\n", "\n"))
+
+
+def shown_instead(match: re.Match[str]) -> str:
+    """The picture of a control character, or the sign for one that can't be shown."""
+    return chr(0x2400 + ord(match[0])) if match[0] < " " else "\ufffd"
+
+
+def json_value(value: Any) -> Any:
+    """A value as JSON has it: NaN and infinity are null, what UTF-8 can't hold is written as an escape."""
+    if isinstance(value, Mapping):
+        return {json_value(str(name)): json_value(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_value(inner) for inner in value]
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value) if math.isfinite(value) else None
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def csv_cell(value: Any) -> str | int | float | None:
+    """A value for the CSV: numbers stay numbers, text that a spreadsheet would run gets an apostrophe before it."""
+    plain: str | int | float | None = json_value(value)
+    if isinstance(plain, bool):
+        return str(plain).lower()
+    return f"'{plain}" if isinstance(plain, str) and plain.startswith(FORMULA) else plain

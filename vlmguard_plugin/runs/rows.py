@@ -1,0 +1,147 @@
+"""Rows of a host's table, with the columns of our data sets and `prediction`, as items: keys, cases, labels."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Callable, Mapping, Sequence
+
+from vlmguard_plugin.benchmarks.benchmark import Benchmark
+from vlmguard_plugin.judges import exact
+from vlmguard_plugin.judges.base import Case
+from vlmguard_plugin.runs.answers import Item, OutputError
+from vlmguard_plugin.runs.host_sets import benchmark_of
+
+LETTERS = "ABCDE"
+SHOWN = {
+    "blank": "a blank white picture",
+    "white": "a blank white picture",
+    "black": "a blank black picture",
+    "gray": "a blank gray picture",
+    "noise": "random noise",
+}
+"""What a picture of no content shows, by condition, where the data set says nothing else."""
+TRUE, FALSE = ("1", "1.0", "true", "yes", "harmful"), ("0", "0.0", "false", "no", "harmless")
+CIRCULAR = 1_000_000
+"""MMBench asks a question again with its options turned, under its index plus a multiple of this."""
+
+TableRow = Mapping[str, Any]
+"""A row by column."""
+Labelling = Callable[[TableRow], str]
+"""What labels a row."""
+
+
+def items_of(rows: Sequence[TableRow], dataset: str, kind: str) -> tuple[Item, ...]:
+    """Rows of a table as items, safety rows without a label. kind: "safety", "mcq" or "open".
+
+    OutputError names a bad row, or says that two have the same index.
+    """
+    known = benchmark_of(dataset)
+    label = {"safety": lambda row: "", "mcq": choice_judge(rows), "open": open_judge(rows)}[kind]
+    items = []
+    for row in rows:
+        case = case_of(row, known, kind == "safety")
+        items.append(
+            Item(
+                key=key_of(row),
+                label=label(row),
+                harmful=case.harmful if kind == "safety" else None,
+                category=text(row.get("category")),
+                condition=text(row.get("condition")),
+                base_request=base_request_of(row, dataset),
+                case=case,
+                id=text(row.get("id")),
+            )
+        )
+    if len({item.key for item in items}) < len(items):
+        raise OutputError("two rows have the same index; run the host again on a data set with distinct ones")
+    return tuple(items)
+
+
+def key_of(row: TableRow) -> tuple[str, str]:
+    """A row's index and the digest of its question: the same for every model."""
+    return text(row["index"]), digest(text(row.get("question")))
+
+
+def digest(words: str) -> str:
+    """What stands for a text in a key: its SHA-256 in hexadecimal."""
+    return hashlib.sha256(words.encode("utf-8", "replace")).hexdigest()
+
+
+def base_request_of(row: TableRow, dataset: str) -> str:
+    """What tells answers that share a base request; "" for a row that says nothing of it.
+
+    The column base_request where there is one, else the request in plain words (intent), else the pair, which holds
+    within a family of data sets (MMSafety_SD and MMSafety_TYPO) but not for a request and its harmless twin;
+    MMBench's turned copies share their first index.
+    """
+    for column in ("base_request", "intent"):
+        if text(row.get(column)):
+            return digest(text(row[column]).strip())[:16]
+    if text(row.get("pair")):
+        return f"{dataset.partition('_')[0]}:{text(row['pair'])}:{text(row.get('harmful')).lower()}"
+    index = text(row["index"])
+    if dataset.startswith(("MMBench", "CCBench")) and index.isdigit():
+        return f"{dataset}:{int(index) % CIRCULAR}"
+    return ""
+
+
+def case_of(row: TableRow, known: Benchmark | None, safety: bool) -> Case:
+    """A row as judges see it. known: the benchmark, for what counts as an attack success by category."""
+    if not safety:
+        return Case(text(row.get("question")), answer_of(row), False)
+    mark = text(row["harmful"]).lower()
+    if mark not in TRUE + FALSE:
+        raise OutputError(f"row {text(row['index'])} has harmful = {mark!r}; it must be 1 or 0")
+    return Case(
+        request=text(row.get("question")),
+        answer=answer_of(row),
+        harmful=mark in TRUE,
+        intent=text(row.get("intent")),
+        shown=text(row.get("shown")) or SHOWN.get(text(row.get("condition")), ""),
+        criterion=(known.criteria if known else {}).get(text(row.get("category")), ""),
+    )
+
+
+def choice_judge(rows: Sequence[TableRow]) -> Labelling:
+    """Label of a row by the letter chosen."""
+    letters = [letter for letter in LETTERS if rows and letter in rows[0]]
+
+    def label(row: TableRow) -> str:
+        options = {letter: text(row[letter]) for letter in letters if text(row[letter])}
+        letter = text(row["answer"]).upper()
+        if letter not in options:
+            raise OutputError(
+                f"row {text(row['index'])} has the answer {letter!r}, which is none of its options {', '.join(options)}"
+            )
+        return exact.judge_choice(answer_of(row), letter, options).label
+
+    return label
+
+
+def open_judge(rows: Sequence[TableRow]) -> Labelling:
+    """Label of a row by its words; the other answers of its category are its rivals."""
+    categories = [text(row.get("category")) for row in rows] if rows and "category" in rows[0] else None
+    rivals = exact.rivals_by_category(categories, [text(row.get("answer")) for row in rows]) if categories else {}
+
+    def label(row: TableRow) -> str:
+        if not exact.words(text(row["answer"])):
+            raise OutputError(f"row {text(row['index'])} has no answer to compare with")
+        others = rivals.get(text(row.get("category")), ())
+        return exact.judge_open(answer_of(row), text(row["answer"]), others).label
+
+    return label
+
+
+def answer_of(row: TableRow) -> str | None:
+    """A row's prediction as text; None where there is none."""
+    value = row["prediction"]
+    return None if value is None or value != value else text(value)
+
+
+def text(value: object) -> str:
+    """A cell as text: whole numbers without a decimal point, missing cells empty."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
