@@ -25,9 +25,6 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 DOTTED = re.compile(r"\bvlmguard_plugin(?:\.\w+)+")
 PATH = re.compile(r"(?<![\w/.<>$*-])(?:\.ci|docs|task_configs|tests|training|vlmguard_plugin)/[\w./-]*(?![\w./<*-])")
-COMMAND = re.compile(
-    r"^\s*(?:\.venv/bin/)?vlmguard ([a-z]+)(?: ([a-z]+))?|`(?:\.venv/bin/)?vlmguard ([a-z]+)", re.MULTILINE
-)
 
 
 def text_of(page):
@@ -75,13 +72,19 @@ def test_what_is_named_is_there(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_commands_are_there(page):
-    for found in COMMAND.finditer(text_of(page)):
-        name, sub = found[1] or found[3], found[2]
-        assert name in main.commands, f"{page} has the command vlmguard {name}, which is not there"
-        command = main.commands[name]
-        if sub and isinstance(command, Group):
-            assert sub in command.commands, f"{page} has the command vlmguard {name} {sub}, which is not there"
+def test_commands_and_their_options_are_there(page):
+    text = text_of(page)
+    lines = [line.partition(" # ")[0] for line in text.splitlines()] + CODE.findall(text)
+    for words in (line.removeprefix(".venv/bin/").split() for line in map(str.strip, lines)):
+        if words[:1] != ["vlmguard"] or len(words) < 2 or not words[1].isalpha():
+            continue
+        command, rest = main, words[1:]
+        while isinstance(command, Group) and rest:
+            assert rest[0] in command.commands, f"{page} has {' '.join(words)!r}; there is no {rest[0]}"
+            command, rest = command.commands[rest[0]], rest[1:]
+        options = {option for parameter in command.params for option in parameter.opts}
+        unknown = [word for word in rest if re.fullmatch(r"--[a-z-]+", word) and word not in options]
+        assert not unknown, f"{page} has {' '.join(words)!r}; there is no {unknown[0]}"
 
 
 def test_python_in_the_documents_imports_what_there_is():
