@@ -110,7 +110,7 @@ def test_a_guard_that_looks_at_answers(subject, asked):
     )
     from_text = vg.Query(FROM_TEXT.format(caption=caption, query=harmful.text))
     (again,) = subject.generate([from_text], max_new_tokens=8)
-    assert answers == [*unguarded[:2], again, unguarded[3]] and again != unguarded[2]
+    assert judging.asked[-1] == [from_text] and answers == [*unguarded[:2], again, unguarded[3]]
     assert answers == [guard.respond(judging, [query], max_new_tokens=8)[0] for query in asked]
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 import vlmguard_plugin as vg
 
 COMPOSED = ("vlm_guard+self_reminder", {"vlm_guard": {"rank": 2, "layers": [2]}})
-ANSWERS = ["food", "x", " a rather long thing", "of wood", "?", "food"]
+ANSWERS = ["food", "x", " a nice one", "of wood", "?", "food"]
 
 
 def put_queries(pictured):

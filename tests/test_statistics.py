@@ -185,20 +185,20 @@ def simulated(rng, clusters, size, mean, effect, alike, correlation=0.7):
 )
 def test_no_effect_is_found_no_more_often_than_the_level_says(clusters, size, mean, effect, alike):
     rng = np.random.default_rng(size)
-    found = [paired_difference(*simulated(rng, clusters, size, mean, effect, alike)) for _ in range(500)]
-    assert sum(one.p < ALPHA for one in found) / 500 <= 0.075
-    assert sum(covers((one.low, one.high), 0) for one in found) / 500 >= 0.92
+    found = [paired_difference(*simulated(rng, clusters, size, mean, effect, alike)) for _ in range(300)]
+    assert sum(one.p < ALPHA for one in found) / 300 <= 0.075
+    assert sum(covers((one.low, one.high), 0) for one in found) / 300 >= 0.92
     if size > 1:
-        assert sum(one.p_mcnemar < ALPHA for one in found) / 500 > 0.1, "the case is one that McNemar's test gets wrong"
+        assert sum(one.p_mcnemar < ALPHA for one in found) / 300 > 0.1, "the case is one that McNemar's test gets wrong"
 
 
 @pytest.mark.parametrize("clusters, size, alike", [(100, 1, 0.5), (60, 4, 0.5)])
 def test_a_known_effect_is_found_and_covered(clusters, size, alike):
     rng = np.random.default_rng(7)
-    found = [paired_difference(*simulated(rng, clusters, size, 0.6, 0.25, alike)) for _ in range(400)]
-    assert sum(one.p < ALPHA for one in found) / 400 >= 0.8
-    assert 0.92 <= sum(covers((one.low, one.high), -0.25) for one in found) / 400 <= 0.995
-    assert 0.9 <= sum(covers((one.bootstrap_low, one.bootstrap_high), -0.25) for one in found) / 400 <= 0.99
+    found = [paired_difference(*simulated(rng, clusters, size, 0.6, 0.25, alike)) for _ in range(300)]
+    assert sum(one.p < ALPHA for one in found) / 300 >= 0.8
+    assert 0.92 <= sum(covers((one.low, one.high), -0.25) for one in found) / 300 <= 0.995
+    assert 0.9 <= sum(covers((one.bootstrap_low, one.bootstrap_high), -0.25) for one in found) / 300 <= 0.99
 
 
 def test_the_bootstrap_is_the_usual_one_over_base_requests():

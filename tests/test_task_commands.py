@@ -73,7 +73,7 @@ def command(place, *arguments):
 def test_lm_eval_loads_every_task():
     from lm_eval.tasks import TaskManager
 
-    manager = TaskManager(include_path=task_folder("lm_eval"), include_defaults=False)
+    manager = TaskManager(include_path=str(task_folder("lm_eval")), include_defaults=False)
     loaded = manager.load([tasks.task_name(name) for name in BENCHMARKS])["tasks"]
     assert set(loaded) == {tasks.task_name(name) for name in BENCHMARKS}
     for name in BENCHMARKS:
@@ -94,7 +94,7 @@ def test_lmms_eval_loads_every_task(task_type, place, monkeypatch):
     monkeypatch.setattr("lmms_eval.api.task._resolve_hf_datasets_cache_dir", lambda: str(place / "hf"))
     datasets.disable_progress_bars()
     names = list(BENCHMARKS) if task_type == "chat" else ["FigStep_Tiny", "AdvBench_text", "MMBench_Samples"]
-    manager = TaskManager("ERROR", include_path=task_folder("lmms_eval"), include_defaults=False)
+    manager = TaskManager("ERROR", include_path=str(task_folder("lmms_eval")), include_defaults=False)
     loaded = manager.load_task_or_group([tasks.task_name(name) for name in names], task_type)
     for name in names:
         task = loaded[tasks.task_name(name)]

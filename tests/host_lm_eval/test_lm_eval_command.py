@@ -137,6 +137,7 @@ def test_two_processes_give_what_one_gives(place, manager, guarded, tmp_path):
     assert (told["t_text"]["answers"], told["t_text"]["tokens"], told["t_choice"]["answers"]) == (5, 40, 15)
 
 
+@pytest.mark.host
 def test_the_command_fails_with_the_reason(place, monkeypatch):
     from lm_eval.__main__ import cli_evaluate
 
