@@ -1,5 +1,6 @@
 """Fixtures that all tests share; what is no fixture stands in `helpers/`."""
 
+import gc
 from functools import partial
 
 import pytest
@@ -22,6 +23,12 @@ def pytest_collection_modifyitems(items):
         if STARTS_PROCESSES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.host)
     items.sort(key=lambda item: 0 if item.get_closest_marker("slow") else 1 if item.get_closest_marker("host") else 2)
+
+
+def pytest_collection_finish():
+    """What is loaded by now stays: without it each sweep of the garbage collector walks over all hosts and torch."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

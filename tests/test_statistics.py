@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from vlmguard_plugin.statistics.differences import (
     detectable_difference,
@@ -220,6 +221,9 @@ def test_items_that_only_one_has_are_counted_never_compared():
 def test_holm():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([]) == []
+    for count in (1, 2, 3, 10):
+        p_values = [float(p) for p in np.random.default_rng(count).uniform(0, 0.3, count).round(2)]
+        assert holm(p_values) == multipletests(p_values, method="holm")[1].tolist(), "statsmodels' own, to the last bit"
 
 
 def test_the_smallest_difference_is_the_first_that_the_test_calls_significant():

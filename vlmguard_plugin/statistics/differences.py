@@ -237,6 +237,8 @@ def detectable_difference(n: int, discordant: float, design: float = 1.0) -> flo
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """p values after Holm's step-down correction for their number, in the same order."""
-    from statsmodels.stats.multitest import multipletests
-
-    return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []
+    corrected, highest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, p_values[index] * (len(p_values) - rank))
+        corrected[index] = min(1.0, highest)
+    return corrected
