@@ -230,6 +230,10 @@ def mean_score(values: Sequence[float | None]) -> float | str:
     return sum(known) / len(known) if known else "N/A"
 
 
+share = mean_score
+"""As the YAML files of earlier versions call it; users have copies of those."""
+
+
 def counts(verdicts: Sequence[Mapping[str, Any]]) -> str:
     """How many answers have each label, the most frequent first: "refusal 12, unknown 1"."""
     by_label = Counter(verdict["label"] for verdict in verdicts)
