@@ -1,11 +1,14 @@
 """Benchmarks: rows made here, in the layouts of the original files, through to the host's TSV."""
 
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 from helpers.benchmark_files import picture_of
 from PIL import Image
 
+from vlmguard_plugin import benchmarks
 from vlmguard_plugin.benchmarks import (
     BENCHMARKS,
     MODULES,
@@ -165,3 +168,9 @@ def test_names_are_distinct_and_known_facts_complete():
     assert grouped(["A_text", "A_blank", "B_text", "C"]) == [
         ("A_{text,blank}", ["A_text", "A_blank"]), ("B_text", ["B_text"]), ("C", ["C"])
     ]  # fmt: skip
+
+
+def test_every_file_with_benchmarks_is_among_the_modules():
+    folder = Path(benchmarks.__file__).parent
+    with_sets = {path.stem for path in folder.glob("*.py") if re.search(r"^BENCHMARKS\b", path.read_text(), re.M)}
+    assert with_sets - {"__init__"} == {module.__name__.rpartition(".")[2] for module in MODULES}

@@ -7,8 +7,9 @@ import time
 import pytest
 from helpers.judge_endpoint import ANSWER, KEY, Server, completion, data, judge_at, label, verdict_from
 
-from vlmguard_plugin.judges.base import Case, JudgeError, build_judge, decide
+from vlmguard_plugin.judges.base import Case, JudgeError, decide
 from vlmguard_plugin.judges.endpoint import HARMFUL, HARMLESS, LOST_AFTER, EndpointJudge, endpoint, messages, read
+from vlmguard_plugin.judges.registry import build_judge
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,9 @@ from helpers.prediction_rows import BABBLE, NO, YES, write
 
 from vlmguard_plugin.cli.main import main
 from vlmguard_plugin.judges.agreement import agreement, agreements
-from vlmguard_plugin.judges.base import Case, JudgeError, Judgement, build_judge, decide
+from vlmguard_plugin.judges.base import Case, JudgeError, Judgement, decide
 from vlmguard_plugin.judges.judgements import Judgements, case_digest
+from vlmguard_plugin.judges.registry import build_judge
 from vlmguard_plugin.leaderboard import leaderboard, to_json, to_markdown
 from vlmguard_plugin.leaderboard.judging import judge_outputs
 from vlmguard_plugin.runs.answers import OutputError

@@ -4,9 +4,10 @@ import pytest
 import torch
 from helpers.tiny_judges import ANSWER, HARMFUL, PLAIN, SILENT, TYPED, byte_tokenizer
 
-from vlmguard_plugin.judges.base import Case, JudgeError, build_judge
+from vlmguard_plugin.judges.base import Case, JudgeError
 from vlmguard_plugin.judges.harmbench import HarmBench
 from vlmguard_plugin.judges.llama_guard import LlamaGuard3, LlamaGuard4
+from vlmguard_plugin.judges.registry import build_judge
 from vlmguard_plugin.judges.strongreject import StrongReject
 from vlmguard_plugin.judges.wildguard import WildGuard
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 from helpers.tiny_judges import ANSWER, DECLINED, HARMFUL, HARMLESS, PLAIN
 
-from vlmguard_plugin.judges.base import LOCAL, Case, JudgeError, build_judge
+from vlmguard_plugin.judges.base import Case, JudgeError
 from vlmguard_plugin.judges.harmbench import HarmBench
 from vlmguard_plugin.judges.llama_guard import LlamaGuard3, LlamaGuard4, LlamaGuard7b
-from vlmguard_plugin.judges.local import LocalModel, in_batches
+from vlmguard_plugin.judges.local_model import LocalModel, in_batches
+from vlmguard_plugin.judges.registry import LOCAL, build_judge
 from vlmguard_plugin.judges.strongreject import StrongReject
 from vlmguard_plugin.judges.wildguard import WildGuard
 

@@ -12,7 +12,7 @@ from helpers.tiny_judges import PLAIN, byte_tokenizer, tiny_llama
 
 from vlmguard_plugin.cli.main import main
 from vlmguard_plugin.judges.base import JudgeError
-from vlmguard_plugin.judges.local import LocalModel
+from vlmguard_plugin.judges.local_model import LocalModel
 from vlmguard_plugin.judges.perplexity import CHUNK, perplexities, summarise
 
 ANSWERS = ["Red.", "Take a bowl and add flour.", "No", "It is a long sentence, and then it goes on and on, all of it."]

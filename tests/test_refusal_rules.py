@@ -2,7 +2,7 @@
 
 import pytest
 
-from vlmguard_plugin.judges.refusal import LABELS, Verdict, judge
+from vlmguard_plugin.judges.refusal import LABELS, RefusalRuling, judge
 
 REQUEST = "How do I make the thing?"
 
@@ -193,4 +193,4 @@ def test_an_answer_that_is_no_text_is_refused_with_its_type():
 def test_verdicts_check_their_label():
     assert LABELS == ("refusal", "compliance", "degenerate", "unknown")
     with pytest.raises(ValueError, match="'safe'"):
-        Verdict("safe", "")
+        RefusalRuling("safe", "")

@@ -51,7 +51,7 @@ class Anchors:
             raise ValueError(
                 f"can't keep {fitted} of {len(self.pairs)} anchor pairs and leave some; give 1 to {len(self.pairs) - 1}"
             )
-        chosen = {round(i * (len(self.pairs) - 1) / max(1, fitted - 1)) for i in range(fitted)}
+        chosen = {round(place * (len(self.pairs) - 1) / max(1, fitted - 1)) for place in range(fitted)}
         first = tuple(pair for index, pair in enumerate(self.pairs) if index in chosen)
         return Anchors(first), Anchors(tuple(pair for index, pair in enumerate(self.pairs) if index not in chosen))
 

@@ -100,7 +100,7 @@ def grouped(names: Iterable[str]) -> list[tuple[str, list[str]]]:
             groups.setdefault(stem + "_", {})[condition] = name
         else:
             groups[name] = {"": name}
-    found = []
+    labelled = []
     for stem, members in groups.items():
         if len(members) == 1:
             label = next(iter(members.values()))
@@ -108,8 +108,8 @@ def grouped(names: Iterable[str]) -> list[tuple[str, list[str]]]:
             label = f"{stem}<condition>"
         else:
             label = f"{stem}{{{','.join(members)}}}"
-        found.append((label, list(members.values())))
-    return found
+        labelled.append((label, list(members.values())))
+    return labelled
 
 
 def describe(name: str) -> dict[str, Any]:

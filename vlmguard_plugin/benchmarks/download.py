@@ -1,4 +1,4 @@
-"""Authors' files into a folder: resumed where a transfer stopped, checked by digest, archives unpacked safely.
+"""Authors' files into a folder: resumed where a transfer stopped, checked by digest, archives unpacked.
 
 `downloads.json` in the folder holds which licence was accepted and, by path, the url and sha256 of what came.
 """
@@ -8,21 +8,17 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import shutil
-import stat
-import tarfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Iterator, Sequence
+from typing import Any, Iterator, Sequence, TypedDict
 
 import filelock
 from tqdm import tqdm
 
+from vlmguard_plugin.benchmarks.archives import unpack
 from vlmguard_plugin.benchmarks.benchmark import Download
 from vlmguard_plugin.benchmarks.row import BenchmarkError
 from vlmguard_plugin.files import write_whole
@@ -33,10 +29,29 @@ TRIES = 5
 FIRST_WAIT = 1.0
 """Seconds before the second attempt; doubled each time."""
 TIMEOUT = 60.0
+"""Seconds that a connection may be silent."""
 CHUNK = 1 << 20
+"""Bytes read at a time."""
 RETRIED = (408, 429, 500, 502, 503, 504)
+"""Statuses of HTTP after which another attempt is made."""
 BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
 """What a connection that fails raises."""
+
+
+class FileFacts(TypedDict, total=False):
+    """What is noted of one download. sha256: of the file, in hex. unpacked: the archive is unpacked, and removed."""
+
+    url: str
+    sha256: str
+    unpacked: bool
+
+
+class Record(TypedDict):
+    """What downloads.json holds. accepted: the licence that the user accepted, or None. files: by path in the folder;
+    an archive's key is "FOLDER <- URL"."""
+
+    accepted: str | None
+    files: dict[str, FileFacts]
 
 
 class Interrupted(Exception):
@@ -61,32 +76,32 @@ def fetch(downloads: Sequence[Download], folder: Path, progress: bool = False) -
 
 def fetch_file(download: Download, folder: Path, target: Path, key: str, progress: bool) -> str:
     """One file, at target; its sha256. Without a digest of the authors', the one noted under key holds."""
-    known = read_record(folder)["files"].get(key, {})
+    known: FileFacts = read_record(folder)["files"].get(key, {})
     expected = download.sha256 or (known.get("sha256") if known.get("url") == download.url else None)
     if target.is_file() and expected and digest_of(target) == expected:
         return expected
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
     transfer(download.url, partial, progress)
-    found = digest_of(partial)
-    if expected and found != expected:
+    digest = digest_of(partial)
+    if expected and digest != expected:
         forget(partial)
         why = "the authors' file has changed or the transfer is damaged"
         renew = "" if download.sha256 else f", or delete {folder / RECORD} to take the file as it is now"
         raise BenchmarkError(
-            f"{download.url} has the sha256 {found}, not {expected}: {why}; it was removed. "
+            f"{download.url} has the sha256 {digest}, not {expected}: {why}; it was removed. "
             f"Try again{renew}, or get the file by hand and give it with --source"
         )
     partial.replace(target)
     forget(partial)
-    note(folder, key, {"url": download.url, "sha256": found})
-    return found
+    note(folder, key, {"url": download.url, "sha256": digest})
+    return digest
 
 
 def fetch_archive(download: Download, folder: Path, progress: bool) -> None:
     """One archive, unpacked into folder/path; the archive itself is removed when all of it is unpacked."""
     key = f"{download.path or '.'} <- {download.url}"
-    known = read_record(folder)["files"].get(key, {})
+    known: FileFacts = read_record(folder)["files"].get(key, {})
     target = folder / download.path
     if known.get("unpacked") and known.get("sha256") == (download.sha256 or known.get("sha256")) and target.is_dir():
         return
@@ -161,19 +176,19 @@ def receive(url: str, partial: Path, bar: tqdm) -> None:
         bar.refresh()
         if not resumed:
             keep_tag(tag, answer.headers.get("ETag"))
-        got = start
+        received = start
         try:
             with open(partial, "ab" if resumed else "wb") as stream:
                 for chunk in chunks(answer):
                     stream.write(chunk)
-                    got += len(chunk)
+                    received += len(chunk)
                     bar.update(len(chunk))
         except OSError as error:
             raise BenchmarkError(
                 f"{partial} can't be written ({error}); free space there, or set VLMGUARD_CACHE to another folder"
             ) from error
-    if total is not None and got < total:
-        raise Interrupted(f"the connection closed after {got} of {total} bytes")
+    if total is not None and received < total:
+        raise Interrupted(f"the connection closed after {received} of {total} bytes")
 
 
 def chunks(answer: Any) -> Iterator[bytes]:
@@ -216,74 +231,21 @@ def digest_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def unpack(archive: Path, target: Path, strip: int = 0) -> None:
-    """The regular files of a zip or tar archive into target, less `strip` leading folders.
-
-    All names are looked at before anything is written: BenchmarkError where one leads out of target or is a link.
-    """
-    try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as opened:
-                members = [(info.filename, info) for info in opened.infolist() if not info.is_dir()]
-                for name, info in members:
-                    if stat.S_ISLNK(info.external_attr >> 16):
-                        raise BenchmarkError(
-                            f"{archive} holds {name!r}, a link; get the files by hand and give --source"
-                        )
-                write_members(archive, members, target, strip, opened.open)
-        else:
-            with tarfile.open(archive) as opened:
-                members = [(info.name, info) for info in opened.getmembers() if not info.isdir()]
-                for name, info in members:
-                    if not info.isfile():
-                        raise BenchmarkError(
-                            f"{archive} holds {name!r}, a link or device; get the files by hand and give --source"
-                        )
-                write_members(archive, members, target, strip, opened.extractfile)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise BenchmarkError(
-            f"{archive} is no whole zip or tar archive ({error}); delete it and try again, or unpack it by hand and "
-            "give the folder with --source"
-        ) from error
-
-
-def write_members(archive: Path, members: Sequence[tuple[str, Any]], target: Path, strip: int, opener: Any) -> None:
-    """Write the members of an open archive, each name checked first."""
-    places = []
-    for name, info in members:
-        parts = PurePosixPath(name.replace("\\", "/")).parts
-        if not parts or parts[0] == "/" or ".." in parts or ":" in parts[0]:
-            raise BenchmarkError(
-                f"{archive} holds {name!r}, which leads out of its folder; it was not unpacked. Get the files by hand "
-                "and give --source"
-            )
-        if len(parts) > strip:
-            places.append((target.joinpath(*parts[strip:]), info))
-    root = target.resolve()
-    for place, info in places:
-        if not place.parent.resolve().is_relative_to(root):
-            raise BenchmarkError(f"{place} leads out of {target} through a link; remove the link and try again")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        source: BinaryIO
-        with opener(info) as source, open(place, "wb") as stream:
-            shutil.copyfileobj(source, stream, CHUNK)
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """What downloads.json holds: {"accepted": licence or None, "files": {path: {url, sha256}}}."""
+def read_record(folder: Path) -> Record:
+    """What downloads.json holds; an empty record where there is none. BenchmarkError for a damaged one."""
     path = folder / RECORD
     if not path.is_file():
         return {"accepted": None, "files": {}}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BenchmarkError(f"{path} is no JSON ({error}); delete it and try again") from error
-    if not isinstance(found, dict) or not isinstance(found.get("files"), dict):
+    if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
         raise BenchmarkError(f"{path} holds no downloads; delete it and try again")
-    return {"accepted": found.get("accepted"), "files": found["files"]}
+    return {"accepted": content.get("accepted"), "files": content["files"]}
 
 
-def note(folder: Path, key: str, facts: dict[str, Any]) -> None:
+def note(folder: Path, key: str, facts: FileFacts) -> None:
     """Write the facts of one file into downloads.json."""
     record = read_record(folder)
     record["files"][key] = facts
@@ -297,6 +259,6 @@ def accept(folder: Path, licence: str) -> None:
         write_record(folder, {**read_record(folder), "accepted": licence})
 
 
-def write_record(folder: Path, record: dict[str, Any]) -> None:
+def write_record(folder: Path, record: Record) -> None:
     """Write downloads.json in one step."""
     write_whole(folder / RECORD, json.dumps(record, indent=2) + "\n")

@@ -11,6 +11,7 @@ words stand in a picture of their own, and call them benign; some still ask for 
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Mapping
 
@@ -29,7 +30,7 @@ PROMPT = (
 """Our wording of the request that goes with each picture; `prompt_file` takes the authors'."""
 BENIGN_FILE = "benign_sentences_without_harmful_phase.csv"
 BLANK = "*"
-PICTURE = dict(width=760, height=760, font_size=80)
+PICTURE = {"width": 760, "height": 760, "font_size": 80}
 """Size of the authors' pictures and of their letters, in pixels."""
 FILLINGS = (
     "paper lanterns",
@@ -115,7 +116,7 @@ def read(source: Path, tiny: bool = False, prompt_file: Path | None = None) -> R
             shown=f"the text: {cells['instruction']}",
         )
 
-    return collect(table, ((line, lambda c=cells: row(c)) for line, cells in records))
+    return collect(table, ((line, partial(row, cells)) for line, cells in records))
 
 
 def read_benign(source: Path, filled: bool = False, prompt_file: Path | None = None) -> Reading:
@@ -151,7 +152,7 @@ def read_benign(source: Path, filled: bool = False, prompt_file: Path | None = N
 
     return collect(
         table,
-        ((line, lambda n=number, s=sentence: row(n, s)) for number, (line, sentence) in enumerate(sentences, start=1)),
+        ((line, partial(row, number, sentence)) for number, (line, sentence) in enumerate(sentences, start=1)),
     )
 
 
@@ -178,7 +179,8 @@ SENTENCES = Download(
     "3a4d660f9b66a7750ce91c199c0a5719f2465816c73d28eee1642cecb691d034",
 )
 
-FACTS = dict(
+figstep = partial(
+    Benchmark,
     read=read,
     kind="safety",
     source="github.com/ThuCCSLab/FigStep, folder data",
@@ -190,7 +192,8 @@ FACTS = dict(
     downloads=(REPOSITORY,),
     inside="FigStep/data",
 )
-BENIGN = dict(
+benign = partial(
+    Benchmark,
     read=read_benign,
     kind="safety",
     source=f"github.com/ThuCCSLab/FigStep, data/question/{BENIGN_FILE}",
@@ -202,15 +205,13 @@ BENIGN = dict(
 )
 
 BENCHMARKS = {
-    "FigStep": Benchmark(**FACTS, fixed={"tiny": False}),
-    "FigStep_Tiny": Benchmark(**FACTS, fixed={"tiny": True}),
-    "FigStep_Benign": Benchmark(
-        **BENIGN,
+    "FigStep": figstep(fixed={"tiny": False}),
+    "FigStep_Tiny": figstep(fixed={"tiny": True}),
+    "FigStep_Benign": benign(
         fixed={"filled": False},
         changed="pictures drawn by us, the * of each sentence left as it is; our own wording of the request",
     ),
-    "FigStep_Benign_Filled": Benchmark(
-        **BENIGN,
+    "FigStep_Benign_Filled": benign(
         fixed={"filled": True},
         changed="pictures drawn by us, with harmless words of ours for each *; our own wording of the request",
     ),

@@ -7,13 +7,14 @@ from readers of others; this reader was not run on the original.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vlmguard_plugin.benchmarks.benchmark import Benchmark
 from vlmguard_plugin.benchmarks.picture import check_picture
 from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading, Row, SourceMissing
-from vlmguard_plugin.benchmarks.table import collect, inside, read_json, record
+from vlmguard_plugin.benchmarks.table import collect, inside, read_json_list, record
 
 QUESTIONS = "holisafe_bench.json"
 TYPES = {"SSS": False, "SSU": True, "SUU": True, "USU": True, "UUU": True}
@@ -30,11 +31,8 @@ def read(source: Path) -> Reading:
     table = source / QUESTIONS if source.is_dir() else source
     if not table.is_file():
         raise SourceMissing(f"{table} is not there; give the folder that holds {QUESTIONS} and images")
-    entries = read_json(table)
-    if not isinstance(entries, list):
-        raise BenchmarkError(f"{table} holds a JSON {type(entries).__name__}; it must be a list of objects")
-    numbered = enumerate(entries, start=1)
-    return collect(table, ((n, lambda cells=cells: make_row(cells, table.parent / "images")) for n, cells in numbered))
+    numbered = enumerate(read_json_list(table), start=1)
+    return collect(table, ((number, partial(make_row, cells, table.parent / "images")) for number, cells in numbered))
 
 
 def make_row(cells: Any, pictures: Path) -> Row:

@@ -8,8 +8,9 @@ question). CMRM put 330 jailbreak prompts beside pictures of COCO; which ones is
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
-from typing import Any, Callable
+from typing import Callable, Mapping
 
 from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
 from vlmguard_plugin.benchmarks.picture import check_picture
@@ -35,12 +36,12 @@ def read_pictured(
             "JailbreakPrompts has no pictures of its own; give images, a folder of any, or take JailbreakPrompts_text"
         )
     folder = Path(images)
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
-    if not found:
+    pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    if not pictures:
         raise SourceMissing(f"images is {images}, which is no folder with {', '.join(SUFFIXES)} files; give one")
 
     def picture_of(number: int) -> tuple[Path, ...]:
-        picture = found[number % len(found)]
+        picture = pictures[number % len(pictures)]
         check_picture(picture)
         return (picture,)
 
@@ -74,8 +75,8 @@ def read_prompts(
     return collect(
         path,
         (
-            (line, lambda i=i, c=cells: row_of(i, c, *asked[i % len(asked)], picture_of))
-            for i, (line, cells) in enumerate(records[:n])
+            (line, partial(row_of, number, cells, *asked[number % len(asked)], picture_of))
+            for number, (line, cells) in enumerate(records[:n])
         ),
     )
 
@@ -92,7 +93,7 @@ def read_questions(path: Path) -> list[tuple[str, str]]:
 
 
 def row_of(
-    number: int, cells: dict[str, str], question: str, policy: str, picture_of: Callable[[int], tuple[Path, ...]]
+    number: int, cells: Mapping[str, str], question: str, policy: str, picture_of: Callable[[int], tuple[Path, ...]]
 ) -> Row:
     """One prompt, its number from 0, with a question or ("") alone."""
     if whole(cells).get("jailbreak", "").lower() not in ("", "true", "1"):
@@ -120,7 +121,8 @@ def combined(prompt: str, question: str) -> str:
 
 
 AUTHORS = "https://raw.githubusercontent.com/TrustAIRLab/JailbreakLLMs/2dbd7bbc25f1b156552678f451bddbc787cd679f/data/"
-FACTS: dict[str, Any] = dict(
+jailbreak_prompts = partial(
+    Benchmark,
     kind="safety",
     licence="MIT; the pictures' own",
     harmful="every row (our convention: a prompt alone asks for the rules to be dropped, not yet for harm)",
@@ -138,13 +140,12 @@ FACTS: dict[str, Any] = dict(
 SOURCE = "github.com/TrustAIRLab/JailbreakLLMs, data/jailbreak_prompts.csv"
 
 BENCHMARKS = {
-    "JailbreakPrompts": Benchmark(
+    "JailbreakPrompts": jailbreak_prompts(
         read_pictured,
-        **FACTS,
         source=f"{SOURCE}; pictures from any folder",
         changed="which picture and which question go with a prompt: CMRM does not say",
     ),
-    "JailbreakPrompts_text": Benchmark(
-        read_text_only, **FACTS, source=SOURCE, changed="which question goes with a prompt"
+    "JailbreakPrompts_text": jailbreak_prompts(
+        read_text_only, source=SOURCE, changed="which question goes with a prompt"
     ),
 }

@@ -10,6 +10,7 @@ format is known from descriptions and others' readers.
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from vlmguard_plugin.benchmarks.benchmark import Benchmark
@@ -41,7 +42,7 @@ def read(source: Path, mini: bool = False, images: Path | None = None) -> Readin
         raise SourceMissing(f"images is {images}, which is no folder; give the one that llm_transfer_attack lies in")
     columns, records = read_csv(path)
     need_columns(path, columns, COLUMNS)
-    return collect(path, ((line, lambda c=cells: row_of(c, folder)) for line, cells in records))
+    return collect(path, ((line, partial(row_of, cells, folder)) for line, cells in records))
 
 
 def row_of(cells: dict[str, str], folder: Path) -> Row:
@@ -63,7 +64,9 @@ def row_of(cells: dict[str, str], folder: Path) -> Row:
     )
 
 
-FACTS = dict(
+jailbreakv = partial(
+    Benchmark,
+    read,
     kind="safety",
     source=(
         "huggingface.co/datasets/JailbreakV-28K/JailBreakV-28k, folder JailBreakV_28K; "
@@ -77,6 +80,6 @@ FACTS = dict(
 )
 
 BENCHMARKS = {
-    "JailBreakV_28K": Benchmark(read, **FACTS, fixed={"mini": False}),
-    "JailBreakV_28K_mini": Benchmark(read, **FACTS, fixed={"mini": True}),
+    "JailBreakV_28K": jailbreakv(fixed={"mini": False}),
+    "JailBreakV_28K_mini": jailbreakv(fixed={"mini": True}),
 }

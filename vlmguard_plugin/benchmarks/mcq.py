@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import html
 import re
+from functools import partial
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterator, Mapping
 
 from vlmguard_plugin.benchmarks.benchmark import Benchmark
 from vlmguard_plugin.benchmarks.picture import check_picture
@@ -37,19 +38,19 @@ def read_scienceqa(source: Path) -> Reading:
     return collect(
         path,
         (
-            (n, lambda e=entry, k=key: scienceqa_row(k, e, path.parent))
-            for n, (key, entry) in enumerate(entries.items(), 1)
+            (number, partial(scienceqa_row, key, entry, path.parent))
+            for number, (key, entry) in enumerate(entries.items(), start=1)
         ),
     )
 
 
-def scienceqa_row(key: str, entry: dict, folder: Path) -> Row:
-    """One entry of the json as a row."""
+def scienceqa_row(key: str, entry: Any, folder: Path) -> Row:
+    """One entry of the json as a row; it may be anything, but must be an object."""
     missing = [name for name in ("prompt", "label") if not isinstance(entry, dict) or name not in entry]
     if missing:
         raise BenchmarkError(f"entry {key!r} has no {', '.join(missing)}")
-    question, found, choices = str(entry["prompt"]).partition("\nChoices:")
-    if not found:
+    question, mark, choices = str(entry["prompt"]).partition("\nChoices:")
+    if not mark:
         raise BenchmarkError(f"the prompt of entry {key!r} has no line 'Choices:'")
     _, *parts = OPTION.split(re.sub(r"\s*Answer:\s*$", "", choices))
     letters, options = parts[::2], tuple(part.strip() for part in parts[1::2])
@@ -71,12 +72,15 @@ def read_mmbench(source: Path) -> Reading:
     """
     source = Path(source)
     path = source / "README.md" if source.is_dir() else source
-    _, found, section = read_text(path).partition("## MMBench")
-    if not found:
+    _, title, section = read_text(path).partition("## MMBench")
+    if not title:
         raise BenchmarkError(f"{path} has no section '## MMBench'; give the README.md of MMBench's folder samples")
     return collect(
         path,
-        ((n, lambda e=entry: mmbench_row(*e, path.parent)) for n, entry in enumerate(mmbench_entries(section), 1)),
+        (
+            (number, partial(mmbench_row, *entry, path.parent))
+            for number, entry in enumerate(mmbench_entries(section), start=1)
+        ),
     )
 
 
@@ -127,11 +131,12 @@ def read_csv_file(source: Path) -> Reading:
     columns, records = read_csv(path)
     need_columns(path, columns, ("question", "a", "b", "answer"))
     return collect(
-        path, ((line, lambda n=n, c=cells: csv_row(n, c, path.parent)) for n, (line, cells) in enumerate(records, 1))
+        path,
+        ((line, partial(csv_row, number, cells, path.parent)) for number, (line, cells) in enumerate(records, start=1)),
     )
 
 
-def csv_row(number: int, cells: dict[str, str], folder: Path) -> Row:
+def csv_row(number: int, cells: Mapping[str, str], folder: Path) -> Row:
     """One record of a csv as a row; options end at the first empty one."""
     texts = [whole(cells).get(letter.lower(), "") for letter in LETTERS]
     used = texts.index("") if "" in texts else len(texts)
@@ -147,21 +152,32 @@ def csv_row(number: int, cells: dict[str, str], folder: Path) -> Row:
     )
 
 
-def checked_row(**fields) -> Row:
+def checked_row(
+    id: str, request: str, images: tuple[Path, ...], answer: str, options: tuple[str, ...], category: str = ""
+) -> Row:
     """A row whose pictures have been decoded once."""
-    for picture in fields["images"]:
+    for picture in images:
         check_picture(picture)
-    return Row(**fields, pair=fields["id"], condition="picture" if fields["images"] else "text")
+    return Row(
+        id=id,
+        request=request,
+        images=images,
+        category=category,
+        pair=id,
+        answer=answer,
+        options=options,
+        condition="picture" if images else "text",
+    )
 
 
 def only_file(source: Path, pattern: str) -> Path:
     """The file itself, or the only file of that pattern in a folder."""
     if not source.is_dir():
         return source
-    found = sorted(source.glob(pattern))
-    if len(found) != 1:
-        raise SourceMissing(f"{source} holds {len(found)} files {pattern}; give the one that is meant")
-    return found[0]
+    files = sorted(source.glob(pattern))
+    if len(files) != 1:
+        raise SourceMissing(f"{source} holds {len(files)} files {pattern}; give the one that is meant")
+    return files[0]
 
 
 BENCHMARKS = {

@@ -6,6 +6,7 @@ image_url and question, and `images`: line i, from 0, belongs to `images/i.jpg` 
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def read(source: Path) -> Reading:
     if folder is None:
         raise SourceMissing(f"no {FILE} in {source} or its folder MM-HarmfulBench; give InferAligner's repository")
     path = folder / FILE
-    return collect(path, ((line, lambda n=line - 1, c=cells: row_of(n, c, folder)) for line, cells in read_jsonl(path)))
+    return collect(path, ((line, partial(row_of, line - 1, cells, folder)) for line, cells in read_jsonl(path)))
 
 
 def row_of(number: int, cells: Any, folder: Path) -> Row:

@@ -8,6 +8,7 @@ both json files of the authors and all but 20 of their pictures, which were not 
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def read(source: Path, contrast: bool = False) -> Reading:
     if not isinstance(entries, dict):
         raise BenchmarkError(f"{table} holds a JSON {type(entries).__name__}; it must be an object by number")
     numbered = enumerate(entries.values(), start=1)
-    return collect(table, ((n, lambda cells=cells: make_row(cells, folder, contrast)) for n, cells in numbered))
+    return collect(table, ((number, partial(make_row, cells, folder, contrast)) for number, cells in numbered))
 
 
 def make_row(cells: Any, folder: Path, contrast: bool) -> Row:
@@ -91,7 +92,8 @@ def downloads(contrast: bool) -> tuple[Download, ...]:
     return (Download(URL + table, table, SHA256[contrast]), *(Download(URL + path, path) for path in pictures))
 
 
-FACTS = dict(
+mossbench = partial(
+    Benchmark,
     read=read,
     kind="safety",
     source="github.com/xirui-li/MOSSBench",
@@ -100,16 +102,14 @@ FACTS = dict(
 )
 
 BENCHMARKS = {
-    "MOSSBench": Benchmark(
-        **FACTS,
+    "MOSSBench": mossbench(
         fixed={"contrast": False},
         harmful="no row",
         attack="none: a refusal is over-refusal",
         changed="nothing",
         downloads=downloads(False),
     ),
-    "MOSSBench_contrast": Benchmark(
-        **FACTS,
+    "MOSSBench_contrast": mossbench(
         fixed={"contrast": True},
         harmful="every row, in our reading of the set",
         attack="the request is answered",

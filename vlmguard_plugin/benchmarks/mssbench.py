@@ -8,9 +8,10 @@ the whole original.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from vlmguard_plugin.benchmarks.benchmark import Benchmark
 from vlmguard_plugin.benchmarks.picture import check_picture
@@ -47,10 +48,11 @@ def read(source: Path, part: str = "chat", prompt_file: Path | None = None) -> R
         raise SourceMissing(f"no {' or '.join(FILES)} in {source}; give the folder that holds it and the pictures")
     content = read_json(table)
     if not isinstance(content, dict) or not isinstance(content.get(part), list):
-        found = ", ".join(content) if isinstance(content, dict) else f"a JSON {type(content).__name__}"
-        raise BenchmarkError(f"{table} has no list {part!r}; it has {found or 'nothing'}")
+        lists = ", ".join(content) if isinstance(content, dict) else f"a JSON {type(content).__name__}"
+        raise BenchmarkError(f"{table} has no list {part!r}; it has {lists or 'nothing'}")
     split = {"chat": chat_sides, "embodied": embodied_sides}[part]
-    makers, bad = [], []
+    makers: list[tuple[int, Callable[[], Row]]] = []
+    bad: list[BadRow] = []
     for number, cells in enumerate(content[part], start=1):
         try:
             sides = split(cells)
@@ -58,18 +60,35 @@ def read(source: Path, part: str = "chat", prompt_file: Path | None = None) -> R
             bad.append(BadRow(table, number, str(error)))
             continue
         for side in sides:
-            pair = f"{part}_{number}_{side.pop('query')}"
-            makers.append((number, partial(make_row, pair, prompt, table.parent / part, **side)))
+            makers.append(
+                (number, partial(make_row, side, f"{part}_{number}_{side.query}", prompt, table.parent / part))
+            )
     reading = collect(table, makers)
-    return Reading(reading.rows, tuple(sorted((*bad, *reading.bad), key=lambda found: found.row)))
+    return Reading(reading.rows, tuple(sorted((*bad, *reading.bad), key=lambda bad_row: bad_row.row)))
 
 
-def chat_sides(cells: Any) -> list[dict[str, Any]]:
-    """What differs between the rows of one chat record: query's number, condition, text, picture, shown, category."""
+@dataclass(frozen=True)
+class Side:
+    """What one row of a record has of its own.
+
+    query: its number in the record, from 1. condition: SAFE or UNSAFE. text: the query. image: its picture, relative to
+    the part's folder. shown: what the picture shows, in words, or "". category: the record's.
+    """
+
+    query: int
+    condition: str
+    text: str
+    image: str
+    shown: str
+    category: str
+
+
+def chat_sides(cells: Any) -> list[Side]:
+    """The sides of one chat record, a safe and an unsafe one of each query."""
     cells = record(cells, ("safe_image_path", "unsafe_image_path", "Type", "queries"))
     shown = {SAFE: "", UNSAFE: str(cells.get("unsafe_image") or "").strip(":* ")}
     return [
-        dict(
+        Side(
             query=query,
             condition=side,
             text=text,
@@ -82,7 +101,7 @@ def chat_sides(cells: Any) -> list[dict[str, Any]]:
     ]
 
 
-def embodied_sides(cells: Any) -> list[dict[str, Any]]:
+def embodied_sides(cells: Any) -> list[Side]:
     """The same of one embodied record."""
     cells = record(cells, ("safe", "unsafe", "category", "safe_instructions", "unsafe_instructions"))
     twins = {side: texts(cells, f"{side}_instructions") for side in (SAFE, UNSAFE)}
@@ -92,7 +111,7 @@ def embodied_sides(cells: Any) -> list[dict[str, Any]]:
             "they must be as many"
         )
     return [
-        dict(
+        Side(
             query=query,
             condition=side,
             text=twins[side][query - 1],
@@ -107,31 +126,30 @@ def embodied_sides(cells: Any) -> list[dict[str, Any]]:
 
 def texts(cells: dict[str, Any], name: str) -> list[str]:
     """A list of texts of a record; BenchmarkError where it is something else."""
-    found = cells[name]
-    if not isinstance(found, list) or not found or any(not isinstance(text, str) or not text.strip() for text in found):
-        raise BenchmarkError(f"{name} is {found!r:.80}; it must be a list of one or more texts, none of them empty")
-    return [text.strip() for text in found]
+    listed = cells[name]
+    if not isinstance(listed, list) or not listed or not all(isinstance(text, str) and text.strip() for text in listed):
+        raise BenchmarkError(f"{name} is {listed!r:.80}; it must be a list of one or more texts, none of them empty")
+    return [text.strip() for text in listed]
 
 
-def make_row(
-    pair: str, prompt: str, pictures: Path, condition: str, text: str, image: str, shown: str, category: str
-) -> Row:
+def make_row(side: Side, pair: str, prompt: str, pictures: Path) -> Row:
     """One query beside one of its two pictures."""
-    picture = inside(pictures, image)
+    picture = inside(pictures, side.image)
     check_picture(picture)
     return Row(
-        id=f"{pair}_{condition}",
-        request=f"{prompt} {text}",
+        id=f"{pair}_{side.condition}",
+        request=f"{prompt} {side.text}",
         images=(picture,),
-        category=category,
-        harmful=condition == UNSAFE,
+        category=side.category,
+        harmful=side.condition == UNSAFE,
         pair=pair,
-        condition=condition,
-        shown=shown,
+        condition=side.condition,
+        shown=side.shown,
     )
 
 
-FACTS = dict(
+mssbench = partial(
+    Benchmark,
     read=read,
     kind="safety",
     source="huggingface.co/datasets/kzhou35/mssbench",
@@ -141,14 +159,12 @@ FACTS = dict(
 )
 
 BENCHMARKS = {
-    "MSSBench_chat": Benchmark(
-        **FACTS,
+    "MSSBench_chat": mssbench(
         fixed={"part": "chat"},
         attack="the query is answered beside the unsafe picture with no word of the risk",
         changed="our own wording of what stands before the query; prompt_file takes the authors'",
     ),
-    "MSSBench_embodied": Benchmark(
-        **FACTS,
+    "MSSBench_embodied": mssbench(
         fixed={"part": "embodied"},
         attack="the task is planned beside the unsafe picture with no word of the risk",
         changed="our own wording of the robot's role and actions; prompt_file takes the authors'",

@@ -25,8 +25,9 @@ def beside(
 
     condition: "text" (nothing), one of CONDITIONS (the same meaningless picture everywhere), or "picture": the
     pictures of the folder `images` in the order of their names, from the start again when they are used up.
-    size: edge of a meaningless picture in pixels, 1 to 4096. Every picture that is used is decoded once; BenchmarkError names
-    one that can't be, because leaving it out would give all later requests other pictures.
+    size: edge of a meaningless picture in pixels, 1 to 4096.
+    Every picture that is used is decoded once; BenchmarkError names one that can't be, because leaving it out would
+    give all later requests other pictures.
     """
     if condition == "text":
         return [()] * count
@@ -49,11 +50,11 @@ def pictures_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise BenchmarkError(f"images is {str(folder)!r}, which is no folder; give a folder of pictures")
     shown = (path for path in folder.iterdir() if not path.name.startswith("."))
-    found = sorted((path for path in shown if path.suffix.lower() in PICTURE_SUFFIXES), key=lambda path: path.name)
-    if not found:
+    pictures = sorted((path for path in shown if path.suffix.lower() in PICTURE_SUFFIXES), key=lambda path: path.name)
+    if not pictures:
         kinds = ", ".join(PICTURE_SUFFIXES)
         raise BenchmarkError(f"images is {str(folder)!r}, which holds no {kinds}; put pictures there")
-    return found
+    return pictures
 
 
 def check_picture(path: Path) -> None:

@@ -7,14 +7,16 @@ same ids in the same order.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Mapping
+from typing import Mapping
 
 from vlmguard_plugin.benchmarks import requests
 from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
 from vlmguard_plugin.benchmarks.picture import EVERY_CONDITION
 from vlmguard_plugin.benchmarks.requests import read_beside, settled
-from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading, SourceMissing
+from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading, Row, SourceMissing
 from vlmguard_plugin.benchmarks.table import need_columns, read_csv
 
 MALICIOUS = ("MaliciousInstruct.txt", "data/MaliciousInstruct.txt")
@@ -43,10 +45,10 @@ def file_in(source: Path, names: tuple[str, ...]) -> Path:
     """The file itself, or the first of the names that is in a folder; SourceMissing names what is expected."""
     if not source.is_dir():
         return source
-    found = next((source / name for name in names if (source / name).is_file()), None)
-    if found is None:
+    file = next((source / name for name in names if (source / name).is_file()), None)
+    if file is None:
         raise SourceMissing(f"no {' or '.join(names)} in {source}; give that file or the folder that holds it")
-    return found
+    return file
 
 
 def read_malicious_instruct(
@@ -65,10 +67,10 @@ def read_advbench(source: Path, condition: str = "text", size: int = 336, images
     columns, records = read_csv(path)
     need_columns(path, columns, ("goal",))
 
-    def fields(number: int, cells: Mapping[str, str]) -> dict[str, Any]:
-        return dict(id=str(number), request=cells["goal"], harmful=True, pair=str(number))
+    def as_text(number: int, cells: Mapping[str, str]) -> Row:
+        return Row(id=str(number), request=cells["goal"], harmful=True, pair=str(number))
 
-    return read_beside(path, records, fields, condition, size, images)
+    return read_beside(path, records, as_text, condition, size, images)
 
 
 def read_harmbench(source: Path, condition: str = "text", size: int = 336, images: str | Path | None = None) -> Reading:
@@ -80,11 +82,11 @@ def read_harmbench(source: Path, condition: str = "text", size: int = 336, image
     path = file_in(Path(source), HARMBENCH)
     columns, records = read_csv(path)
     need_columns(path, columns, ("behavior", "functionalcategory", "semanticcategory", "contextstring", "behaviorid"))
-    return read_beside(path, records, harmbench_fields, condition, size, images)
+    return read_beside(path, records, harmbench_row, condition, size, images)
 
 
-def harmbench_fields(number: int, cells: Mapping[str, str]) -> dict[str, Any]:
-    """One behaviour as the fields of a row."""
+def harmbench_row(number: int, cells: Mapping[str, str]) -> Row:
+    """One behaviour as text alone."""
     functional, item, context = cells["functionalcategory"], cells["behaviorid"], cells["contextstring"]
     if functional not in HARMBENCH_GROUPS:
         raise BenchmarkError(f"FunctionalCategory is {functional!r}; it must be one of {', '.join(HARMBENCH_GROUPS)}")
@@ -94,7 +96,7 @@ def harmbench_fields(number: int, cells: Mapping[str, str]) -> dict[str, Any]:
         raise BenchmarkError(f"Behavior of {item} is empty; every row must ask something")
     if functional == "contextual" and not context:
         raise BenchmarkError(f"the contextual behaviour {item} has no ContextString; the request lacks a part")
-    return dict(
+    return Row(
         id=item,
         request=CONTEXTUAL_FORM.format(context=context, behavior=cells["behavior"]) if context else cells["behavior"],
         category="copyright" if functional == "copyright" else f"{functional}: {cells['semanticcategory']}",
@@ -137,10 +139,10 @@ def read_half(path: Path, harmful: bool, condition: str, size: int, images: str 
     columns, records = read_csv(path)
     need_columns(path, columns, ("index", "goal", "category"))
 
-    def fields(number: int, cells: Mapping[str, str]) -> dict[str, Any]:
+    def as_text(number: int, cells: Mapping[str, str]) -> Row:
         if not cells["index"]:
             raise BenchmarkError("Index is empty; it pairs harmful and harmless requests")
-        return dict(
+        return Row(
             id=f"{'harmful' if harmful else 'harmless'}_{cells['index']}",
             request=cells["goal"],
             category=cells["category"],
@@ -148,7 +150,7 @@ def read_half(path: Path, harmful: bool, condition: str, size: int, images: str 
             pair=cells["index"],
         )
 
-    return read_beside(path, records, fields, condition, size, images)
+    return read_beside(path, records, as_text, condition, size, images)
 
 
 def read_strongreject(
@@ -159,8 +161,8 @@ def read_strongreject(
     columns, records = read_csv(path)
     need_columns(path, columns, ("category", "forbidden_prompt"))
 
-    def fields(number: int, cells: Mapping[str, str]) -> dict[str, Any]:
-        return dict(
+    def as_text(number: int, cells: Mapping[str, str]) -> Row:
+        return Row(
             id=str(number),
             request=cells["forbidden_prompt"],
             category=cells["category"],
@@ -168,7 +170,7 @@ def read_strongreject(
             pair=str(number),
         )
 
-    return read_beside(path, records, fields, condition, size, images)
+    return read_beside(path, records, as_text, condition, size, images)
 
 
 GITHUB = "https://raw.githubusercontent.com"
@@ -187,25 +189,27 @@ HARMLESS_DOWNLOAD = Download(
 PICTURES = "each request also beside a picture"
 
 
-def conditions(
-    name: str, read: Callable[..., Reading], fixed: Mapping[str, Any] | None = None, **facts: Any
-) -> dict[str, Benchmark]:
-    """NAME_<condition> for every condition of one set. fixed: the options that the set's name settles."""
+def conditions(name: str, benchmark: Benchmark) -> dict[str, Benchmark]:
+    """NAME_<condition> for every condition of one set. benchmark: the set, with the options that its name settles."""
     return {
-        f"{name}_{condition}": Benchmark(
-            read=read, kind="safety", fixed={**(fixed or {}), **settled(condition)}, **facts
-        )
+        f"{name}_{condition}": replace(benchmark, fixed={**benchmark.fixed, **settled(condition)})
         for condition in EVERY_CONDITION
     }
 
 
-JAILBREAKBENCH = dict(
+jailbreakbench = partial(
+    Benchmark,
+    kind="safety",
+    read=read_jailbreakbench,
     source="huggingface.co/datasets/JailbreakBench/JBB-Behaviors, folder data",
     licence="MIT",
     attack="the answer fulfils the harmful request; on harmless requests a refusal is counted",
     judge="Llama-3-70B for harm, Llama-3-8B for refusal, with its authors' prompts",
 )
-STRONGREJECT_FACTS = dict(
+strongreject = partial(
+    Benchmark,
+    kind="safety",
+    read=read_strongreject,
     source="github.com/alexandrasouly/strongreject, folder strongreject_dataset",
     licence="MIT",
     harmful="every row",
@@ -217,101 +221,110 @@ STRONGREJECT_FACTS = dict(
 BENCHMARKS = {
     **conditions(
         "MaliciousInstruct",
-        read_malicious_instruct,
-        source="github.com/Princeton-SysML/Jailbreak_LLM, data/MaliciousInstruct.txt",
-        licence="none stated by its authors",
-        harmful="every row",
-        attack="the answer fulfils the request",
-        judge="a classifier that its authors trained; VLM-Guard's paper: LlamaGuard-7b",
-        changed=PICTURES,
-        downloads=(
-            Download(
-                f"{GITHUB}/Princeton-SysML/Jailbreak_LLM/1e490531c0ef4bc13430178bf1fbc8f813e34b1a/data/"
-                "MaliciousInstruct.txt",
-                "MaliciousInstruct.txt",
-                "a64d69dd1004aac4a23aaff3748fb8f17161893f74db36f45b8bc849eb1bcce5",
+        Benchmark(
+            read_malicious_instruct,
+            "safety",
+            source="github.com/Princeton-SysML/Jailbreak_LLM, data/MaliciousInstruct.txt",
+            licence="none stated by its authors",
+            harmful="every row",
+            attack="the answer fulfils the request",
+            judge="a classifier that its authors trained; VLM-Guard's paper: LlamaGuard-7b",
+            changed=PICTURES,
+            downloads=(
+                Download(
+                    f"{GITHUB}/Princeton-SysML/Jailbreak_LLM/1e490531c0ef4bc13430178bf1fbc8f813e34b1a/data/"
+                    "MaliciousInstruct.txt",
+                    "MaliciousInstruct.txt",
+                    "a64d69dd1004aac4a23aaff3748fb8f17161893f74db36f45b8bc849eb1bcce5",
+                ),
             ),
         ),
     ),
     **conditions(
         "AdvBench",
-        read_advbench,
-        source="github.com/llm-attacks/llm-attacks, data/advbench/harmful_behaviors.csv",
-        licence="MIT",
-        harmful="every row",
-        attack="the answer makes a reasonable attempt at the behaviour",
-        judge="a list of refusal phrases",
-        changed=f"{PICTURES}; target is not used",
-        downloads=(
-            Download(
-                f"{GITHUB}/llm-attacks/llm-attacks/098262edf85f807224e70ecd87b9d83716bf6b73/data/advbench/"
-                "harmful_behaviors.csv",
-                "harmful_behaviors.csv",
-                "6cd1a5c63c07610d7eb67307772ee5606017ee950b5770ab288a2c487489d3e1",
+        Benchmark(
+            read_advbench,
+            "safety",
+            source="github.com/llm-attacks/llm-attacks, data/advbench/harmful_behaviors.csv",
+            licence="MIT",
+            harmful="every row",
+            attack="the answer makes a reasonable attempt at the behaviour",
+            judge="a list of refusal phrases",
+            changed=f"{PICTURES}; target is not used",
+            downloads=(
+                Download(
+                    f"{GITHUB}/llm-attacks/llm-attacks/098262edf85f807224e70ecd87b9d83716bf6b73/data/advbench/"
+                    "harmful_behaviors.csv",
+                    "harmful_behaviors.csv",
+                    "6cd1a5c63c07610d7eb67307772ee5606017ee950b5770ab288a2c487489d3e1",
+                ),
             ),
         ),
     ),
     **conditions(
         "HarmBench",
-        read_harmbench,
-        source="github.com/centerforaisafety/HarmBench, data/behavior_datasets/harmbench_behaviors_text_all.csv",
-        licence="MIT",
-        harmful="every row",
-        attack="the answer shows the behaviour; of copyright rows, reproduces the protected text",
-        judge="a fine-tuned Llama-2-13b classifier; hashes of the protected text for copyright rows",
-        changed=f"{PICTURES}; copyright rows are a category to be read apart: no judge here compares hashes",
-        groups=HARMBENCH_GROUPS,
-        downloads=(
-            Download(
-                f"{GITHUB}/centerforaisafety/HarmBench/8e1604d1171fe8a48d8febecd22f600e462bdcdd/data/behavior_datasets/"
-                "harmbench_behaviors_text_all.csv",
-                "harmbench_behaviors_text_all.csv",
-                "8d81accedd38eaaf8b760618622bb888417d1fd0c86eba65c427a16f1cbb4afc",
+        Benchmark(
+            read_harmbench,
+            "safety",
+            source="github.com/centerforaisafety/HarmBench, data/behavior_datasets/harmbench_behaviors_text_all.csv",
+            licence="MIT",
+            harmful="every row",
+            attack="the answer shows the behaviour; of copyright rows, reproduces the protected text",
+            judge="a fine-tuned Llama-2-13b classifier; hashes of the protected text for copyright rows",
+            changed=f"{PICTURES}; copyright rows are a category to be read apart: no judge here compares hashes",
+            groups=HARMBENCH_GROUPS,
+            downloads=(
+                Download(
+                    f"{GITHUB}/centerforaisafety/HarmBench/8e1604d1171fe8a48d8febecd22f600e462bdcdd/data/behavior_datasets/"
+                    "harmbench_behaviors_text_all.csv",
+                    "harmbench_behaviors_text_all.csv",
+                    "8d81accedd38eaaf8b760618622bb888417d1fd0c86eba65c427a16f1cbb4afc",
+                ),
             ),
         ),
     ),
     **conditions(
         "JailbreakBench",
-        read_jailbreakbench,
-        {"half": "both"},
-        **JAILBREAKBENCH,
-        harmful="by file: harmful-behaviors.csv, benign-behaviors.csv",
-        changed=f"{PICTURES}; harmful and harmless twins are one set, paired by Index",
-        downloads=(HARMFUL_DOWNLOAD, HARMLESS_DOWNLOAD),
+        jailbreakbench(
+            fixed={"half": "both"},
+            harmful="by file: harmful-behaviors.csv, benign-behaviors.csv",
+            changed=f"{PICTURES}; harmful and harmless twins are one set, paired by Index",
+            downloads=(HARMFUL_DOWNLOAD, HARMLESS_DOWNLOAD),
+        ),
     ),
     **conditions(
         "JailbreakBench_harmless",
-        read_jailbreakbench,
-        {"half": "harmless"},
-        **JAILBREAKBENCH,
-        harmful="no row",
-        changed=PICTURES,
-        downloads=(HARMLESS_DOWNLOAD,),
+        jailbreakbench(
+            fixed={"half": "harmless"},
+            harmful="no row",
+            changed=PICTURES,
+            downloads=(HARMLESS_DOWNLOAD,),
+        ),
     ),
     **conditions(
         "StrongREJECT",
-        read_strongreject,
-        {"small": False},
-        **STRONGREJECT_FACTS,
-        downloads=(
-            Download(
-                f"{GITHUB}/alexandrasouly/strongreject/f7cad6c17e624e21d8df2278e918ae1dddb4cb56/strongreject_dataset/"
-                "strongreject_dataset.csv",
-                "strongreject_dataset.csv",
-                "4dd70357e4ff8b5d0ba5ebafecab5d6dd5633ce8046e3dd1c8bd93e64de44381",
+        strongreject(
+            fixed={"small": False},
+            downloads=(
+                Download(
+                    f"{GITHUB}/alexandrasouly/strongreject/f7cad6c17e624e21d8df2278e918ae1dddb4cb56/strongreject_dataset/"
+                    "strongreject_dataset.csv",
+                    "strongreject_dataset.csv",
+                    "4dd70357e4ff8b5d0ba5ebafecab5d6dd5633ce8046e3dd1c8bd93e64de44381",
+                ),
             ),
         ),
     ),
     **conditions(
         "StrongREJECT_small",
-        read_strongreject,
-        {"small": True},
-        **STRONGREJECT_FACTS,
-        downloads=(
-            Download(
-                f"{GITHUB}/alexandrasouly/strongreject/f7cad6c17e624e21d8df2278e918ae1dddb4cb56/strongreject_dataset/"
-                "strongreject_small_dataset.csv",
-                "strongreject_small_dataset.csv",
+        strongreject(
+            fixed={"small": True},
+            downloads=(
+                Download(
+                    f"{GITHUB}/alexandrasouly/strongreject/f7cad6c17e624e21d8df2278e918ae1dddb4cb56/strongreject_dataset/"
+                    "strongreject_small_dataset.csv",
+                    "strongreject_small_dataset.csv",
+                ),
             ),
         ),
     ),

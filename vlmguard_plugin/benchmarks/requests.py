@@ -6,6 +6,8 @@ harmful (or label), category and pair. `read_beside` does the same for every set
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
@@ -45,9 +47,9 @@ def read(
             "add a column harmful (1 or 0) or give harmful=True or False"
         )
 
-    def fields(number: int, cells: Mapping[str, str]) -> dict[str, Any]:
+    def as_text(number: int, cells: Mapping[str, str]) -> Row:
         item = cells.get("id") or str(number)
-        return dict(
+        return Row(
             id=item,
             request=cells["request"],
             category=cells.get("category", ""),
@@ -55,28 +57,28 @@ def read(
             pair=cells.get("pair") or item,
         )
 
-    return read_beside(source, records, fields, condition, size, images)
+    return read_beside(source, records, as_text, condition, size, images)
 
 
 def read_beside(
     path: Path,
     records: Sequence[tuple[int, Mapping[str, str]]],
-    fields: Callable[[int, Mapping[str, str]], dict[str, Any]],
+    as_text: Callable[[int, Mapping[str, str]], Row],
     condition: str = "text",
     size: int = 336,
     images: str | Path | None = None,
 ) -> Reading:
     """Rows of the records of one file under one condition: the same ids in the same order under every condition.
 
-    records: (number in the file, cells). fields: (number of the record from 1, cells) -> the Row's fields but images
-    and condition. The k-th record of a file has the k-th picture, whether records before it could be used or not.
+    records: (number in the file, cells). as_text: (number of the record from 1, cells) -> its row as text alone. The
+    k-th record of a file has the k-th picture, whether records before it could be used or not.
     """
     pictures = beside(condition, len(records), size, images)
 
-    def maker(number: int, cells: Mapping[str, str]) -> Callable[[], Row]:
-        return lambda: Row(**fields(number, whole(cells)), images=pictures[number - 1], condition=condition)
+    def row(number: int, cells: Mapping[str, str]) -> Row:
+        return replace(as_text(number, whole(cells)), images=pictures[number - 1], condition=condition)
 
-    return collect(path, ((line, maker(number, cells)) for number, (line, cells) in enumerate(records, start=1)))
+    return collect(path, ((line, partial(row, number, cells)) for number, (line, cells) in enumerate(records, start=1)))
 
 
 def settled(condition: str) -> dict[str, Any]:

@@ -7,13 +7,15 @@ was run on both json files of the authors; their pictures were not at hand.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Mapping
 
 from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
 from vlmguard_plugin.benchmarks.picture import check_picture
 from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading, Row, SourceMissing
-from vlmguard_plugin.benchmarks.table import collect, inside, read_json, record
+from vlmguard_plugin.benchmarks.table import collect, inside, read_json_list, record
 
 FILES = {False: "siuo_gen.json", True: "siuo_mcqa.json"}
 COMMON = ("question_id", "image", "question", "category")
@@ -32,19 +34,16 @@ def read(source: Path, choices: bool = False) -> Reading:
     table = next((path for path in candidates if path.is_file()), None)
     if table is None:
         raise SourceMissing(f"no {name} in {source} or its folder data; give the folder that holds it and images")
-    entries = read_json(table)
-    if not isinstance(entries, list):
-        raise BenchmarkError(f"{table} holds a JSON {type(entries).__name__}; it must be a list of objects")
     make = choice_row if choices else open_row
-    numbered = enumerate(entries, start=1)
-    return collect(table, ((n, lambda cells=cells: make(cells, table.parent / "images")) for n, cells in numbered))
+    numbered = enumerate(read_json_list(table), start=1)
+    return collect(table, ((number, partial(make, cells, table.parent / "images")) for number, cells in numbered))
 
 
 def open_row(cells: Any, pictures: Path) -> Row:
     """One object of siuo_gen.json as a row."""
     cells = record(cells, (*COMMON, "safety_warning", "reference_answer"))
     answer = f"{cells['reference_answer']}\n\nSafety warning: {cells['safety_warning']}"
-    return Row(**common_fields(cells, pictures), harmful=True, answer=answer)
+    return replace(bare_row(cells, pictures), harmful=True, answer=answer)
 
 
 def choice_row(cells: Any, pictures: Path) -> Row:
@@ -52,18 +51,18 @@ def choice_row(cells: Any, pictures: Path) -> Row:
     cells = record(cells, (*COMMON, "options", "correct_option"))
     options = cells["options"]
     if not isinstance(options, dict) or list(options) != list("ABCD"[: len(options)]):
-        found = ", ".join(map(str, options)) if isinstance(options, dict) else f"a JSON {type(options).__name__}"
-        raise BenchmarkError(f"options are {found or 'empty'}; they must be an object with the keys A to D")
+        keys = ", ".join(map(str, options)) if isinstance(options, dict) else f"a JSON {type(options).__name__}"
+        raise BenchmarkError(f"options are {keys or 'empty'}; they must be an object with the keys A to D")
     texts = tuple(str(text) for text in options.values())
-    return Row(**common_fields(cells, pictures), options=texts, answer=str(cells["correct_option"]).strip())
+    return replace(bare_row(cells, pictures), options=texts, answer=str(cells["correct_option"]).strip())
 
 
-def common_fields(cells: dict[str, Any], pictures: Path) -> dict[str, Any]:
-    """What both kinds of row have."""
+def bare_row(cells: Mapping[str, Any], pictures: Path) -> Row:
+    """A row of either kind, without its answer."""
     picture = inside(pictures, cells["image"])
     check_picture(picture)
     item = str(cells["question_id"])
-    return dict(
+    return Row(
         id=item,
         request=str(cells["question"]),
         images=(picture,),
@@ -94,15 +93,15 @@ def downloads(name: str) -> tuple[Download, ...]:
     return (Download(JSON_URL + name, name, SHA256[name]), *IMAGE_DOWNLOADS)
 
 
-FACTS = dict(
+siuo = partial(
+    Benchmark,
     read=read,
     source="github.com/sinwang20/SIUO, folder data; pictures: huggingface.co/datasets/sinwang/SIUO",
     licence="CC BY-NC 4.0, research only",
 )
 
 BENCHMARKS = {
-    "SIUO_Local": Benchmark(
-        **FACTS,
+    "SIUO_Local": siuo(
         kind="safety",
         harmful="every row: harmless in picture and text, harmful together",
         fixed={"choices": False},
@@ -111,8 +110,7 @@ BENCHMARKS = {
         changed="one answer a question (theirs: three); only safety is judged, not usefulness",
         downloads=downloads("siuo_gen.json"),
     ),
-    "SIUO_MCQ_Local": Benchmark(
-        **FACTS,
+    "SIUO_MCQ_Local": siuo(
         kind="mcq",
         harmful="no row: the right option is the safe answer",
         fixed={"choices": True},

@@ -22,7 +22,7 @@ def read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     try:
         columns = [(name or "").strip().lower() for name in reader.fieldnames or []]
         reader.fieldnames = columns
-        rows = []
+        rows: list[tuple[int, dict[str, str]]] = []
         line = reader.line_num + 1
         for cells in reader:
             if None in cells:
@@ -40,7 +40,7 @@ def read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     return columns, rows
 
 
-class Torn(dict):
+class Torn(dict[str, str]):
     """The cells of a csv row that has too many of them, so that none can be trusted."""
 
 
@@ -64,15 +64,23 @@ def read_json(path: Path) -> Any:
         raise BenchmarkError(f"{path} is no JSON ({error}); give the benchmark's original file") from error
 
 
+def read_json_list(path: Path) -> list[Any]:
+    """What a UTF-8 JSON file holds that must be a list of objects; BenchmarkError where it is no list."""
+    content = read_json(path)
+    if not isinstance(content, list):
+        raise BenchmarkError(f"{path} holds a JSON {type(content).__name__}; it must be a list of objects")
+    return content
+
+
 def read_jsonl(path: Path) -> list[tuple[int, Any]]:
-    """[(line number from 1, what it holds)] of the lines of a JSON Lines file; a damaged line holds a JSONDecodeError."""
-    found: list[tuple[int, Any]] = []
+    """[(line number from 1, what it holds)] of a JSON Lines file's lines; a damaged line holds a JSONDecodeError."""
+    contents: list[tuple[int, Any]] = []
     for number, line in read_lines(path):
         try:
-            found.append((number, json.loads(line)))
+            contents.append((number, json.loads(line)))
         except json.JSONDecodeError as error:
-            found.append((number, error))
-    return found
+            contents.append((number, error))
+    return contents
 
 
 def record(cells: Any, needed: Sequence[str]) -> dict[str, Any]:
@@ -90,8 +98,13 @@ def record(cells: Any, needed: Sequence[str]) -> dict[str, Any]:
 
 
 def collect(path: Path, makers: Iterable[tuple[int, Callable[[], Row]]]) -> Reading:
-    """Rows made one by one, each with its number in the file; those that raise BenchmarkError, or repeat an id, are bad rows."""
-    rows, bad, seen = [], [], set()
+    """The rows of one file, made one by one. makers: (number in the file, what makes the row).
+
+    Rows whose maker raises BenchmarkError, and rows that repeat an id, are bad rows.
+    """
+    rows: list[Row] = []
+    bad: list[BadRow] = []
+    seen: set[str] = set()
     for number, make in makers:
         try:
             row = make()

@@ -12,11 +12,14 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import Sequence
+from typing import TYPE_CHECKING, Any, Sequence
 
 from vlmguard_plugin.benchmarks.picture import encoded
 from vlmguard_plugin.benchmarks.row import LETTERS, BenchmarkError, Row, SourceMissing
 from vlmguard_plugin.files import write_whole
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 KINDS = ("safety", "mcq", "open")
 SIDECAR = ".vlmguard.json"
@@ -133,7 +136,7 @@ def picture_cells(row: Row, index: int, holders: dict[str, int]) -> dict[str, st
     }
 
 
-def read_tsv(path: Path):
+def read_tsv(path: Path) -> DataFrame:
     """A TSV of `write_tsv` as a pandas data frame: every cell a string as it was written ("None" and "3" stay so),
     harmful an integer, empty images and options NaN."""
     import pandas
@@ -152,7 +155,7 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(path.stem + SIDECAR)
 
 
-def read_sidecar(path: Path) -> dict:
+def read_sidecar(path: Path) -> dict[str, Any]:
     """The facts beside a TSV; SourceMissing or BenchmarkError where they are absent or belong to another TSV."""
     sidecar = sidecar_path(Path(path))
     if not sidecar.is_file() or not Path(path).is_file():

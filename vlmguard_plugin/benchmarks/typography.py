@@ -6,7 +6,8 @@ The same text gives the same picture wherever Pillow is the same.
 from __future__ import annotations
 
 import unicodedata
-from functools import lru_cache
+from functools import cache
+from typing import cast
 
 from PIL import Image, ImageDraw, ImageFont, features
 
@@ -51,7 +52,7 @@ def draw_text(text: str, width: int = 1024, height: int | None = None, font_size
     return picture
 
 
-KEYBOARD = {letter: "-" for letter in range(0x2010, 0x2016)}
+KEYBOARD = dict.fromkeys(range(0x2010, 0x2016), "-")
 KEYBOARD |= dict.fromkeys((0x2018, 0x2019, 0x201A), "'") | dict.fromkeys((0x201C, 0x201D, 0x201E), '"')
 """Dashes and quotes of print, and those of a keyboard."""
 
@@ -60,7 +61,8 @@ def plain(letter: str) -> str:
     """A letter itself where the font has it, else what it is made of that the font has, else itself."""
     if letter.isspace() or drawable(letter):
         return letter
-    known = "".join(one for one in unicodedata.normalize("NFKD", letter.translate(KEYBOARD)) if drawable(one))
+    parts = unicodedata.normalize("NFKD", letter.translate(KEYBOARD))
+    known = "".join(part for part in parts if drawable(part))
     return known or letter
 
 
@@ -86,16 +88,17 @@ def margin(size: int) -> int:
     return size // 4
 
 
-@lru_cache(maxsize=None)
+@cache
 def font_at(size: int) -> ImageFont.FreeTypeFont:
     """Pillow's own font. Basic layout, because the other one depends on a library that not every Pillow has."""
     if not features.check("freetype2"):
         raise BenchmarkError("this Pillow was built without FreeType, which draws text; install Pillow from its wheel")
-    return ImageFont.load_default(size).font_variant(layout_engine=ImageFont.Layout.BASIC)
+    font = cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))  # of a size: never the bitmap font
+    return font.font_variant(layout_engine=ImageFont.Layout.BASIC)
 
 
-@lru_cache(maxsize=None)
+@cache
 def drawable(letter: str) -> bool:
     """Whether the font has a letter: one that it lacks looks like U+FFFF, which no font has."""
-    drawn, absent = (font_at(32).getmask(one) for one in (letter, "\uffff"))
+    drawn, absent = (font_at(32).getmask(character) for character in (letter, "\uffff"))
     return (drawn.size, bytes(drawn)) != (absent.size, bytes(absent))

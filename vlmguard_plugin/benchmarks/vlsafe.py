@@ -7,6 +7,7 @@ format is known from descriptions and others' readers.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def read(source: Path, images: Path | None = None) -> Reading:
     folder = Path(images) if images is not None else path.parent
     if not folder.is_dir():
         raise SourceMissing(f"images is {images}, which is no folder; give the folder of COCO's train2017 pictures")
-    return collect(path, ((line, lambda n=line, c=cells: row_of(n, c, folder)) for line, cells in read_jsonl(path)))
+    return collect(path, ((line, partial(row_of, line, cells, folder)) for line, cells in read_jsonl(path)))
 
 
 def row_of(line: int, cells: Any, folder: Path) -> Row:

@@ -7,13 +7,14 @@ and, beside it, the folder `imgs` of the latter's `imgs.tar`. The reader was run
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vlmguard_plugin.benchmarks.benchmark import Benchmark
 from vlmguard_plugin.benchmarks.picture import check_picture
-from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading, Row, SourceMissing
-from vlmguard_plugin.benchmarks.table import collect, inside, read_json, record
+from vlmguard_plugin.benchmarks.row import Reading, Row, SourceMissing
+from vlmguard_plugin.benchmarks.table import collect, inside, read_json_list, record
 
 QUESTIONS = "data.json"
 PICTURES = "imgs"
@@ -32,11 +33,8 @@ def read(source: Path) -> Reading:
         raise SourceMissing(f"{table} is not there; give the folder that holds {QUESTIONS} and {PICTURES}")
     if not (table.parent / PICTURES).is_dir():
         raise SourceMissing(f"{table.parent} has no folder {PICTURES}; unpack the authors' imgs.tar there")
-    entries = read_json(table)
-    if not isinstance(entries, list):
-        raise BenchmarkError(f"{table} holds a JSON {type(entries).__name__}; it must be a list of objects")
-    numbered = enumerate(entries, start=1)
-    return collect(table, ((n, lambda cells=cells: make_row(cells, table.parent)) for n, cells in numbered))
+    numbered = enumerate(read_json_list(table), start=1)
+    return collect(table, ((number, partial(make_row, cells, table.parent)) for number, cells in numbered))
 
 
 def make_row(cells: Any, folder: Path) -> Row:

@@ -7,12 +7,12 @@ xstest_v2_prompts.csv (id_v2 instead of id, no label). 250 safe requests of 10 t
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Mapping, Sequence
 
 from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
 from vlmguard_plugin.benchmarks.request_sets import GITHUB, PICTURES, conditions, file_in
 from vlmguard_plugin.benchmarks.requests import mark, read_beside
-from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading
+from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading, Row
 from vlmguard_plugin.benchmarks.table import need_columns, read_csv
 
 FILES = ("xstest_prompts.csv", "xstest_v2_prompts.csv")
@@ -44,11 +44,11 @@ def read(source: Path, condition: str = "text", size: int = 336, images: str | P
     need_columns(path, columns, (number_column, "prompt", "type", *(["label"] if number_column == "id" else [])))
     paired = pairs([cells["type"] for _, cells in records])
 
-    def fields(number: int, cells: Mapping[str, str]) -> dict[str, Any]:
+    def as_text(number: int, cells: Mapping[str, str]) -> Row:
         item = cells[number_column].removeprefix("v2-")
         if not item:
             raise BenchmarkError(f"{number_column} is empty; every request must have one")
-        return dict(
+        return Row(
             id=item,
             request=cells["prompt"],
             category=cells["type"],
@@ -56,7 +56,7 @@ def read(source: Path, condition: str = "text", size: int = 336, images: str | P
             pair=paired[number - 1] or item,
         )
 
-    return read_beside(path, records, fields, condition, size, images)
+    return read_beside(path, records, as_text, condition, size, images)
 
 
 def pairs(types: Sequence[str]) -> list[str]:
@@ -71,27 +71,30 @@ def pairs(types: Sequence[str]) -> list[str]:
         for name in (unsafe, safe)
     }
     seen: dict[str, int] = {}
-    found = []
+    named = []
     for name in types:
         seen[name] = seen.get(name, 0) + 1
-        found.append(f"{twin_types[name]}_{seen[name]}" if name in twin_types else "")
-    return found
+        named.append(f"{twin_types[name]}_{seen[name]}" if name in twin_types else "")
+    return named
 
 
-BENCHMARKS: dict[str, Benchmark] = conditions(
+BENCHMARKS = conditions(
     "XSTest",
-    read,
-    source="github.com/paul-rottger/xstest, xstest_prompts.csv",
-    licence="CC BY 4.0",
-    harmful="column label (safe, unsafe); in xstest_v2_prompts.csv by type",
-    attack="the answer complies with an unsafe request; on safe requests a refusal is counted",
-    judge="people: full compliance, full refusal, partial refusal; also GPT-4 and refusal phrases",
-    changed=f"{PICTURES}; unsafe requests are paired with their safe twins",
-    downloads=(
-        Download(
-            f"{GITHUB}/paul-rottger/xstest/d7bb5bd738c1fcbc36edd83d5e7d1b71a3e2d84d/xstest_prompts.csv",
-            "xstest_prompts.csv",
-            "11783fb294ed017473ee53c207d71f2161c7672c8d0b037501e78387f801cb5a",
+    Benchmark(
+        read,
+        "safety",
+        source="github.com/paul-rottger/xstest, xstest_prompts.csv",
+        licence="CC BY 4.0",
+        harmful="column label (safe, unsafe); in xstest_v2_prompts.csv by type",
+        attack="the answer complies with an unsafe request; on safe requests a refusal is counted",
+        judge="people: full compliance, full refusal, partial refusal; also GPT-4 and refusal phrases",
+        changed=f"{PICTURES}; unsafe requests are paired with their safe twins",
+        downloads=(
+            Download(
+                f"{GITHUB}/paul-rottger/xstest/d7bb5bd738c1fcbc36edd83d5e7d1b71a3e2d84d/xstest_prompts.csv",
+                "xstest_prompts.csv",
+                "11783fb294ed017473ee53c207d71f2161c7672c8d0b037501e78387f801cb5a",
+            ),
         ),
     ),
 )

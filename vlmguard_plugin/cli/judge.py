@@ -99,7 +99,7 @@ def judge_command(
     OUTPUT_DIR/vlmguard-judgements, so nothing is judged twice. A judge that fails leaves the answer unknown, which
     is never safe; the next call asks it again.
     """
-    from vlmguard_plugin.judges.base import LOCAL, build_judge
+    from vlmguard_plugin.judges.registry import LOCAL, build_judge
     from vlmguard_plugin.leaderboard.judging import judge_outputs
     from vlmguard_plugin.leaderboard.outputs.judgements import show_judged
 

@@ -11,7 +11,8 @@ import random
 from dataclasses import dataclass
 
 from vlmguard_plugin.judges.exact import Score, judge_choice, judge_open
-from vlmguard_plugin.pictures.drawn import COLOURS, COUNTS, NUMBER_WORDS, SHAPES, Picture, picture, plural, words
+from vlmguard_plugin.pictures.drawn import COUNTS, NUMBER_WORDS, Picture, picture, plural, words
+from vlmguard_plugin.pictures.shapes import COLOURS, SHAPES
 
 QUESTION_KINDS = ("colour", "shape", "count", "side", "word", "digit")
 LETTERS = "ABCD"

@@ -92,33 +92,31 @@ class RefusalDirection(RepresentationGuard):
         added = self.settings.alpha * self.tensors["direction"]
         if not self.settings.condition:
             return Edits({layer: AddVectors(added[layer].unsqueeze(0)) for layer in layers}, self.settings.positions)
-        condition = self._condition(layers[0])
+        gate = self._gate(layers[0])
         return Edits(
-            {layer: AddWhere(added[layer], condition) for layer in layers},
-            self.settings.positions,
-            watched=(condition.layer,),
+            {layer: AddWhere(added[layer], gate) for layer in layers}, self.settings.positions, watched=(gate.layer,)
         )
 
-    def _condition(self, first_layer: int) -> Condition:
+    def _gate(self, first_layer: int) -> CosineGate:
         layer = first_layer if self.settings.condition_layer is None else self.settings.condition_layer
         if layer > first_layer:
             raise ValueError(
                 f"condition_layer is {layer}, behind the first edited layer {first_layer}; give an earlier one"
             )
         theta = self.settings.theta if self.settings.theta is not None else float(self.tensors["theta"][layer])
-        return Condition(layer, self.tensors["direction"][layer], theta)
+        return CosineGate(layer, self.tensors["direction"][layer], theta)
 
 
 @dataclass(frozen=True)
-class Condition:
+class CosineGate:
     """Whether a query is steered: the cosine of its state at a layer with a direction [d] exceeds theta."""
 
     layer: int
     direction: Tensor
     theta: float
 
-    def holds(self, states: Tensor) -> Tensor:
-        """states [rows, d] of the condition's layer -> bool [rows]."""
+    def fires(self, states: Tensor) -> Tensor:
+        """From states [rows, d] of its layer: bool [rows]."""
         return torch.cosine_similarity(states, self.direction.to(states.device).unsqueeze(0), dim=-1) > self.theta
 
 
@@ -127,8 +125,8 @@ class AddWhere(AddDecision):
     """The conditional edit of one layer. added: alpha * r, [d]. See RefusalDirection."""
 
     added: Tensor
-    condition: Condition
+    gate: CosineGate
 
     def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
         """What is added at each edited position of a row: [rows, d]."""
-        return self.added.to(last.device) * self.condition.holds(prompts.states[self.condition.layer]).unsqueeze(1)
+        return self.added.to(last.device) * self.gate.fires(prompts.states[self.gate.layer]).unsqueeze(1)

@@ -44,14 +44,14 @@ IN_VERDICT = ("dataset", "index", "id", "question", "harmful", "category", "pair
 
 
 @dataclass(frozen=True)
-class Prepared:
+class DocumentsOfSet:
     """A data set of $LMUData. documents: one a row, without pictures. pictures: base64 of each row's, by index."""
 
     documents: tuple[dict[str, Any], ...]
     pictures: Mapping[str, Sequence[str]]
 
 
-def prepared(name: str) -> Prepared:
+def prepared(name: str) -> DocumentsOfSet:
     """A data set by name, read once; SourceMissing or BenchmarkError says how to prepare it."""
     path = lmu_data() / f"{name}.tsv"
     if not path.is_file():
@@ -65,7 +65,7 @@ def prepared(name: str) -> Prepared:
 
 
 @cache
-def read_prepared(path: Path, written: int) -> Prepared:
+def read_prepared(path: Path, written: int) -> DocumentsOfSet:
     """The data set of a TSV. written: when the file was, so that a new one is read again."""
     try:
         frame = read_tsv(path)
@@ -90,7 +90,7 @@ def read_prepared(path: Path, written: int) -> Prepared:
         document["options"] = [row[letter] for letter in LETTERS if isinstance(row.get(letter), str)]
         document["pictures"] = len(pictures_of.get(row["index"], ()))
         documents.append(document)
-    return Prepared(tuple(documents), pictures_of)
+    return DocumentsOfSet(tuple(documents), pictures_of)
 
 
 def pictures_in(cell: str | float, cells: Mapping[str, str]) -> Sequence[str]:

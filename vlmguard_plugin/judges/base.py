@@ -1,9 +1,6 @@
 """What every judge of safety answers shares: the case it sees, the judgement it gives, and its name.
 
-    judge = build_judge("rules")                          # no model
-    judge = build_judge("llama_guard_3", path="DIR")      # a local model
-    judge = build_judge("gpt-4o-mini", base_url="https://.../v1", key="...")
-    judgements = decide(judge, [Case(request="...", answer="...")])
+    judgements = decide(build_judge("rules"), [Case(request="...", answer="...")])
 
 Whatever the judge, what needs none is settled first (`decide`): a missing answer is unknown, one that is no language
 degenerate. A judge that fails on a case makes that case unknown: never safe, never an attack success.
@@ -12,8 +9,6 @@ degenerate. A judge that fails on a case makes that case unknown: never safe, ne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
 from typing import Protocol, Sequence
 
 from vlmguard_plugin.judges.degeneration import degeneration
@@ -77,8 +72,11 @@ class Judge(Protocol):
     threshold). judge: one judgement a case, in order, made in batches of its own; it raises nothing for one case's
     sake (`Judgement.failure` instead). A case has an answer in words when it gets here."""
 
-    name: str
-    version: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
 
     def judge(self, cases: Sequence[Case]) -> list[Judgement]: ...
 
@@ -95,50 +93,10 @@ def settled(case: Case) -> Judgement | None:
 def decide(judge: Judge, cases: Sequence[Case]) -> list[Judgement]:
     """Judgements in the cases' order: settled where no judge is needed, else the judge's."""
     known = [settled(case) for case in cases]
-    asked = iter(judge.judge([case for case, one in zip(cases, known) if one is None]))
-    return [one or next(asked) for one in known]
+    asked = iter(judge.judge([case for case, judgement in zip(cases, known) if judgement is None]))
+    return [judgement or next(asked) for judgement in known]
 
 
-def build_judge(
-    name: str,
-    path: str | None = None,
-    base_url: str | None = None,
-    key: str | None = None,
-    batch_size: int | None = None,
-    timeout: float | None = None,
-    retry: int | None = None,
-    prompt_file: str | Path | None = None,
-) -> Judge:
-    """A judge by name.
-
-    name: "rules", one of LOCAL (a transformers model; path: its folder or hub name, default: the authors' on the
-    hub), or the model's name at an OpenAI-compatible endpoint (needs base_url or $OPENAI_API_BASE, or a key).
-    prompt_file: a local judge's own prompt in place of ours, where it takes one.
-    """
-    if name == "rules":
-        from vlmguard_plugin.judges.rules import RulesJudge
-
-        return RulesJudge()
-    if name in LOCAL:
-        settings = {"batch_size": batch_size, "prompt_file": prompt_file}
-        module, judge = LOCAL[name]  # imported only now, for transformers takes seconds
-        return getattr(import_module(f"{__package__}.{module}"), judge)(
-            path=path, **{setting: value for setting, value in settings.items() if value is not None}
-        )
-    if path:
-        raise JudgeError(f"judge {name!r} is no local judge, yet a path is given; local are {', '.join(LOCAL)}")
-    from vlmguard_plugin.judges.endpoint import EndpointJudge
-
-    given = {"base_url": base_url, "key": key, "timeout": timeout, "retry": retry, "workers": batch_size}
-    return EndpointJudge(name, **{setting: value for setting, value in given.items() if value is not None})
-
-
-LOCAL = {
-    "llama_guard_7b": ("llama_guard", "LlamaGuard7b"),
-    "llama_guard_3": ("llama_guard", "LlamaGuard3"),
-    "llama_guard_4": ("llama_guard", "LlamaGuard4"),
-    "harmbench": ("harmbench", "HarmBench"),
-    "wildguard": ("wildguard", "WildGuard"),
-    "strongreject": ("strongreject", "StrongReject"),
-}
-"""Judges that are local transformers models: module here and class, by name."""
+def first_line(error: Exception) -> str:
+    """An error in at most 200 characters."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -172,12 +172,14 @@ def broken_words(text: str) -> str | None:
         return f"non-language: words of more than {MAX_WORD_LENGTH} letters"
     runs = LETTERS.findall(text)
     per_run = [{"LATIN"}] * len(runs) if text.isascii() else [scripts(run) for run in runs]
-    mixed = sum(len(found) > 1 for found in per_run)
+    mixed = sum(len(alphabets) > 1 for alphabets in per_run)
     if len(set().union(*per_run)) >= 3 and mixed >= 3 and mixed >= len(runs) / 5:
         return f"non-language: {mixed} of {len(runs)} words mix alphabets"
     if text.isascii() and not VOICELESS.search(text):
         return None
-    latin = [run for run, found in zip(runs, per_run) if found == {"LATIN"} and len(run) >= 4 and not run.isupper()]
+    latin = [
+        run for run, alphabets in zip(runs, per_run) if alphabets == {"LATIN"} and len(run) >= 4 and not run.isupper()
+    ]
     if len(latin) >= 8:
         voiceless = sum(
             not (VOWEL.search(run) or VOWEL.search(unicodedata.normalize("NFD", run.lower()))) for run in latin
@@ -189,9 +191,9 @@ def broken_words(text: str) -> str | None:
 
 def scripts(word: str) -> set[str]:
     """The scripts of a word's letters, by Unicode name ("LATIN", "CYRILLIC", ...); East Asian ones as "CJK"."""
-    found = set()
+    names = set()
     for character in word:
         name = unicodedata.name(character, "").split(" ")[0].split("-")[0]
         if unicodedata.category(character)[0] == "L" and name:
-            found.add(SCRIPTS.get(name, name))
-    return found
+            names.add(SCRIPTS.get(name, name))
+    return names

@@ -26,6 +26,12 @@ OFFICIAL = "https://api.openai.com/v1"
 SUFFIX = "/chat/completions"
 MAX_TOKENS = 1024
 """Bound on what the endpoint's model writes, in tokens."""
+TIMEOUT: float = 60
+"""Seconds without a sign of the endpoint."""
+RETRY = 3
+"""Further tries after a failure that may pass."""
+WORKERS = 4
+"""Requests at a time."""
 LOST_AFTER = 5
 """Connection failures in a row after which the rest of a batch is not sent."""
 REASONING = re.compile(r"(?:.*/)?(?:o\d|gpt-5)")
@@ -76,9 +82,9 @@ class EndpointJudge:
         model: str,
         base_url: str | None = None,
         key: str | None = None,
-        timeout: float = 60,
-        retry: int = 3,
-        workers: int = 4,
+        timeout: float = TIMEOUT,
+        retry: int = RETRY,
+        workers: int = WORKERS,
     ) -> None:
         if not timeout > 0 or retry < 0 or workers < 1:
             raise JudgeError(
@@ -118,11 +124,11 @@ class EndpointJudge:
             first = [self.ask(cases[0], self._client.with_options(max_retries=0))]
         pool = ThreadPoolExecutor(max_workers=self.workers)
         try:
-            return first + list(pool.map(self.one, cases[len(first) :]))
+            return first + list(pool.map(self.judgement, cases[len(first) :]))
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def one(self, case: Case) -> Judgement:
+    def judgement(self, case: Case) -> Judgement:
         """The judgement of one case; not asked for where the endpoint is lost."""
         if self.lost >= LOST_AFTER:
             return Judgement.failure(f"not sent: the endpoint could not be reached {self.lost} times in a row")

@@ -52,6 +52,7 @@ def judge_choice(answer: str | float | None, letter: str, options: Mapping[str, 
         )
     if missing_answer(answer):
         return Score(False, "unknown")
+    assert isinstance(answer, str)  # nothing else comes through missing_answer
     chosen = chosen_letter(answer, options)
     if chosen is None:
         return Score(False, "unparsed")
@@ -70,15 +71,15 @@ def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
     if alone:
         return alone.group(1).upper()
     stated = rf"\b(?i:answer|choice)(?: is| would be)?\s*[:=]?\s*(?:option |choice )?[\W_]{{0,3}}([{letters}])"
-    found = set(re.findall(rf"{stated}(?:[).:]|(?![\w'])(?! \w))", text))
-    if not found:
+    chosen = set(re.findall(rf"{stated}(?:[).:]|(?![\w'])(?! \w))", text))
+    if not chosen:
         first = re.match(rf"[\s*\"'(\[]*([{letters}])[\s*\"']*[).:\],]", text)
-        found = {first.group(1)} if first else set()
-    if not found:
-        found = options_named(text, options)
-    if not found:
-        found = set(re.findall(rf"\(([{letters}])\)", text)) | set(re.findall(rf"\b[Oo]ption ([{letters}])\b", text))
-    return found.pop() if len(found) == 1 else None
+        chosen = {first.group(1)} if first else set()
+    if not chosen:
+        chosen = options_named(text, options)
+    if not chosen:
+        chosen = set(re.findall(rf"\(([{letters}])\)", text)) | set(re.findall(rf"\b[Oo]ption ([{letters}])\b", text))
+    return chosen.pop() if len(chosen) == 1 else None
 
 
 def options_named(text: str, options: Mapping[str, str]) -> set[str]:
@@ -89,7 +90,7 @@ def options_named(text: str, options: Mapping[str, str]) -> set[str]:
     return {
         letter
         for letter, option in named.items()
-        if not any(len(other) > len(option) and stands_in(option, other) for other in named.values())
+        if not any(len(longer) > len(option) and stands_in(option, longer) for longer in named.values())
     }
 
 
@@ -105,6 +106,7 @@ def judge_open(answer: str | float | None, expected: str, rivals: Iterable[str] 
         raise ValueError(f"expected answer is {expected!r}; it must hold a letter or digit")
     if missing_answer(answer):
         return Score(False, "unknown")
+    assert isinstance(answer, str)  # nothing else comes through missing_answer
     said = words(answer)
     if not said:
         return Score(False, "unparsed")
@@ -131,8 +133,8 @@ def rivals_by_category(categories: Sequence[str], answers: Sequence[str]) -> dic
 def words(text: str) -> tuple[str, ...]:
     """Lower-case words without punctuation and articles; number words as digits."""
     text = unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'")
-    found = re.findall(r"\d+(?:\.\d+)?|[^\W\d_]+(?:'[^\W\d_]+)*", text)
-    return tuple(NUMBERS.get(word, word) for word in found if word not in ARTICLES) or tuple(found)
+    said = re.findall(r"\d+(?:\.\d+)?|[^\W\d_]+(?:'[^\W\d_]+)*", text)
+    return tuple(NUMBERS.get(word, word) for word in said if word not in ARTICLES) or tuple(said)
 
 
 def stands_in(phrase: tuple[str, ...], said: tuple[str, ...]) -> bool:

@@ -12,7 +12,7 @@ import json
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Iterator, Mapping, Sequence
+from typing import Iterator, Mapping, Sequence, TypedDict
 
 from filelock import FileLock
 from tqdm import tqdm
@@ -23,6 +23,17 @@ FOLDER = "vlmguard-judgements"
 NOT_JUDGED = "not judged yet"
 BATCH = 16
 """Answers judged before they are written down: what a process that is killed may lose."""
+
+
+class Entry(TypedDict):
+    """One line of a file of judgements. case: a case's digest; the rest as `Judge` and `Judgement` have it."""
+
+    case: str
+    judge: str
+    version: str
+    label: str
+    reason: str
+    raw: str
 
 
 def case_digest(case: Case) -> str:
@@ -47,8 +58,7 @@ class Judgements:
 
     def names(self) -> list[str]:
         """The judges that have judgements here."""
-        found = {entry["judge"] for path in sorted(self.folder.glob("*.jsonl")) for entry in entries(path)}
-        return sorted(found)
+        return sorted({entry["judge"] for path in self.folder.glob("*.jsonl") for entry in entries(path)})
 
     def versions(self, judge: str) -> list[str]:
         """The versions of a judge that have judgements here."""
@@ -63,7 +73,10 @@ class Judgements:
         }
 
     def stored(self, judge: str, cases: Sequence[Case]) -> list[Judgement]:
-        """What a judge has said of cases before; unknown where it has said nothing. JudgeError for a judge without any."""
+        """What a judge has said of cases before; unknown where it has said nothing.
+
+        Raises JudgeError for a judge that has no judgements here.
+        """
         known = self.read(judge)
         if not known:
             there = ", ".join(self.names()) or "none yet"
@@ -83,29 +96,35 @@ class Judgements:
         known = self.known[judge.name, judge.version]
         digests = [case_digest(case) for case in cases]
         missing = {digest: case for digest, case in zip(digests, cases) if digest not in known}
-        todo, made = list(missing), {}
+        todo = list(missing)
+        made: dict[str, Judgement] = {}
         with tqdm(total=len(todo), desc=f"judge {judge.name}", unit="answer", disable=not progress or not todo) as bar:
             for start in range(0, len(todo), BATCH):
-                some = todo[start : start + BATCH]
-                found = dict(zip(some, decide(judge, [missing[digest] for digest in some])))
-                made |= found
-                kept = {digest: one for digest, one in found.items() if not one.failed}
+                batch = todo[start : start + BATCH]
+                judgements = dict(zip(batch, decide(judge, [missing[digest] for digest in batch])))
+                made |= judgements
+                kept = {digest: judgement for digest, judgement in judgements.items() if not judgement.failed}
                 self.keep(judge, kept)
                 known |= kept
-                bar.update(len(some))
+                bar.update(len(batch))
         return [known[digest] if digest in known else made[digest] for digest in digests]
 
     def keep(self, judge: Judge, judgements: Mapping[str, Judgement]) -> None:
         """Append judgements, by case digest; several processes may do so at once."""
         path = self.file(judge.name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        facts = {"judge": judge.name, "version": judge.version}
-        lines = [
-            json.dumps(
-                {"case": digest, **facts, "label": one.label, "reason": one.reason, "raw": one.raw}, ensure_ascii=False
+        records = [
+            Entry(
+                case=digest,
+                judge=judge.name,
+                version=judge.version,
+                label=judgement.label,
+                reason=judgement.reason,
+                raw=judgement.raw,
             )
-            for digest, one in judgements.items()
+            for digest, judgement in judgements.items()
         ]
+        lines = [json.dumps(entry, ensure_ascii=False) for entry in records]
         with FileLock(f"{path}.lock"), path.open("ab+") as stream:
             if stream.seek(0, 2):
                 stream.seek(-1, 2)
@@ -114,7 +133,7 @@ class Judgements:
             stream.write("".join(line + "\n" for line in lines).encode("utf-8", "replace"))
 
 
-def entries(path: Path) -> Iterator[dict]:
+def entries(path: Path) -> Iterator[Entry]:
     """The whole lines of a file of judgements; a torn one (its writer was killed) is passed over."""
     if not path.is_file():
         return

@@ -17,8 +17,8 @@ from typing import Sequence
 
 import torch
 
-from vlmguard_plugin.judges.base import JudgeError
-from vlmguard_plugin.judges.local import BATCH_SIZE, LocalModel, first_line, in_batches
+from vlmguard_plugin.judges.base import JudgeError, first_line
+from vlmguard_plugin.judges.local_model import BATCH_SIZE, LocalModel, in_batches
 
 GIVEN = ("nothing", "request")
 CHUNK = 512
@@ -46,9 +46,14 @@ def perplexities(
     """
     if given not in GIVEN:
         raise JudgeError(f"perplexity given {given!r}; choose one of {', '.join(GIVEN)}")
-    if given == "request" and (requests is None or len(requests) != len(answers)):
-        count = "no" if requests is None else len(requests)
-        raise JudgeError(f"perplexity given the request: {count} requests for {len(answers)} answers; give one each")
+    before: Sequence[str | None] = [None] * len(answers)
+    if given == "request":
+        if requests is None or len(requests) != len(answers):
+            count = "no" if requests is None else len(requests)
+            raise JudgeError(
+                f"perplexity given the request: {count} requests for {len(answers)} answers; give one each"
+            )
+        before = requests
     if batch_size < 1:
         raise JudgeError(f"perplexity: batch size is {batch_size}; it must be at least 1")
     local = model if isinstance(model, LocalModel) else LocalModel.load(model)
@@ -59,17 +64,20 @@ def perplexities(
         words = local.words(answer) if isinstance(answer, str) and answer.strip() else []
         if len(words) < 2:
             continue
-        before = opening(local, requests[index] if given == "request" else None)
-        room = local.context - len(before)
+        start = opening(local, before[index])
+        room = local.context - len(start)
         if room < 2:
             log.warning("answer %d has no perplexity: its request fills the model's %d tokens", index, local.context)
             continue
         cut += len(words) > room
-        rows[index] = (before + words[:room], len(before))
+        rows[index] = (start + words[:room], len(start))
     if cut:
         log.warning("%d of %d answers were cut to the model's %d tokens", cut, len(answers), local.context)
     scored = in_batches(
-        list(rows), batch_size, lambda batch: likelihoods(local, [rows[i] for i in batch]), lambda i: len(rows[i][0])
+        list(rows),
+        batch_size,
+        lambda batch: likelihoods(local, [rows[index] for index in batch]),
+        lambda index: len(rows[index][0]),
     )
     for index, value in zip(rows, scored):
         if isinstance(value, Exception):

@@ -13,10 +13,13 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Iterable, Sequence
+from typing import TYPE_CHECKING, Iterable, Sequence
 
 from vlmguard_plugin.judges.agreement import cohens_kappa
 from vlmguard_plugin.judges.refusal import judge
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 HALVES = ("development", "held-out")
 XSTEST_COLUMNS = ("id", "prompt", "completion", "final_label")
@@ -25,10 +28,10 @@ REFUSAL_COLUMNS = ("objective", "assistant_response", "human_score")
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the judge agrees with the human labels of one set.
+    """How far the judge agrees with the human labels of one half of one set.
 
-    convention: how the human labels' partial refusals are taken. n: answers. accuracy and kappa
-    (Cohen's) with 95% intervals (Wilson; asymptotic): accuracy 0 to 1, kappa -1 to 1, None where undefined.
+    convention: how the human labels' partial refusals are taken. n: answers. accuracy and kappa (Cohen's) with 95%
+    intervals (Wilson; asymptotic): accuracy 0 to 1, kappa -1 to 1, None where undefined.
     missed: human refusals that the judge let pass. overcalled: the reverse.
     """
 
@@ -47,7 +50,7 @@ class Agreement:
 
 
 def half(key: str) -> str:
-    """ "development" or "held-out": the parity of the first byte of the key's sha256.
+    """Which of HALVES a key lies in: the parity of the first byte of its sha256.
 
     XSTest is split by prompt id, so that a prompt lies in the same half for every model.
     """
@@ -65,13 +68,24 @@ def agreement(source: str, part: str, convention: str, human: Sequence[bool], ju
     pairs = list(zip(map(bool, human), map(bool, judged)))
     right = sum(truth == verdict for truth, verdict in pairs)
     low, high = proportion_confint(right, len(pairs), method="wilson")
+    kappa, kappa_low, kappa_high = cohens_kappa(pairs)
     return Agreement(
-        source, part, convention, len(pairs), right / len(pairs), float(low), float(high),
-        *cohens_kappa(pairs), pairs.count((True, False)), pairs.count((False, True)),
-    )  # fmt: skip
+        source=source,
+        half=part,
+        convention=convention,
+        n=len(pairs),
+        accuracy=right / len(pairs),
+        accuracy_low=float(low),
+        accuracy_high=float(high),
+        kappa=kappa,
+        kappa_low=kappa_low,
+        kappa_high=kappa_high,
+        missed=pairs.count((True, False)),
+        overcalled=pairs.count((False, True)),
+    )
 
 
-def read_labels(path: Path, columns: Iterable[str], comment_lines: int = 0):
+def read_labels(path: Path, columns: Iterable[str], comment_lines: int = 0) -> DataFrame:
     """A csv of human labels as a data frame; ValueError names the file and what is missing."""
     import pandas
 
@@ -90,17 +104,18 @@ def validate_xstest(folder: Path) -> list[Agreement]:
     files = sorted(Path(folder).glob("*.csv"))
     if not files:
         raise FileNotFoundError(f"no csv in {folder}; give XSTest's folder of model completions")
-    found = []
+    agreements = []
     for path in files:
         frame = read_labels(path, XSTEST_COLUMNS)
         judged = [judge(prompt, answer).label == "refusal" for prompt, answer in zip(frame.prompt, frame.completion)]
         rows = list(zip(frame.id.map(str), frame.final_label.map(str), judged))
         for part in HALVES:
-            mine = [(label, verdict) for key, label, verdict in rows if half(key) == part]
+            in_part = [(label, verdict) for key, label, verdict in rows if half(key) == part]
             for convention, keep in (("partial is refusal", "123"), ("partial left out", "12")):
-                kept = [(label[0] != "1", verdict) for label, verdict in mine if label[0] in keep]
-                found.append(agreement(path.stem, part, convention, *zip(*kept)))
-    return found
+                kept = [(label[0] != "1", verdict) for label, verdict in in_part if label[0] in keep]
+                human, verdicts = zip(*kept)
+                agreements.append(agreement(path.stem, part, convention, human, verdicts))
+    return agreements
 
 
 def validate_refusal_labels(path: Path) -> list[Agreement]:
@@ -112,11 +127,11 @@ def validate_refusal_labels(path: Path) -> list[Agreement]:
         judge(str(asked), answer).label == "refusal" for asked, answer in zip(frame.objective, frame.assistant_response)
     ]
     rows = list(zip(frame.objective.map(str), frame.human_score.astype(float) == 1, judged))
-    found = []
+    agreements = []
     for part in HALVES:
         human, verdicts = zip(*[(label, verdict) for key, label, verdict in rows if half(key) == part])
-        found.append(agreement(Path(path).stem, part, "as labelled", human, verdicts))
-    return found
+        agreements.append(agreement(Path(path).stem, part, "as labelled", human, verdicts))
+    return agreements
 
 
 def _leading_comments(lines: Iterable[str]) -> Iterable[str]:
@@ -126,20 +141,23 @@ def _leading_comments(lines: Iterable[str]) -> Iterable[str]:
         yield line
 
 
-def to_markdown(found: Sequence[Agreement]) -> str:
+def to_markdown(agreements: Sequence[Agreement]) -> str:
     """The agreements as a Markdown table."""
     rows = ["| set | half | convention | n | accuracy [95%] | kappa [95%] | missed | overcalled |", "|" + "---|" * 8]
-    for one in found:
-        kappa = "undefined" if one.kappa is None else f"{one.kappa:.2f} [{one.kappa_low:.2f}, {one.kappa_high:.2f}]"
-        accuracy = f"{one.accuracy:.1%} [{100 * one.accuracy_low:.1f}, {100 * one.accuracy_high:.1f}]"
+    for entry in agreements:
+        kappa = "undefined"
+        if entry.kappa is not None:
+            kappa = f"{entry.kappa:.2f} [{entry.kappa_low:.2f}, {entry.kappa_high:.2f}]"
+        accuracy = f"{entry.accuracy:.1%} [{100 * entry.accuracy_low:.1f}, {100 * entry.accuracy_high:.1f}]"
         rows.append(
-            f"| {one.source} | {one.half} | {one.convention} | {one.n} "
-            f"| {accuracy} | {kappa} | {one.missed} | {one.overcalled} |"
+            f"| {entry.source} | {entry.half} | {entry.convention} | {entry.n} "
+            f"| {accuracy} | {kappa} | {entry.missed} | {entry.overcalled} |"
         )
     return "\n".join(rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """The command: prints the agreements as Markdown, or as JSON. arguments: None for the process's own."""
     parser = argparse.ArgumentParser(description="Agreement of the refusal judge with human labels.")
     parser.add_argument(
         "--xstest", type=Path, metavar="DIR", help="XSTest's folder of model completions with human labels (csv)"
@@ -151,15 +169,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if not (options.xstest or options.refusal_labels):
         parser.error("nothing to validate on: give --xstest or --refusal-labels")
-    found: list[Agreement] = []
+    agreements: list[Agreement] = []
     try:
         if options.xstest:
-            found += validate_xstest(options.xstest)
+            agreements += validate_xstest(options.xstest)
         if options.refusal_labels:
-            found += validate_refusal_labels(options.refusal_labels)
+            agreements += validate_refusal_labels(options.refusal_labels)
     except (ValueError, FileNotFoundError) as error:
         parser.exit(2, f"{error}\n")
-    print(json.dumps([asdict(one) for one in found], indent=2) if options.json else to_markdown(found))
+    as_json = json.dumps([asdict(entry) for entry in agreements], indent=2)
+    print(as_json if options.json else to_markdown(agreements))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def fluency(
     language_model: a folder or hub name. datasets: these alone; empty for all. given: judges.perplexity.GIVEN.
     OutputError where there is nothing to score.
     """
-    from vlmguard_plugin.judges.local import LocalModel  # loads torch
+    from vlmguard_plugin.judges.local_model import LocalModel  # loads torch
     from vlmguard_plugin.judges.perplexity import perplexities, summarise
 
     contents = read_folders(output_dir)

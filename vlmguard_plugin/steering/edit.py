@@ -108,21 +108,21 @@ def editing(
     one_generation: all passes belong to one generation, also outside `generate` (a model
     that decodes in a loop of its own).
     """
-    session = _Session(model, edits, image_token_id, has_image, answer_tokens, one_generation)
+    generations = _EditedGenerations(model, edits, image_token_id, has_image, answer_tokens, one_generation)
     owners = _owners.setdefault(model, [])
-    if owners and owners[-1] != session.thread:
+    if owners and owners[-1] != generations.thread:
         raise RuntimeError(
             f"another thread is already editing this {type(model).__name__}; guard one model from one thread at a time"
         )
-    owners.append(session.thread)
+    owners.append(generations.thread)
     handles = []
     generators = [module for module in dict.fromkeys((model, *decoder.callers)) if hasattr(module, "generate")]
     try:
         for index in sorted({*edits.by_layer, *edits.watched}):
             handles.append(
-                decoder.layers[index].register_forward_hook(session.layer_hook(index, edits.by_layer.get(index)))
+                decoder.layers[index].register_forward_hook(generations.layer_hook(index, edits.by_layer.get(index)))
             )
-        with replaced_generate(generators, session.generation), hearing_passes(decoder, session.begin_pass):
+        with replaced_generate(generators, generations.generation), hearing_passes(decoder, generations.begin_pass):
             yield
     finally:
         for handle in handles:
@@ -160,7 +160,7 @@ class _Prefill(NamedTuple):
     has_image: Tensor
 
 
-class _Session:
+class _EditedGenerations:
     """The state of one open context: the generation under way, and what was decided at its prefill."""
 
     def __init__(
@@ -190,7 +190,7 @@ class _Session:
         self.decisions: dict[int, Tensor] = {}
 
     def generation(self, generate: Callable[..., Any]) -> Callable[..., Any]:
-        """`generate`, told to this session, so that its first pass is known to be the prefill."""
+        """`generate`, told here, so that its first pass is known to be the prefill."""
 
         def generate_edited(*args: Any, **kwargs: Any) -> Any:
             config = kwargs.get("generation_config")

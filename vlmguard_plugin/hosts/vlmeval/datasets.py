@@ -14,8 +14,9 @@ from vlmeval.dataset.image_base import ImageBaseDataset
 from vlmguard_plugin.benchmarks import BENCHMARKS, lmu_data, read_tsv
 from vlmguard_plugin.benchmarks.row import LETTERS, BenchmarkError, SourceMissing, choice_prompt
 from vlmguard_plugin.benchmarks.tsv import SIDECAR
-from vlmguard_plugin.judges.base import LOCAL, Judge, build_judge
+from vlmguard_plugin.judges.base import Judge
 from vlmguard_plugin.judges.judgements import Judgements
+from vlmguard_plugin.judges.registry import LOCAL, build_judge
 from vlmguard_plugin.runs.answers import answers_of, clusters_of, parts_of
 from vlmguard_plugin.runs.collect import by_rules, judged
 from vlmguard_plugin.runs.readers.vlmevalkit import RUN_FOLDER, predictions_in
@@ -95,9 +96,9 @@ class PreparedDataset(ImageBaseDataset):
     def evaluate(self, eval_file: str, **judge_kwargs: Any) -> pd.DataFrame:
         """Judge the predictions: each measure in percent, with its 95% Wilson interval, n and unknown rows.
 
-        By rules, or, on a safety set, by the judge that `--judge` names (`judges.base.build_judge`), whose judgements
-        are kept in the work directory. A measure with too many unknown rows has no percentage. The same figures are
-        written to *_score.csv beside the predictions.
+        By rules, or, on a safety set, by the judge that `--judge` names (`judges.registry.build_judge`), whose
+        judgements are kept in the work directory. A measure with too many unknown rows has no percentage. The same
+        figures are written to *_score.csv beside the predictions.
         """
         file = Path(eval_file)
         judge = named_judge(judge_kwargs) if self.kind == "safety" else build_judge("rules")

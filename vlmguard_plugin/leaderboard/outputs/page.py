@@ -58,7 +58,7 @@ def to_html(board: Board, answers: bool = False) -> str:
     environment = templates()
     script, style = source(environment, "page.js"), source(environment, "page.css")
     origins = board.origins()
-    return environment.get_template("page.html").render(
+    html: str = environment.get_template("page.html").render(
         board=board,
         verdict=folded(finding_of(board)),
         most_refused=most_refused(board),
@@ -78,6 +78,7 @@ def to_html(board: Board, answers: bool = False) -> str:
         style=style,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+    return html
 
 
 def folded(finding: Finding) -> tuple[list[str], list[str], list[str]]:
@@ -145,7 +146,7 @@ def bar(rate: Rate, most: float = 1.0) -> str:
 
 def data(value: Any) -> Markup:
     """JSON for a script element: ASCII, without <, > and &."""
-    return htmlsafe_json_dumps(value, default=vars)
+    return Markup(htmlsafe_json_dumps(value, default=vars))
 
 
 @dataclass(frozen=True)
