@@ -1,8 +1,11 @@
 """lm-evaluation-harness in this process: a folder with a tiny model and tasks, and models that are built once."""
 
+from functools import cache
+
 import pytest
 from helpers.lm_eval_tasks import DOCUMENTS, NOUNS, TASKS, built
 from helpers.tiny_models import tiny_llava, tiny_processor
+from torch.utils.collect_env import get_pretty_env_info
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +25,8 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLMGUARD_CACHE", str(folder / "cache"))
         patch.setenv("VLMGUARD_DEVICE", "cpu")
+        # each evaluation asks the machine what it is, by many commands; once is enough
+        patch.setattr("torch.utils.collect_env.get_pretty_env_info", cache(get_pretty_env_info))
         yield folder
 
 
