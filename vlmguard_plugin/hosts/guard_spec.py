@@ -173,6 +173,7 @@ def _whole(name: str, value: int | str | None) -> int | None:
     """A number that hosts hand over as a number or as its digits; ValueError for anything but 1 and more."""
     if value is None:
         return None
-    if isinstance(value, bool) or not str(value).isdigit() or int(value) < 1:
+    digits = str(value)
+    if isinstance(value, bool) or not (digits.isascii() and digits.isdigit() and int(digits) >= 1):
         raise ValueError(f"{name} is {value!r}; give a whole number of at least 1")
-    return int(value)
+    return int(digits)

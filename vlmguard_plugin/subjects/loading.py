@@ -36,7 +36,7 @@ def load_subject(
     name = dtype or environment.DTYPE.value()
     if name and name not in DTYPES:
         raise ValueError(f"dtype is {name!r}; choose one of {', '.join(DTYPES)} (argument dtype or $VLMGUARD_DTYPE)")
-    if batch_size is not None and (not str(batch_size).isdigit() or int(batch_size) < 1):
+    if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
         raise ValueError(f"batch_size is {batch_size!r}; give a whole number of at least 1")
     size = batch_size or environment.BATCH_SIZE.whole() or BATCH_SIZE
     if not Path(checkpoint).is_dir() and (Path(checkpoint).is_absolute() or str(checkpoint).startswith(".")):
