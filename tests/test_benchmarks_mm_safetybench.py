@@ -65,7 +65,7 @@ def test_each_kind_of_picture_goes_with_its_question(safetybench, kind):
 
 def test_all_kinds_pair_up_and_tiny_is_a_part(safetybench):
     pairs = {kind: [row.pair for row in read(mm_safetybench, f"MMSafety_{kind}", safetybench).rows] for kind in KINDS}
-    assert len({tuple(found) for found in pairs.values()}) == 1
+    assert len({tuple(of_kind) for of_kind in pairs.values()}) == 1
     for kind in KINDS:
         tiny = read(mm_safetybench, f"MMSafety_{kind}_Tiny", safetybench / "data").rows
         assert [row.id for row in tiny] == [pair for pair in pairs[kind] if pair.endswith("_7")]
@@ -75,7 +75,7 @@ def test_groups_divide_the_scenarios():
     first, second = mm_safetybench.GROUPS.values()
     assert sorted(first + second) == sorted(mm_safetybench.SCENARIOS)
     assert [name[:2] for name in second] == ["08", "10", "11", "12", "13"]
-    assert all(one.groups == mm_safetybench.GROUPS for one in mm_safetybench.BENCHMARKS.values())
+    assert all(benchmark.groups == mm_safetybench.GROUPS for benchmark in mm_safetybench.BENCHMARKS.values())
 
 
 def test_damaged_scenarios_and_questions_are_reported_and_the_rest_kept(safetybench):

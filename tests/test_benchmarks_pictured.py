@@ -64,7 +64,7 @@ def test_vlsafe_takes_pictures_from_a_folder_or_from_beside_the_file(tmp_path):
     assert (row.request, row.shown, row.harmful) == ("What does it eat?", "A cat.", True)
     assert row.images == (tmp_path / "coco/000000000001.jpg",)
     reasons = [bad.reason for bad in reading.bad]
-    assert [found.row for found in reading.bad] == [2, 3, 4, 5]
+    assert [bad.row for bad in reading.bad] == [2, 3, 4, 5]
     assert "does not lie inside" in reasons[0] and "does not lie inside" in reasons[1]
     assert "is not there" in reasons[2] and "has no image_id" in reasons[3]
     paint(tmp_path / "VLSafe/000000000001.jpg")

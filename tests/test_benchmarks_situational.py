@@ -339,8 +339,8 @@ def test_what_is_said_of_each_set():
 def test_no_name_is_the_hosts():
     from vlmeval import dataset
 
-    ours = {name for module in MODULES for name in module.BENCHMARKS}
-    hosts = [found for found in dataset.DATASET_CLASSES if found.__module__.startswith("vlmeval.")]
-    built_in = {name for found in hosts for name in found.supported_datasets()}
+    own_names = {name for module in MODULES for name in module.BENCHMARKS}
+    hosts = [host_set for host_set in dataset.DATASET_CLASSES if host_set.__module__.startswith("vlmeval.")]
+    built_in = {name for host_set in hosts for name in host_set.supported_datasets()}
     assert {"MSSBench", "SIUO"} <= built_in, "the host's own names are looked at"
-    assert not ours & built_in
+    assert not own_names & built_in

@@ -60,7 +60,11 @@ def test_a_composition_shares_its_fit_too(subject, anchors, pictures, tmp_path, 
     assert len(done) == 1
     assert_same(loaded, vg.build_guard(COMPOSED, **second).fit(subject, anchors), subject, pictures)
     load_or_fit(vg.build_guard(COMPOSED, cmrm={"estimator": "pca"}), subject, anchors, tmp_path)
-    assert [one["estimator"] for one in done] == ["mean", "mean", "pca"]  # the second one is the direct fit above
+    assert [settings["estimator"] for settings in done] == [
+        "mean",
+        "mean",
+        "pca",
+    ]  # the second is the direct fit above
 
 
 @pytest.mark.parametrize(
@@ -70,9 +74,9 @@ def test_a_composition_shares_its_fit_too(subject, anchors, pictures, tmp_path, 
 def test_settings_that_enter_the_fit_are_fitted(name, settings, subject, anchors, pictures, tmp_path, monkeypatch):
     done = fits(monkeypatch, vg.build_guard(name))
     load_or_fit(vg.build_guard(name), subject, anchors, tmp_path)
-    found = load_or_fit(vg.build_guard(name, **settings), subject, anchors, tmp_path)
+    loaded = load_or_fit(vg.build_guard(name, **settings), subject, anchors, tmp_path)
     assert len(done) == 2
-    assert_same(found, vg.build_guard(name, **settings).fit(subject, anchors), subject, pictures)
+    assert_same(loaded, vg.build_guard(name, **settings).fit(subject, anchors), subject, pictures)
 
 
 def test_a_setting_beyond_the_model_is_refused_though_the_fit_is_there(subject, anchors, tmp_path):

@@ -47,8 +47,11 @@ def test_the_prompt_is_the_conversation(subject, asked):
 
 def test_nothing_of_a_conversation_is_lost(asked):
     query = asked[1]
-    for other in (query.with_text("Other"), query.wrapped("a ", " b"), asked[5].wrapped("a ", " b")):
-        assert other.history in (query.history, asked[5].history) and other.images in (query.images, asked[5].images)
+    for changed in (query.with_text("Other"), query.wrapped("a ", " b"), asked[5].wrapped("a ", " b")):
+        assert changed.history in (query.history, asked[5].history) and changed.images in (
+            query.images,
+            asked[5].images,
+        )
     assert asked[5].wrapped("a ", " b").parts()[0] == ("text", "a One")
     assert query.with_text("Other").turns()[-1] == said("user", query.images[0], "Other")
     text = query.without_images()
@@ -81,10 +84,10 @@ def test_wrong_turns_are_said():
 
 
 def test_batches_answer_as_one_at_a_time(subject, asked):
-    one = vg.HuggingFaceSubject(subject.model, subject.processor, batch_size=1)
-    torch.testing.assert_close(subject.record(asked), one.record(asked), atol=1e-4, rtol=0)
+    alone = vg.HuggingFaceSubject(subject.model, subject.processor, batch_size=1)
+    torch.testing.assert_close(subject.record(asked), alone.record(asked), atol=1e-4, rtol=0)
     np.testing.assert_allclose(subject.record(asked)[:, :-1].numpy(), layer_states(subject, asked)[:, :-1], atol=1e-4)
-    assert subject.generate(asked, max_new_tokens=6) == one.generate(asked, max_new_tokens=6)
+    assert subject.generate(asked, max_new_tokens=6) == alone.generate(asked, max_new_tokens=6)
     assert not torch.allclose(subject.record(asked[:1]), subject.record([vg.Query(asked[0].text)]), atol=1e-2)
 
 
@@ -111,8 +114,8 @@ def test_guards_edit_the_last_token_of_the_conversation(subject, anchors, asked,
     assert any(moved)
     if name in ("cmrm", "cmrm_sample"):
         assert moved == [bool(query.all_images) for query in asked], "an image of an earlier turn counts"
-    one = vg.HuggingFaceSubject(subject.model, subject.processor, batch_size=1)
-    assert guard.respond(subject, asked, max_new_tokens=4) == guard.respond(one, asked, max_new_tokens=4)
+    alone = vg.HuggingFaceSubject(subject.model, subject.processor, batch_size=1)
+    assert guard.respond(subject, asked, max_new_tokens=4) == guard.respond(alone, asked, max_new_tokens=4)
 
 
 def test_guards_that_rewrite_or_look_at_answers(subject, asked, pictures, tmp_path):

@@ -163,12 +163,12 @@ def test_archives_are_unpacked_once(server, tmp_path, kind):
     server.files["set." + kind] = content
     wanted = [Download(server.url("set." + kind), "data", sha(content), unpack=True, strip=1)]
     fetch(wanted, tmp_path)
-    found = {
+    contents = {
         str(path.relative_to(tmp_path / "data")): path.read_bytes()
         for path in (tmp_path / "data").rglob("*")
         if path.is_file()
     }
-    assert found == {"images/1.png": b"1", "list.csv": b"2"}
+    assert contents == {"images/1.png": b"1", "list.csv": b"2"}
     fetch(wanted, tmp_path)
     assert len(server.asked) == 1 and not list((tmp_path / ".archives").iterdir())
 

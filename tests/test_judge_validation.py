@@ -16,10 +16,10 @@ def test_agreement_equals_scikit_learn():
 
     human = [True] * 30 + [False] * 20
     judged = [True] * 25 + [False] * 5 + [False] * 18 + [True] * 2
-    found = agreement("s", "development", "c", human, judged)
-    assert found.kappa == pytest.approx(metrics.cohen_kappa_score(human, judged))
-    assert (found.accuracy, found.missed, found.overcalled) == (pytest.approx(43 / 50), 5, 2)
-    assert found.accuracy_low < found.accuracy < found.accuracy_high
+    agreed = agreement("s", "development", "c", human, judged)
+    assert agreed.kappa == pytest.approx(metrics.cohen_kappa_score(human, judged))
+    assert (agreed.accuracy, agreed.missed, agreed.overcalled) == (pytest.approx(43 / 50), 5, 2)
+    assert agreed.accuracy_low < agreed.accuracy < agreed.accuracy_high
     assert agreement("s", "development", "c", [True], [True]).kappa is None
 
 
@@ -32,9 +32,9 @@ def test_validation_reads_its_own_csv_from_the_command_line(tmp_path):
         csv.writer(stream).writerows([("objective", "assistant_response", "human_score"), *rows])
     command = [sys.executable, "-m", "vlmguard_plugin.judges.validation", "--refusal-labels", str(table), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=True)
-    found = json.loads(done.stdout)
-    assert [one["half"] for one in found] == ["development", "held-out"]
-    assert sum(one["n"] for one in found) == 16 and all(one["accuracy"] == 1 for one in found)
+    agreements = json.loads(done.stdout)
+    assert [entry["half"] for entry in agreements] == ["development", "held-out"]
+    assert sum(entry["n"] for entry in agreements) == 16 and all(entry["accuracy"] == 1 for entry in agreements)
     table.write_text("objective,human_score\nx,1\n")
     failed = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
     assert failed.returncode == 2 and "no column assistant_response" in failed.stderr
@@ -48,15 +48,17 @@ def test_half_is_stable():
 def test_agreement_with_xstest_labels():
     folder = original("xstest/model_completions")
     held_out = [
-        one for one in validate_xstest(folder) if one.half == "held-out" and one.convention == "partial left out"
+        entry
+        for entry in validate_xstest(folder)
+        if entry.half == "held-out" and entry.convention == "partial left out"
     ]
     assert len(held_out) >= 3
-    for one in held_out:
-        assert one.accuracy > 0.9, one
-        assert one.kappa > 0.6, one
+    for entry in held_out:
+        assert entry.accuracy > 0.9, entry
+        assert entry.kappa > 0.6, entry
 
 
 def test_agreement_with_refusal_labels():
     path = original("refusal_labels/refusal.csv")
-    for one in validate_refusal_labels(path):
-        assert one.overcalled <= 1 and one.accuracy > 0.8, one
+    for entry in validate_refusal_labels(path):
+        assert entry.overcalled <= 1 and entry.accuracy > 0.8, entry

@@ -61,14 +61,19 @@ def test_a_likelihood_is_that_of_guarded_generation_forced_along_the_answer(subj
         expected = [step_by_step(subject, guard, query, answer) for query, answer in zip(queries, ANSWERS)]
         for batch_size in (1, 8):
             subject.batch_size = batch_size
-            found = guard.log_likelihoods(subject, queries, ANSWERS)
+            guarded = guard.log_likelihoods(subject, queries, ANSWERS)
             subject.batch_size = 4
             torch.testing.assert_close(
-                [one.log_probability for one in found], [total for total, _ in expected], rtol=0, atol=1e-4
+                [likelihood.log_probability for likelihood in guarded],
+                [total for total, _ in expected],
+                rtol=0,
+                atol=1e-4,
             )
-            assert [one.greedy for one in found] == [greedy for _, greedy in expected]
+            assert [likelihood.greedy for likelihood in guarded] == [greedy for _, greedy in expected]
         unguarded = subject.log_likelihoods(queries, ANSWERS)
-        changed += sum(abs(one.log_probability - other[0]) > 1e-3 for one, other in zip(unguarded, expected))
+        changed += sum(
+            abs(likelihood.log_probability - stepwise[0]) > 1e-3 for likelihood, stepwise in zip(unguarded, expected)
+        )
     assert changed
 
 
@@ -85,10 +90,10 @@ def test_a_greedy_answer_is_greedy(subject):
         0, subject.encode([query])["input_ids"].shape[1] :
     ]
     prompt = subject.encode([query])["input_ids"][0].tolist()
-    (found,) = subject.token_log_likelihoods([prompt], [tokens.tolist()])
-    assert found.greedy
-    (other,) = subject.token_log_likelihoods([prompt], [[*tokens.tolist()[:-1], (int(tokens[-1]) + 1) % 300 + 4]])
-    assert not other.greedy and other.log_probability < found.log_probability
+    (greedy,) = subject.token_log_likelihoods([prompt], [tokens.tolist()])
+    assert greedy.greedy
+    (altered,) = subject.token_log_likelihoods([prompt], [[*tokens.tolist()[:-1], (int(tokens[-1]) + 1) % 300 + 4]])
+    assert not altered.greedy and altered.log_probability < greedy.log_probability
 
 
 def test_likelihoods_within_guard_on(subject, anchors):
@@ -96,8 +101,8 @@ def test_likelihoods_within_guard_on(subject, anchors):
     queries = put_queries(False)
     expected = guard.log_likelihoods(subject, queries, ANSWERS)
     with guard.on(subject):
-        found = subject.log_likelihoods(queries, ANSWERS)
-    assert found == expected
+        within = subject.log_likelihoods(queries, ANSWERS)
+    assert within == expected
 
 
 def test_tokens_under_a_guard_are_decided_at_the_prompts_last_token(subject, anchors):
@@ -105,8 +110,8 @@ def test_tokens_under_a_guard_are_decided_at_the_prompts_last_token(subject, anc
     query = vg.Query("What is a cake?")
     prompt = subject.encode([query])["input_ids"][0].tolist()
     whole = subject.encode([query], ["food"])["input_ids"][0].tolist()
-    (found,) = guard.token_log_likelihoods(subject, [prompt], [whole[len(prompt) :]])
-    assert found.log_probability == pytest.approx(step_by_step(subject, guard, query, "food")[0], abs=1e-4)
+    (likelihood,) = guard.token_log_likelihoods(subject, [prompt], [whole[len(prompt) :]])
+    assert likelihood.log_probability == pytest.approx(step_by_step(subject, guard, query, "food")[0], abs=1e-4)
 
 
 def test_an_answer_without_a_token_is_refused(subject):
@@ -129,9 +134,9 @@ def test_an_answer_ends_before_a_stop_text(subject):
     (whole,) = subject.generate([query], max_new_tokens=16)
     stop = whole[3:5]
     other_query = vg.Query("Why?", raw=True)
-    cut, other = subject.generate([query, other_query], max_new_tokens=16, stop=(stop,))
+    cut, other_cut = subject.generate([query, other_query], max_new_tokens=16, stop=(stop,))
     assert cut == whole[: whole.index(stop)]
-    assert other == subject.generate([other_query], max_new_tokens=16)[0].split(stop)[0]
+    assert other_cut == subject.generate([other_query], max_new_tokens=16)[0].split(stop)[0]
     before = subject.generated_tokens
     subject.generate([query], max_new_tokens=16, stop=(stop,))
     assert subject.generated_tokens - before < 16

@@ -71,13 +71,15 @@ def test_prompt_file(judge_folder, tmp_path, monkeypatch, judge):
     request, answer = judge.fields
     file.write_text(f"<s>{{keep}} R {{{request}}} A {{{answer}}} END")
     path = judge_folder()
-    ours, theirs = judge(path), judge(path, prompt_file=file)
-    prompt = theirs.local.tokenizer.decode(theirs.fitting(Case("Do {response}{generation}", "So {prompt}"))[0])
+    own_wording, file_wording = judge(path), judge(path, prompt_file=file)
+    prompt = file_wording.local.tokenizer.decode(
+        file_wording.fitting(Case("Do {response}{generation}", "So {prompt}"))[0]
+    )
     assert "{keep} R Do {response}{generation} A So {prompt} END" in prompt
-    assert theirs.wording.source == "prompt file theirs.txt"
-    assert ours.version != theirs.version
+    assert file_wording.wording.source == "prompt file theirs.txt"
+    assert own_wording.version != file_wording.version
     monkeypatch.setenv(f"VLMGUARD_{judge.name.upper()}_PROMPT", str(file))
-    assert judge(path).version == theirs.version
+    assert judge(path).version == file_wording.version
 
 
 def test_prompt_file_errors(judge_folder, tmp_path):

@@ -18,10 +18,10 @@ def is_model(name):
 
 
 def test_the_names_are_those_of_the_registrys_classes():
-    found, own = naming.guard_names(), own_guards()
-    assert list(found) == sorted(found) and len(set(found)) == len(found)
-    assert set(own) <= set(found) and set(vg.list_guards()) <= set(found)
-    assert [name for name in found if name in guard_classes()] == vg.list_guards()
+    names, own = naming.guard_names(), own_guards()
+    assert list(names) == sorted(names) and len(set(names)) == len(names)
+    assert set(own) <= set(names) and set(vg.list_guards()) <= set(names)
+    assert [name for name in names if name in guard_classes()] == vg.list_guards()
     for name in own:
         assert guard_classes()[name].__module__ == f"vlmguard_plugin.guards.{name}", "a guard's file bears its name"
 

@@ -172,13 +172,13 @@ def test_the_command(tmp_path):
     local.tokenizer.save_pretrained(tmp_path / "lm")
     run = CliRunner().invoke(main, ["perplexity", str(tmp_path / "out"), "--model", str(tmp_path / "lm"), "--json"])
     assert run.exit_code == 0, run.output
-    (found,) = json.loads(run.stdout)["perplexity"]
-    assert (found["model"], found["dataset"], found["summary"]["n"], found["summary"]["unknown"]) == (
+    (entry,) = json.loads(run.stdout)["perplexity"]
+    assert (entry["model"], entry["dataset"], entry["summary"]["n"], entry["summary"]["unknown"]) == (
         "vlm",
         "Set",
         2,
         1,
     )
-    assert found["summary"]["mean"] == pytest.approx(sum(perplexities(local, ANSWERS[:2])) / 2, rel=1e-3)
+    assert entry["summary"]["mean"] == pytest.approx(sum(perplexities(local, ANSWERS[:2])) / 2, rel=1e-3)
     shown = CliRunner().invoke(main, ["perplexity", str(tmp_path / "out"), "--model", str(tmp_path / "lm")]).stdout
     assert "Perplexity" in shown and ANSWERS[0] not in shown

@@ -236,5 +236,5 @@ def test_noise_is_the_same_every_time(subject):
 
 def test_the_fingerprint_is_the_weights(subject):
     same = vg.HuggingFaceSubject(tiny_llava().to(torch.bfloat16), tiny_processor())
-    other = vg.HuggingFaceSubject(tiny_llava(seed=1), tiny_processor())
-    assert same.fingerprint == subject.fingerprint != other.fingerprint
+    another = vg.HuggingFaceSubject(tiny_llava(seed=1), tiny_processor())
+    assert same.fingerprint == subject.fingerprint != another.fingerprint

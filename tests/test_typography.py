@@ -15,9 +15,9 @@ def test_words_are_drawn_inside_the_picture_whatever_their_number():
 
 
 def test_more_words_make_a_higher_picture_and_the_same_words_the_same_one():
-    one, many = draw_text("flower"), draw_text("flower " * 20)
-    assert many.height > 2 * one.height
-    assert draw_text("flower").tobytes() == one.tobytes() != draw_text("flowed").tobytes()
+    single, many = draw_text("flower"), draw_text("flower " * 20)
+    assert many.height > 2 * single.height
+    assert draw_text("flower").tobytes() == single.tobytes() != draw_text("flowed").tobytes()
 
 
 def test_letters_shrink_where_the_picture_is_small():

@@ -74,12 +74,17 @@ def evaluated(model, manager, tasks, **options):
 
 def answers(results, task):
     samples = sorted(results["samples"][task], key=lambda sample: sample["doc_id"])
-    return [[one[0] for one in sample["resps"]] for sample in samples]
+    return [[response[0] for response in sample["resps"]] for sample in samples]
 
 
-def numbers(found):
+def numbers(rows):
     """Flat: log-probabilities (and greedy as 0 or 1) in order."""
-    return [float(number) for row in found for one in row for number in (one if isinstance(one, tuple) else (one,))]
+    return [
+        float(number)
+        for row in rows
+        for response in row
+        for number in (response if isinstance(response, tuple) else (response,))
+    ]
 
 
 # The same as the library

@@ -31,7 +31,9 @@ def test_a_guard_that_looks_at_answers_writes_them_but_has_no_likelihoods(place,
     with pytest.raises(ValueError, match="'ecso' looks at whole answers"):
         evaluated(model, manager, ["t_choice"])
     written = answers(evaluated(model, manager, ["t_text"], apply_chat_template=True), "t_text")
-    assert [one for (one,) in written] == model.guarded.guard.respond(model.subject, text_queries(), max_new_tokens=8)
+    assert [answer for (answer,) in written] == model.guarded.guard.respond(
+        model.subject, text_queries(), max_new_tokens=8
+    )
 
 
 # The same as the host's own model
@@ -43,32 +45,32 @@ def test_unguarded_numbers_and_answers_are_the_hosts_own(place, manager, plain, 
     own = HFMultimodalLM(pretrained=str(place / "tiny"), device="cpu", dtype="float32", batch_size=batch_size)
     plain.subject.batch_size = batch_size
     options = {"apply_chat_template": chat, "num_fewshot": None}
-    theirs, ours = (evaluated(model, manager, TEXT_TASKS, **options) for model in (own, plain))
+    of_host, of_plugin = (evaluated(model, manager, TEXT_TASKS, **options) for model in (own, plain))
     plain.subject.batch_size = 4
     for task in ("t_choice", "t_rolling"):
-        expected, found = answers(theirs, task), answers(ours, task)
-        torch.testing.assert_close(torch.tensor(numbers(found)), torch.tensor(numbers(expected)), rtol=0, atol=1e-4)
+        given, expected = (torch.tensor(numbers(answers(results, task))) for results in (of_plugin, of_host))
+        torch.testing.assert_close(given, expected, rtol=0, atol=1e-4)
     outer = (lambda text: text.strip()) if chat else (lambda text: text)
-    assert answers(ours, "t_text") == [[outer(text) for text in texts] for texts in answers(theirs, "t_text")]
+    assert answers(of_plugin, "t_text") == [[outer(text) for text in texts] for texts in answers(of_host, "t_text")]
 
 
 def test_unguarded_answers_to_pictures_are_the_hosts_own(place, manager, plain):
     own = HFMultimodalLM(pretrained=str(place / "tiny"), device="cpu", dtype="float32", batch_size=1)
-    theirs, ours = (evaluated(model, manager, ["t_image"], apply_chat_template=True) for model in (own, plain))
-    assert answers(ours, "t_image") == [[text.strip() for text in texts] for texts in answers(theirs, "t_image")]
+    of_host, of_plugin = (evaluated(model, manager, ["t_image"], apply_chat_template=True) for model in (own, plain))
+    assert answers(of_plugin, "t_image") == [[text.strip() for text in texts] for texts in answers(of_host, "t_image")]
 
 
 def test_long_texts_are_cut_into_the_hosts_windows(place, manager):
     own = HFMultimodalLM(pretrained=str(place / "tiny"), device="cpu", dtype="float32", batch_size=2, max_length=7)
-    theirs, ours = (evaluated(model, manager, ["t_rolling"]) for model in (own, built(place, max_length=7)))
-    assert numbers(answers(ours, "t_rolling")) == pytest.approx(numbers(answers(theirs, "t_rolling")), abs=1e-4)
+    of_host, of_plugin = (evaluated(model, manager, ["t_rolling"]) for model in (own, built(place, max_length=7)))
+    assert numbers(answers(of_plugin, "t_rolling")) == pytest.approx(numbers(answers(of_host, "t_rolling")), abs=1e-4)
 
 
 def test_an_empty_context_is_the_hosts_too(place, plain):
     own = HFMultimodalLM(pretrained=str(place / "tiny"), device="cpu", dtype="float32", batch_size=2)
     requests = requests_of(["", "", "Why? "], ["food", "x", "so"], kind="loglikelihood")
-    theirs, ours = own.loglikelihood(requests), plain.loglikelihood(requests)
-    assert numbers([ours]) == pytest.approx(numbers([theirs]), abs=1e-4)
+    of_host, of_plugin = own.loglikelihood(requests), plain.loglikelihood(requests)
+    assert numbers([of_plugin]) == pytest.approx(numbers([of_host]), abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_text_and_pictures_in_one_command_are_answered_as_by_the_library(place, 
         respond = (
             model.guarded.guard.respond if guard else lambda subject, *rest, **more: subject.generate(*rest, **more)
         )
-        assert [one for (one,) in answers(results, task)] == respond(model.subject, queries, max_new_tokens=8)
+        assert [answer for (answer,) in answers(results, task)] == respond(model.subject, queries, max_new_tokens=8)
 
 
 def test_our_own_tasks_with_and_without_pictures_in_one_command(guarded, tmp_path, monkeypatch):
@@ -100,16 +102,18 @@ def test_our_own_tasks_with_and_without_pictures_in_one_command(guarded, tmp_pat
     results = evaluated(guarded, own, tasks, apply_chat_template=True, gen_kwargs={"max_gen_toks": 8})
     for task, put in zip(tasks, (rows, bare)):
         queries = [vg.Query(row.request, row.images) for row in put]
-        assert [one for (one,) in answers(results, task)] == guarded.guarded.guard.respond(
+        assert [answer for (answer,) in answers(results, task)] == guarded.guarded.guard.respond(
             guarded.subject, queries, max_new_tokens=8
         )
         assert results["results"][task]["unknown,none"] == 0
 
 
 def test_a_literal_mark_in_a_request_is_no_picture(manager, guarded):
-    found = answers(evaluated(guarded, manager, ["t_literal"], apply_chat_template=True), "t_literal")
+    literal = answers(evaluated(guarded, manager, ["t_literal"], apply_chat_template=True), "t_literal")
     queries = [vg.Query(f"{query.text} What does <image> mean?", query.images) for query in image_queries()]
-    assert [one for (one,) in found] == guarded.guarded.guard.respond(guarded.subject, queries, max_new_tokens=8)
+    assert [answer for (answer,) in literal] == guarded.guarded.guard.respond(
+        guarded.subject, queries, max_new_tokens=8
+    )
     assert guarded.subject.prompt(queries[0]).count("<image>") == 1
 
 

@@ -23,15 +23,15 @@ def test_the_cache_serves_the_same_guard_and_refuses_another(place, manager, tmp
     first = built(place, "llava-vlmguard", alpha=0.5, **settings)
     expected = evaluated(first, manager, tasks, **options)
     again = built(place, "llava-vlmguard", alpha=0.5, **settings)
-    found = evaluated(again, manager, tasks, **options)
-    assert all(answers(found, task) == answers(expected, task) for task in tasks) and again.guarded.meter.spent == {}
-    for other in (
+    served = evaluated(again, manager, tasks, **options)
+    assert all(answers(served, task) == answers(expected, task) for task in tasks) and again.guarded.meter.spent == {}
+    for another in (
         built(place, "llava-vlmguard", alpha=0.6, **settings),
         built(place),
         built(place, "llava-cmrm", layers=[1]),
     ):
         with pytest.raises(ValueError, match="holds answers of another model, guard or setting"):
-            evaluated(other, manager, tasks, **options)
+            evaluated(another, manager, tasks, **options)
 
 
 def command(place, *words, model="llava-vlmguard", settings="rank=2,alpha=0.5,layers=[1,2]"):
@@ -79,7 +79,7 @@ def test_a_killed_run_goes_on_where_it_was(place, manager, tmp_path):
     assert run.wait() == -signal.SIGKILL
     kept = rows_in(cache)
     model = built(place, "llava-vlmguard", rank=2, alpha=0.5, layers=[1, 2])
-    found = evaluated(model, manager, ["t_many"], use_cache=str(tmp_path / "answers"), apply_chat_template=True)
+    results = evaluated(model, manager, ["t_many"], use_cache=str(tmp_path / "answers"), apply_chat_template=True)
     assert 20 < kept < 201 and model.guarded.meter.spent["t_many"].answers <= 201 - kept
     queries = [
         vg.Query(f"What is a {noun}?" + " Say it well." * (i % 3) + f" {turn}")
@@ -87,7 +87,7 @@ def test_a_killed_run_goes_on_where_it_was(place, manager, tmp_path):
         for i, noun in enumerate(NOUNS)
     ]
     expected = model.guarded.guard.respond(model.subject, queries, max_new_tokens=8)
-    assert [one for (one,) in answers(found, "t_many")] == expected
+    assert [answer for (answer,) in answers(results, "t_many")] == expected
 
 
 def rows_in(cache: Path) -> int:
@@ -122,14 +122,14 @@ def test_two_processes_give_what_one_gives(place, manager, guarded, tmp_path):
         (file,) = tmp_path.glob(f"*/samples_{task}_*.jsonl")
         samples = sorted(map(json.loads, file.read_text().splitlines()), key=lambda sample: sample["doc_id"])
         assert len(samples) == 5
-        for sample, one in zip(samples, answers(expected, task)):
-            found = [responses[0] for responses in sample["resps"]]
+        for sample, wanted in zip(samples, answers(expected, task)):
+            given = [responses[0] for responses in sample["resps"]]
             if task in ("t_text", "t_image"):
-                assert found == one
+                assert given == wanted
             else:
-                found = [float(value[0] if isinstance(value, list) else value) for value in found]
-                assert found == pytest.approx(
-                    [value[0] if isinstance(value, tuple) else value for value in one], abs=1e-4
+                given = [float(value[0] if isinstance(value, list) else value) for value in given]
+                assert given == pytest.approx(
+                    [value[0] if isinstance(value, tuple) else value for value in wanted], abs=1e-4
                 )
     (file,) = tmp_path.glob("*/results_*.json")
     told = json.loads(file.read_text())["config"]["vlmguard"]["tasks"]

@@ -27,11 +27,11 @@ def test_generation_arguments():
 
 def test_sampled_answers_come_from_the_seed(plain):
     requests = requests_of(["What is a cake?"] * 3, [{"do_sample": True, "temperature": 2.0, "max_gen_toks": 8}] * 3)
-    found = []
+    drawn = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        found.append(plain.generate_until(requests))
-    assert found[0] == found[1] != found[2]
+        drawn.append(plain.generate_until(requests))
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_answers_come_in_the_requests_order_and_batches_really_go_at_once(plain):
@@ -46,7 +46,7 @@ def test_answers_come_in_the_requests_order_and_batches_really_go_at_once(plain)
     handle.remove()
     plain.subject.batch_size = 1
     assert together == [
-        plain.generate_until(requests_of([context], [one]))[0] for context, one in zip(contexts, settings)
+        plain.generate_until(requests_of([context], [setting]))[0] for context, setting in zip(contexts, settings)
     ]
     plain.subject.batch_size = 4
     assert [shape[0] for shape in rows if shape[1] > 1] == [8, 7]
@@ -55,9 +55,9 @@ def test_answers_come_in_the_requests_order_and_batches_really_go_at_once(plain)
 def test_choices_of_one_question_share_a_pass_where_they_can(plain):
     passes = []
     handle = plain.subject.model.register_forward_pre_hook(lambda module, args: passes.append(1))
-    found = plain.loglikelihood(requests_of(["Which? Answer:"] * 4, list("ABCD"), kind="loglikelihood"))
+    likelihoods = plain.loglikelihood(requests_of(["Which? Answer:"] * 4, list("ABCD"), kind="loglikelihood"))
     handle.remove()
-    assert len(passes) == 1 and len(set(found)) == 4
+    assert len(passes) == 1 and len(set(likelihoods)) == 4
 
 
 def test_a_damaged_request_stops_the_run(plain):

@@ -22,8 +22,8 @@ def test_names_are_registered(name):
 def test_every_model_has_every_guard():
     for model in ("llava", "demo-vlm", "demo-vlm-control"):
         for guard in vg.list_guards():
-            found = get_model(f"{model}-{guard.replace('vlm_guard', 'vlmguard').replace('_', '-')}")
-            assert (found.model, found.guard) == (model.replace("-", "_"), guard)
+            registered = get_model(f"{model}-{guard.replace('vlm_guard', 'vlmguard').replace('_', '-')}")
+            assert (registered.model, registered.guard) == (model.replace("-", "_"), guard)
     assert "hf-multimodal" in model_registry
 
 

@@ -48,7 +48,9 @@ def evaluate(place, manager):
         results = evaluator.simple_evaluate(
             model=model, tasks=list(tasks), task_manager=manager, log_samples=True, **more
         )
-        return {task: [one["resps"][0][0] for one in results["samples"][task]] for task in tasks}, GuardedLMM.finished
+        return {
+            task: [sample["resps"][0][0] for sample in results["samples"][task]] for task in tasks
+        }, GuardedLMM.finished
 
     return run
 

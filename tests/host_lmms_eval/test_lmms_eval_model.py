@@ -108,7 +108,9 @@ def test_a_guard_dir(place, tmp_path, evaluate):
     assert changed.guarded.guard.settings.alpha == 1.5 and changed.guarded.guard.saved_settings()["layers"] == [1, 2]
     with pytest.raises(ValueError, match="holds the guard 'vlm_guard', but 'cmrm' was asked for"):
         built("llava_cmrm", f"guard_dir={tmp_path / 'guard'}")
-    other = vg.HuggingFaceSubject(tiny_llava(seed=1), tiny_processor())
-    vg.build_guard("vlm_guard", layers=[1]).fit(other, vg.load_anchors(place / "anchors.csv")).save(tmp_path / "others")
+    another = vg.HuggingFaceSubject(tiny_llava(seed=1), tiny_processor())
+    vg.build_guard("vlm_guard", layers=[1]).fit(another, vg.load_anchors(place / "anchors.csv")).save(
+        tmp_path / "others"
+    )
     with pytest.raises(vg.WrongModel, match="model fingerprint"):
         built("llava_vlmguard", f"guard_dir={tmp_path / 'others'},device=cpu")

@@ -77,19 +77,19 @@ def test_what_a_run_was_and_cost(host, model):
 def test_a_run_that_finds_all_answers_spends_nothing(host):
     place, _, _ = host
     (run,) = facts(place, "llava_vlmguard")
-    assert [(one.status, one.answers) for one in run.sessions] == [("complete", ROWS), ("complete", 0)]
+    assert [(session.status, session.answers) for session in run.sessions] == [("complete", ROWS), ("complete", 0)]
     assert run.guard == "vlm_guard" and run.sessions[1].seconds == 0
 
 
 def test_a_failed_run_says_why_and_the_error_goes_on(host):
     place, _, _ = host
-    (ours,) = facts(place, "llava", "FilmRows_tiny")
-    assert ours.sessions[0].status == "failed" and "FilmRows_tiny shows a video" in ours.sessions[0].error
-    assert ours.fingerprint and ours.sessions[0].answers == 0
+    (guarded_run,) = facts(place, "llava", "FilmRows_tiny")
+    assert guarded_run.sessions[0].status == "failed" and "FilmRows_tiny shows a video" in guarded_run.sessions[0].error
+    assert guarded_run.fingerprint and guarded_run.sessions[0].answers == 0
     status = json.loads((place / "out" / "llava" / "status.json").read_text())["datasets"]["FilmRows_tiny"]
     assert "FilmRows_tiny shows a video" in status["error_message"]
-    (theirs,) = facts(place, "Conversing", "FilmRows_tiny")
-    assert theirs.sessions[0].status == "failed" and theirs.sessions[0].error.startswith("KeyError")
+    (own_run,) = facts(place, "Conversing", "FilmRows_tiny")
+    assert own_run.sessions[0].status == "failed" and own_run.sessions[0].error.startswith("KeyError")
 
 
 def test_a_model_that_is_handed_over_is_watched_too(host):

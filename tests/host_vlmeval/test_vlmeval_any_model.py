@@ -100,7 +100,7 @@ def test_guards_on_the_hosts_own_models(run_with, anchors):
     assert all(len(given) == 10 for given in answers.values()), done.stderr[-2000:]
     for guarded in ("Remote-3B_outside", "Remote-3B_vlmguard+self_reminder", "Tiny-Qwen3-VL_outside"):
         assert answers[guarded] != answers[guarded.split("_")[0]]
-    line = [one for one in done.stderr.splitlines() if "'broken'" in one]
+    line = [text for text in done.stderr.splitlines() if "'broken'" in text]
     assert len(line) == 1 and "can't be used (AttributeError" in line[0]
 
     subject = HostSubject(RemoteStyleVLM())
@@ -109,11 +109,11 @@ def test_guards_on_the_hosts_own_models(run_with, anchors):
     blank = meaningless("blank", (28, 28))
     expected = guard.respond(subject, [vg.Query(text, (blank,)) for text in data["question"]])
     readable = [
-        (ours.strip(), theirs.strip())
-        for ours, theirs in zip(expected, answers["Remote-3B_vlmguard"])
-        if ours.isprintable()
+        (expected_answer.strip(), given.strip())
+        for expected_answer, given in zip(expected, answers["Remote-3B_vlmguard"])
+        if expected_answer.isprintable()
     ]
-    assert readable and all(ours == theirs for ours, theirs in readable)
+    assert readable and all(expected_answer == given for expected_answer, given in readable)
 
     board = python("-m", "vlmguard_plugin.cli", "leaderboard", out, "--json", environment=environment)
     bases = json.loads(board.stdout)["bases"]

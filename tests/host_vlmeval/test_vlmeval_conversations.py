@@ -101,8 +101,8 @@ def pairs_asked(environment):
     """What the host asks of Pairs_tiny."""
     shown = [images_of(environment, "Pairs_tiny", i) for i in range(4)]
     return [
-        vg.Query.from_parts([("text", "First"), ("image", one), ("text", f"and then: is {i}?"), ("image", other)])
-        for i, (one, other) in enumerate(shown)
+        vg.Query.from_parts([("text", "First"), ("image", first), ("text", f"and then: is {i}?"), ("image", second)])
+        for i, (first, second) in enumerate(shown)
     ]
 
 

@@ -65,8 +65,8 @@ def test_answers_are_those_of_the_library(run_of_all, place):
     guard = vg.build_guard("vlm_guard").fit(subject, vg.load_anchors(environment["VLMGUARD_ANCHORS"]))
     answered = predictions(out, "llava_vlmguard", "Requests_mine_text")
     expected = guard.respond(subject, [vg.Query(text) for text in answered["question"]], max_new_tokens=4)
-    readable = [(ours, theirs) for ours, theirs in zip(expected, answered["prediction"]) if ours.isprintable()]
-    assert len(readable) >= 3 and all(ours == str(theirs).strip() for ours, theirs in readable)
+    readable = [(wanted, given) for wanted, given in zip(expected, answered["prediction"]) if wanted.isprintable()]
+    assert len(readable) >= 3 and all(wanted == str(given).strip() for wanted, given in readable)
 
 
 def test_a_guard_is_fitted_once(run_of_all, place):
