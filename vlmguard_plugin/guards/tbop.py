@@ -107,5 +107,6 @@ class ProjectOut:
         return self.alpha * rows.float().unsqueeze(1)
 
     def apply(self, hidden: Tensor, decision: Tensor) -> Tensor:
+        """Hidden states [k, d] less their rows' shares of their components along `directions`."""
         directions = self.directions.to(hidden.device)
         return hidden - decision * (hidden @ directions.T @ directions)

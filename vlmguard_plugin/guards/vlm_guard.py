@@ -146,6 +146,7 @@ class AlignToText(AddDecision):
         return self.alpha * fires.unsqueeze(1) * (last @ directions.T @ directions)
 
     def apply(self, hidden: Tensor, decision: Tensor) -> Tensor:
+        """Hidden states [k, d], projected if that is set, with their rows' decisions added."""
         if self.project:
             directions = self.directions.to(hidden.device)
             hidden = hidden - hidden @ directions.T @ directions

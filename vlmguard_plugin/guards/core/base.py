@@ -16,7 +16,7 @@ from vlmguard_plugin.guards.core.guarded_subject import GuardedScorer, GuardedSu
 from vlmguard_plugin.guards.core.saved import FittedFolder
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
-from vlmguard_plugin.steering.edit import SomeEdits, as_edits
+from vlmguard_plugin.steering.edit import Edits, SomeEdits, as_edits
 from vlmguard_plugin.subjects.base import Likelihood, Scorer, Subject
 
 if TYPE_CHECKING:
@@ -65,6 +65,20 @@ class GuardSettings:
             raise ValueError(f"{field} is {getattr(self, field)!r}; choose one of {', '.join(choices)}")
 
 
+class NoTensors(dict[str, "Tensor"]):
+    """The fitted numbers of a guard that is not fitted: none, and whoever asks for one is told why."""
+
+    def __init__(self, guard: str) -> None:
+        super().__init__()
+        self.guard = guard
+
+    def __missing__(self, name: str) -> Tensor:
+        raise GuardNotFitted(
+            f"guard {self.guard!r} is not fitted, so there is no {name!r} yet; call guard.fit(subject, anchors) or "
+            "load a fitted one"
+        )
+
+
 class Guard(ABC):
     """A guard: settings, perhaps a fit on anchors, then answering queries in the subject's place.
 
@@ -90,7 +104,7 @@ class Guard(ABC):
             if setting not in known:
                 raise ValueError(f"guard {self.name!r} has no setting {setting!r}; it has {', '.join(known) or 'none'}")
         self.settings = self.Settings(**settings)
-        self.tensors: dict[str, Tensor] = {}
+        self.tensors: dict[str, Tensor] = NoTensors(self.name)
         self.facts: dict[str, Any] = {}
 
     def rewrite(self, query: Query) -> Query:
@@ -197,13 +211,21 @@ class Guard(ABC):
         (CMRM at sample level) need them. A guard that acts on prompts or answers has no such form.
         """
         self.check_fits(subject)
-        edits = as_edits(self.edits(subject, queries))
-        if not edits:
-            raise ValueError(
-                f"guard {self.name!r} acts on the prompt or the answer, not on hidden states; use guard.respond"
-            )
+        edits: list[Edits] = []
+        for part in self.parts:
+            own = as_edits(part.edits(subject, queries))
+            if not own:
+                raise ValueError(
+                    f"guard {part.name!r} acts on the prompt or the answer, not on hidden states; use guard.respond"
+                )
+            edits += own
         with subject.editing(edits):
             yield
+
+    @property
+    def parts(self) -> tuple[Guard, ...]:
+        """The guards it is made of: itself alone, unless it is a composition."""
+        return (self,)
 
     @property
     def is_fitted(self) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.base import Guard, GuardSettings
 from vlmguard_plugin.guards.core.guarded_subject import GuardedSubject
-from vlmguard_plugin.naming import composition
+from vlmguard_plugin.naming import composition, guards_in
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits, as_edits
 from vlmguard_plugin.subjects.base import Subject
@@ -17,8 +18,24 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class ComposedSettings(dict[str, GuardSettings], GuardSettings):
-    """The settings of a composition: those of each guard, by its name."""
+class ComposedSettings(Mapping[str, GuardSettings], GuardSettings):
+    """The settings of a composition: those of each guard, by its name. Frozen, as theirs are."""
+
+    def __init__(self, by_guard: Mapping[str, GuardSettings]) -> None:
+        object.__setattr__(self, "_by_guard", MappingProxyType(dict(by_guard)))
+
+    def __getitem__(self, name: str) -> GuardSettings:
+        by_guard: Mapping[str, GuardSettings] = self.__dict__["_by_guard"]
+        return by_guard[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__dict__["_by_guard"])
+
+    def __len__(self) -> int:
+        return len(self.__dict__["_by_guard"])
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 class ComposedGuard(Guard):
@@ -36,6 +53,9 @@ class ComposedGuard(Guard):
     settings: ComposedSettings
 
     def __init__(self, guards: Sequence[Guard]) -> None:
+        guards = [part for guard in guards for part in guard.parts]
+        if not guards:
+            raise ValueError("a composition of no guards; name at least one")
         names = [guard.name for guard in guards]
         if len(set(names)) < len(names):
             raise ValueError(f"{composition(names)} names a guard twice; name each once")
@@ -61,6 +81,10 @@ class ComposedGuard(Guard):
         }
         self.facts = {**shared, "parts": parts} if shared else {}
 
+    @property
+    def parts(self) -> tuple[Guard, ...]:
+        return self.guards
+
     def rewrite(self, query: Query) -> Query:
         for guard in self.guards:
             query = guard.rewrite(query)
@@ -81,8 +105,13 @@ class ComposedGuard(Guard):
     def fit_identity(self) -> dict[str, Any]:
         return {guard.name: guard.fit_identity for guard in self.guards if guard.needs_fit}
 
+    @property
+    def settings_of_fit(self) -> tuple[str, ...]:
+        return tuple(f"{guard.name}.{setting}" for guard in self.guards for setting in guard.settings_of_fit)
+
     def under(self, **changes: Any) -> Self:
-        return type(self)([guard.under(**changes.get(guard.name, {})) for guard in self.guards])
+        own = self._by_part(changes)
+        return type(self)([guard.under(**own[guard.name]) for guard in self.guards])
 
     def fit(self, subject: Subject, anchors: Anchors, *, progress: bool = False) -> Self:
         for guard in self.guards:
@@ -92,7 +121,13 @@ class ComposedGuard(Guard):
 
     def with_settings(self, **changes: Any) -> Self:
         """The same fits under other settings: {guard name: {setting: value}}."""
-        return type(self)([guard.with_settings(**changes.get(guard.name, {})) for guard in self.guards])
+        own = self._by_part(changes)
+        return type(self)([guard.with_settings(**own[guard.name]) for guard in self.guards])
+
+    def _by_part(self, changes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """The changes of each guard's settings; ValueError for a name that is none of the guards."""
+        check_by_part(self.name, changes)
+        return {guard.name: dict(changes.get(guard.name, {})) for guard in self.guards}
 
     def respond(self, subject: Subject, queries: Sequence[Query], **generation: Any) -> list[str]:
         self.check_fits(subject)
@@ -111,6 +146,9 @@ class ComposedGuard(Guard):
         return {guard.name: guard.saved_settings() for guard in self.guards}
 
     def take(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        lacking = [guard.name for guard in self.guards if guard.name not in facts.get("parts", {})]
+        if lacking:
+            raise ValueError(f"there are no facts of {', '.join(lacking)}")
         for guard in self.guards:
             own = {
                 name.removeprefix(f"{guard.name}."): tensor
@@ -119,3 +157,13 @@ class ComposedGuard(Guard):
             }
             guard.take(own, {**{key: facts[key] for key in ("model", "anchors")}, **facts["parts"][guard.name]})
         self.gather()
+
+
+def check_by_part(guard: str, settings: Mapping[str, Any]) -> None:
+    """ValueError unless settings of a composition are {name of one of its guards: {setting: value}}."""
+    names = guards_in(guard)
+    for part, own in settings.items():
+        if part not in names or not isinstance(own, dict):
+            raise ValueError(
+                f"{guard} takes settings by guard, as in {names[0]}={{'alpha': 1.0}}; {part}={own!r} is not that"
+            )

@@ -24,6 +24,12 @@ class GuardedSubject:
     """
 
     def __init__(self, subject: Subject, guards: Sequence[Guard]) -> None:
+        looking = [guard.name for guard in guards if guard.looks_at_answers]
+        if looking:
+            raise ValueError(
+                f"{', '.join(looking)}: looks at answers, so it can't be put under another guard; put it on this "
+                "subject with guard.respond"
+            )
         self.subject, self.guards = subject, tuple(guards)
 
     @property
@@ -40,7 +46,8 @@ class GuardedSubject:
 
     @property
     def prompt_form(self) -> str:
-        return self.subject.prompt_form
+        """The inner subject's, and the guards on it: what is recorded here is no state of the model alone."""
+        return "\n".join([self.subject.prompt_form, *(guard.fingerprint for guard in self.guards)])
 
     @property
     def batch_size(self) -> int:

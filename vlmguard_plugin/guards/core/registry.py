@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmguard_plugin.guards.core.base import Guard, WrongModel
-from vlmguard_plugin.guards.core.composed import ComposedGuard
+from vlmguard_plugin.guards.core.composed import ComposedGuard, check_by_part
 from vlmguard_plugin.guards.core.saved import DamagedGuard, FittedFolder
 from vlmguard_plugin.naming import ENTRY_POINT_GROUP, guards_in
 from vlmguard_plugin.subjects.base import Subject
@@ -92,11 +92,7 @@ def build_guard(name: str, **settings: Any) -> Guard:
             raise UnknownGuard(f"there is no guard {part!r}; there are {', '.join(classes)}")
     if len(names) == 1:
         return classes[name](**settings)
-    for part, own in settings.items():
-        if part not in names or not isinstance(own, dict):
-            raise ValueError(
-                f"{name} takes settings by guard, as in {names[0]}={{'alpha': 1.0}}; {part}={own!r} is not that"
-            )
+    check_by_part(name, settings)
     return ComposedGuard([classes[part](**settings.get(part, {})) for part in names])
 
 
@@ -105,6 +101,8 @@ def settings_from_saved(guard: str, saved: dict[str, Any]) -> dict[str, Any]:
     classes = guard_classes()
     names = guards_in(guard)
     if len(names) > 1:
+        if set(saved) != set(names) or not all(isinstance(own, dict) for own in saved.values()):
+            raise ValueError(f"there are settings of {', '.join(saved) or 'no guard'}, but it is {guard}")
         return {name: settings_from_saved(name, own) for name, own in saved.items()}
     return classes[guard].Settings.from_saved(saved) if guard in classes else saved
 

@@ -109,6 +109,11 @@ class RepresentationGuard(Guard):
             changed.facts["edited_layers"] = list(changed.layers(self.facts["model"]["num_layers"]))
         return changed
 
+    def take(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        if not isinstance(facts.get("edited_layers"), list):
+            raise ValueError("edited_layers is missing among its facts")
+        super().take(tensors, facts)
+
     def saved_settings(self) -> dict[str, Any]:
         settings = super().saved_settings()
         return {**settings, "layers": self.facts["edited_layers"]} if self.facts else settings
@@ -132,6 +137,7 @@ class AddDecision:
     """An edit of one layer that adds what it decides, [rows, d], to each edited position of the row."""
 
     def apply(self, hidden: Tensor, decision: Tensor) -> Tensor:
+        """Hidden states [k, d] with their rows' decisions [k, d] added."""
         return hidden + decision
 
 
@@ -143,6 +149,7 @@ class AddVectors(AddDecision):
     pictured_only: bool = False
 
     def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
+        """What is added at each edited position of a row: [rows, d]."""
         added = prompts.repeat(self.vectors.to(last.device))
         return added * prompts.has_image.unsqueeze(1) if self.pictured_only else added
 

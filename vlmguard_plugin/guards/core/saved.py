@@ -28,7 +28,7 @@ class FittedFolder:
     """What a fitted guard keeps.
 
     guard: registered name. settings: JSON of its settings. facts: model, anchors and per-layer facts.
-    tensors: fitted numbers, float32, by name (docs/guards/ lists names and shapes per guard).
+    tensors: fitted numbers, float32, by name (docs/guards.md lists names and shapes per guard).
     """
 
     guard: str
@@ -72,6 +72,9 @@ class FittedFolder:
             model = {key: facts["model"][key] for key in ("fingerprint", "num_layers", "hidden_size")}
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedGuard(f"{folder / FACTS_FILE} is damaged ({error!r}); {remedy}") from error
+        for key, value, kind in (("guard", guard, str), ("settings", settings, dict), ("tensors", shapes, dict)):
+            if not isinstance(value, kind):
+                raise DamagedGuard(f"{folder / FACTS_FILE} is damaged ({key} is {value!r}); {remedy}")
         if facts.get("format") != _FORMAT:
             raise DamagedGuard(
                 f"{folder / FACTS_FILE} has format {facts.get('format')!r} but this version reads {_FORMAT}; "
