@@ -17,11 +17,14 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
     content: str is written as UTF-8. Several processes may write the same file at once; one of them wins, whole.
     """
     path = Path(path)
+    path = path.resolve() if path.is_symlink() else path  # the link stays one
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".vlmguard-{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         with scratch.open("xb") as file:
             file.write(content.encode("utf-8") if isinstance(content, str) else content)
+        if path.exists():
+            scratch.chmod(path.stat().st_mode & 0o777)
         os.replace(scratch, path)
     except BaseException:  # an interrupt too: nothing half written stays behind
         scratch.unlink(missing_ok=True)

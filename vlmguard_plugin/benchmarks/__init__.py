@@ -83,7 +83,7 @@ def find_benchmark(name: str) -> Benchmark:
     meant = f"did you mean {' or '.join(near)}? " if near else ""
     labels = ", ".join(label for label, _ in grouped(BENCHMARKS))
     raise BenchmarkError(
-        f"benchmark {name!r} is unknown; {meant}Choose one of {labels}, {OWN_NAMES} "
+        f"benchmark {name!r} is unknown; {meant}{'Choose' if near else 'choose'} one of {labels}, {OWN_NAMES} "
         f"(condition: {', '.join(EVERY_CONDITION)})"
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from vlmguard_plugin import environment
 from vlmguard_plugin.cli.options import JSON, read_grid, set_option
 
 
@@ -74,9 +75,11 @@ def fit_command(
     from vlmguard_plugin.guards.core.registry import build_guard
     from vlmguard_plugin.hosts.guard_spec import GuardSpec, merged
 
+    if grid is not None and not calibrated:
+        raise click.UsageError("--grid goes with --calibrate")
     spec = GuardSpec(model)
     fitted = build_guard(guard, **merged(spec.known.guard_settings(guard), settings))
-    requests = load_anchors(anchors)
+    requests = load_anchors(anchors or environment.ANCHORS.path())
     subject = spec.load_subject()
     if calibrated:
         points = out / "calibration.json"
@@ -99,6 +102,9 @@ def fit_command(
         return
     layers = ", ".join(str(layer) for layer in fitted.facts.get("edited_layers", ()))
     edits = f"; edits layers {layers}" if layers else ""
-    click.echo(f"Fitted {guard} on {subject.fingerprint}, {fitted.facts['anchors']['pairs']} pairs{edits}: {out}")
+    if fitted.needs_fit:
+        click.echo(f"Fitted {guard} on {subject.fingerprint}, {fitted.facts['anchors']['pairs']} pairs{edits}: {out}")
+    else:
+        click.echo(f"{guard} has nothing to fit; its settings are saved: {out}")
     if calibrated:
         click.echo(in_words(fitted.facts["calibration"]))

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from vlmguard_plugin import environment
 from vlmguard_plugin.cli.options import JSON
 
 
@@ -73,6 +74,6 @@ def measured_shift(
         chosen = [int(layer) for layer in layers.split(",")] if layers else None
     except ValueError as error:
         raise click.BadParameter(f"--layers {layers!r} is not a list of layers such as 10,14") from error
-    requests = load_anchors(anchors)
+    requests = load_anchors(anchors or environment.ANCHORS.path())
     subject = GuardSpec(model).load_subject()
     return measure_shift(subject, requests, layers=chosen, pairs=pairs, progress=progress)

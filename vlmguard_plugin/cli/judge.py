@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from vlmguard_plugin import environment
 from vlmguard_plugin.cli.options import JSON, MAX_UNKNOWN
 
 
@@ -44,11 +45,13 @@ def judge_prompts(context: click.Context, parameter: click.Parameter, values: tu
 )
 @click.option(
     "--judge-base-url",
-    envvar="VLMGUARD_JUDGE_BASE_URL",
+    envvar=environment.JUDGE_BASE_URL.name,
     metavar="URL",
     help="OpenAI-compatible endpoint of the judges that are not local.",
 )
-@click.option("--judge-key", envvar="VLMGUARD_JUDGE_KEY", metavar="KEY", help="Its key; default: $OPENAI_API_KEY.")
+@click.option(
+    "--judge-key", envvar=environment.JUDGE_KEY.name, metavar="KEY", help="Its key; default: $OPENAI_API_KEY."
+)
 @click.option(
     "--judge-prompt",
     "prompts",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vlmguard_plugin.cli.options import JSON, JUDGE, MAX_UNKNOWN
+from vlmguard_plugin.files import write_whole
 
 
 @click.command("leaderboard")
@@ -61,8 +62,7 @@ def leaderboard_command(
         raise click.UsageError("give at least one output folder of a host (its --work-dir or --output_path)")
     board = leaderboard(output_dirs, base=base, judge=judge, max_unknown=max_unknown)
     if html:
-        html.parent.mkdir(parents=True, exist_ok=True)
-        html.write_text(to_html(board, answers), encoding="utf-8")
+        write_whole(html, to_html(board, answers))
         click.echo(f"written: {html}", err=True)
     if as_json:
         click.echo(to_json(board))

@@ -46,8 +46,29 @@ class Commands(click.Group):
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
-        except (ValueError, FileNotFoundError, ImportError) as error:
+        except ModuleNotFoundError as error:
+            raise click.ClickException(with_extra(error)) from error
+        except OSError as error:
+            raise click.ClickException(about_file(error)) from error
+        except (ValueError, ImportError) as error:
             raise click.ClickException(str(error)) from error
+
+
+def with_extra(error: ModuleNotFoundError) -> str:
+    """What to install for a package that is not there."""
+    if "pip install" in str(error):
+        return str(error)
+    missing = (error.name or "").partition(".")[0]
+    of_board = ("jinja2", "markupsafe", "numpy", "pandas", "python_calamine", "scipy", "statsmodels")
+    extra = "[leaderboard]" if missing in of_board else ""
+    return f"{missing or error} is not installed; pip install 'vlmguard_plugin{extra}'"
+
+
+def about_file(error: OSError) -> str:
+    """A file that can't be read or written: its name and why. Our own errors say what to do already."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    return f"{str(error.filename)!r} can't be used ({error.strerror}); name another file or folder"
 
 
 @click.group(cls=Commands, context_settings=CONTEXT)

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Iterable, TextIO
 
-from vlmguard_plugin.files import cache_directory
+from vlmguard_plugin.files import cache_directory, write_whole
 from vlmguard_plugin.leaderboard import leaderboard, to_html
 from vlmguard_plugin.leaderboard.board import Board
 
@@ -64,7 +64,7 @@ def run_demo(out: Path, pairs: int, models: tuple[str, ...] = MODELS) -> Board:
     if board is None or absent:
         raise RuntimeError(f"VLMEvalKit has no predictions for {', '.join(absent)}; its log is {log}")
     page = out / "leaderboard.html"
-    page.write_text(to_html(board), encoding="utf-8")
+    write_whole(page, to_html(board))
     print(f"vlmguard: the same as a page: {page}", file=sys.stderr)
     return board
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Mapping
 
 from vlmguard_plugin import environment
@@ -48,7 +51,8 @@ class GuardSpec:
 
     def __post_init__(self) -> None:
         from_environment = {
-            "anchors": self.anchors or environment.ANCHORS.value(),
+            "settings": MappingProxyType(deepcopy(dict(self.settings))),
+            "anchors": expanded(self.anchors or environment.ANCHORS.value()),
             "max_new_tokens": _whole("max_new_tokens", self.max_new_tokens) or environment.MAX_NEW_TOKENS.whole(),
             "device": self.device or environment.DEVICE.value(),
             "dtype": self.dtype or environment.DTYPE.value(),
@@ -118,14 +122,19 @@ class GuardSpec:
         if self.guard_dir is None:
             return None
         saved = load_guard(self.guard_dir)
-        return saved.with_settings(**self.settings) if self.settings else saved
+        return saved.with_settings(**dict(self.settings)) if self.settings else saved
 
     def _folder_of(self, guard: str) -> str | None:
         """The folder of the fitted guard; ValueError where one was named that holds another guard."""
-        folder = self.guard_dir or environment.GUARD_DIR.value()
+        folder = expanded(self.guard_dir or environment.GUARD_DIR.value())
         if folder is None:
             return None
-        held = load_guard(folder).name
+        try:
+            held = load_guard(folder).name
+        except (DamagedGuard, FileNotFoundError) as error:
+            if self.guard_dir is not None:
+                raise
+            raise type(error)(f"{error} (the folder of ${environment.GUARD_DIR.name})") from error
         if held == guard:
             return folder
         if self.guard_dir is not None:
@@ -167,6 +176,11 @@ def merged(known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
         if isinstance(value, dict) and isinstance(given.get(name), dict)
     }
     return {**known, **given, **together}
+
+
+def expanded(path: str | None) -> str | None:
+    """A path with the home directory in the place of ~."""
+    return None if path is None else os.path.expanduser(path)
 
 
 def _whole(name: str, value: int | str | None) -> int | None:

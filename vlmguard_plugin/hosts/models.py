@@ -27,7 +27,7 @@ class Model:
 
     def folder_or_name(self) -> str:
         """What to load: the folder in the environment variable, else the demo VLM's, else the checkpoint."""
-        local = self.variable.value() if self.variable else None
+        local = str(self.variable.path() or "") if self.variable else None
         if self.variable and local and not os.path.isdir(local):
             raise FileNotFoundError(
                 f"${self.variable.name} is {local!r}, which is no folder; name a save_pretrained folder"

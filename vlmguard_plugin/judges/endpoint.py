@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Sequence
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
+from vlmguard_plugin import environment
 from vlmguard_plugin.judges.base import Case, JudgeError, Judgement
 
 OFFICIAL = "https://api.openai.com/v1"
@@ -102,8 +103,9 @@ class EndpointJudge:
         key = key or os.environ.get("OPENAI_API_KEY")
         if not url and not key:
             raise JudgeError(
-                f"judge {model!r} is no local judge, and there is no endpoint to ask; give a base URL (or "
-                "$OPENAI_API_BASE) for a server of your own, or a key (or $OPENAI_API_KEY) for OpenAI's"
+                f"judge {model!r} is no local judge, and there is no endpoint to ask; give a base URL "
+                f"(${environment.JUDGE_BASE_URL.name} or $OPENAI_API_BASE) for a server of your own, or a key "
+                f"(${environment.JUDGE_KEY.name} or $OPENAI_API_KEY) for OpenAI's"
             )
         address, query = endpoint(url or OFFICIAL)
         self.name = model

@@ -47,10 +47,12 @@ class Labelled(Protocol):
     """
 
     @property
-    def label(self) -> str: ...
+    def label(self) -> str:
+        """What the judge made of it."""
 
     @property
-    def harmful(self) -> bool | None: ...
+    def harmful(self) -> bool | None:
+        """Whether its request is harmful; None outside of safety."""
 
 
 def counts_in(measure: str, harmful: bool | None) -> bool:

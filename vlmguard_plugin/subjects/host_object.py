@@ -79,6 +79,7 @@ class HostSubject:
 
     @property
     def decoder(self) -> Decoder:
+        """The language model's decoder layers, looked for at first need."""
         return self._found[1]
 
     @property

@@ -32,7 +32,7 @@ def load_subject(
     """
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-    device = device or environment.DEVICE.value() or default_device()
+    device = checked_device(device or environment.DEVICE.value() or default_device())
     name = dtype or environment.DTYPE.value()
     if name and name not in DTYPES:
         raise ValueError(f"dtype is {name!r}; choose one of {', '.join(DTYPES)} (argument dtype or $VLMGUARD_DTYPE)")
@@ -51,6 +51,16 @@ def load_subject(
         device_map="auto" if device == "auto" else {"": device},
     )
     return HuggingFaceSubject(model, processor, batch_size=int(size))
+
+
+def checked_device(device: str) -> str:
+    """The device, if this machine has it; ValueError says which there are."""
+    there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    there += ["mps"] if torch.backends.mps.is_available() else []
+    there += ["cuda", "auto"] if torch.cuda.is_available() else ["auto"]
+    if device not in there:
+        raise ValueError(f"device is {device!r}, which is not here; choose one of {', '.join(there)}")
+    return device
 
 
 def default_device() -> str:

@@ -245,5 +245,5 @@ def warnings(board: Board) -> list[str]:
 
 def notes(board: Board) -> str:
     """How to read the tables, who judged, and from where on a rate is withheld."""
-    withheld = f"A rate is withheld where more than {board.max_unknown:.0%} of the answers are unknown."
+    withheld = f"A rate is withheld where more than {100 * board.max_unknown:.3g}% of the answers are unknown."
     return f"{NOTES}{judged_by(visible(board.judge))} {withheld}"

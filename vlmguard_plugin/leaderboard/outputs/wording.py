@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Sequence
 
-from vlmguard_plugin.statistics.levels import POWER
+from vlmguard_plugin.statistics.levels import ALPHA, POWER
 
 if TYPE_CHECKING:
     from vlmguard_plugin.statistics.differences import PairedDifference
@@ -30,7 +30,7 @@ def percent(rate: float | None) -> str:
 
 def points(difference: float) -> str:
     """A difference of rates (-1 to 1) in points with one decimal and its sign: "-2.5"."""
-    return f"{100 * difference:+.1f}"
+    return f"{round(100 * difference, 1) + 0.0:+.1f}"  # + 0.0: no minus before a nought
 
 
 def interval(low: float | None, high: float | None, signed: bool = False) -> str:
@@ -55,7 +55,11 @@ def difference_text(difference: PairedDifference, unit: str = "") -> str:
 
 def p_number(p: float) -> str:
     """A p value under a heading that says so, with two digits: "0.012", "< 0.001"."""
-    return f"< {LEAST_P}" if p < LEAST_P else f"{p:.2g}"
+    if p < LEAST_P:
+        return f"< {LEAST_P}"
+    rounded = f"{p:.2g}"
+    # so that a reader sees on which side of the level it lies
+    return rounded if (float(rounded) < ALPHA) == (p < ALPHA) else f"{p:.4g}"
 
 
 def p_text(p: float) -> str:
