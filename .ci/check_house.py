@@ -1,7 +1,7 @@
 """Rules of this house that no linter has.
 
-Files stay short; none is called utils; the package imports from its modules, never from its own front door, behind which
-an import upwards could hide; and no test is skipped that is not on the list.
+Files stay short; none is called utils; the package imports from its modules, never from its own front door, behind
+which an import upwards could hide; and no test is skipped that is not on the list.
 
     python .ci/check_house.py
 
