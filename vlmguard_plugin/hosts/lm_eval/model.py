@@ -22,7 +22,8 @@ from vlmguard_plugin.hosts.guarded import GuardedModel, Spent, shared_values
 from vlmguard_plugin.hosts.lm_eval.batches import plan
 from vlmguard_plugin.hosts.lm_eval.processes import ManyProcesses
 from vlmguard_plugin.hosts.lm_eval.requests import PLACE, Prompt, conversation, generation_of, pictures, query_of
-from vlmguard_plugin.naming import ANY_CHECKPOINT
+from vlmguard_plugin.hosts.models import MODELS
+from vlmguard_plugin.naming import ANY_CHECKPOINT, split_guarded
 from vlmguard_plugin.query import BlankImage
 from vlmguard_plugin.runs.facts import RunFacts, Session
 
@@ -260,3 +261,15 @@ def check_whole(**values: Any) -> None:
     for name, value in values.items():
         if type(value) is not int or value < 1:
             raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
+
+
+def __getattr__(name: str) -> type[GuardedLM]:
+    """The class of a name in the host's registry, whichever way it is spelled."""
+    if name == ANY_CHECKPOINT:
+        return GuardedLM
+    written = name.replace("-", "_")
+    model, guard = (written, None) if written in MODELS else split_guarded(written, MODELS.__contains__) or (None, None)
+    if model is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    about = f"{model}, guard {guard}."
+    return type("GuardedLM", (GuardedLM,), {"name": name, "model": model, "guard": guard, "__doc__": about})
