@@ -13,14 +13,14 @@ import vlmguard_plugin as vg
 pytest_plugins = ["helpers.expected_skips"]
 
 STARTS_PROCESSES = {"browser", "curves"}
-"""Fixtures that start a host's command or a browser: tests with them are marked `host`."""
+"""Fixtures that start a host's command or a browser: tests with them are marked `host`, as all in tests/host_*/ are."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` picks by markers
 def pytest_collection_modifyitems(items):
     """The slow tests first, then those of the hosts, so that no process is left alone with them at the end."""
     for item in items:
-        if STARTS_PROCESSES & set(getattr(item, "fixturenames", ())):
+        if STARTS_PROCESSES & set(getattr(item, "fixturenames", ())) or item.path.parent.name.startswith("host_"):
             item.add_marker(pytest.mark.host)
     items.sort(key=lambda item: 0 if item.get_closest_marker("slow") else 1 if item.get_closest_marker("host") else 2)
 

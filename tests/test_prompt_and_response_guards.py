@@ -113,7 +113,7 @@ def test_composed_guards_act_in_their_order(subject, anchors, pictures):
         expected = subject.generate(rewritten, steps, max_new_tokens=6)
         answers[order] = guard.respond(subject, asked, max_new_tokens=6)
         assert answers[order] == expected
-        with guard.on(subject):
+        with vg.build_guard("+".join(order), **settings).fit(subject, anchors).on(subject):
             (both,) = subject.record(rewritten[1:])
         (plain,) = subject.record(rewritten[1:])
         rows, direction = parts["tbop"].tensors["directions"][1], parts["refusal_direction"].tensors["direction"][1]
