@@ -80,38 +80,38 @@ def test_states_are_edited_as_defined(subject, fitted, asked, name):
 
 @pytest.mark.parametrize("name", EDITING)
 def test_a_batch_and_a_cache_change_no_answer(subject, fitted, asked, name):
-    together = fitted[name].respond(subject, asked, max_new_tokens=5)
-    assert together == [fitted[name].respond(subject, [query], max_new_tokens=5)[0] for query in asked]
-    assert together == fitted[name].respond(subject, asked, max_new_tokens=5, use_cache=False)
+    together = fitted[name].respond(subject, asked, max_new_tokens=3)
+    assert together == [fitted[name].respond(subject, [query], max_new_tokens=3)[0] for query in asked]
+    assert together == fitted[name].respond(subject, asked, max_new_tokens=3, use_cache=False)
 
 
 @pytest.mark.parametrize("name", [*REWRITING, COMPOSED])
 def test_guards_that_rewrite_the_prompt(subject, anchors, asked, pictures, name):
     guard = vg.build_guard(name, **settings_with(ON_ARCHITECTURES.get(name, {}), pictures[1])).fit(subject, anchors)
-    hooks, unguarded = hook_counts(subject), subject.generate(asked, max_new_tokens=5)
-    together = guard.respond(subject, asked, max_new_tokens=5)
-    assert together == [guard.respond(subject, [query], max_new_tokens=5)[0] for query in asked]
-    assert together == guard.respond(subject, asked, max_new_tokens=5, use_cache=False)
+    hooks, unguarded = hook_counts(subject), subject.generate(asked, max_new_tokens=3)
+    together = guard.respond(subject, asked, max_new_tokens=3)
+    assert together == [guard.respond(subject, [query], max_new_tokens=3)[0] for query in asked]
+    assert together == guard.respond(subject, asked, max_new_tokens=3, use_cache=False)
     rewritten = subject.record([guard.rewrite(asked[0])])
     assert (rewritten - subject.record(asked[:1])).abs().max() > 1e-2
-    assert hook_counts(subject) == hooks and subject.generate(asked, max_new_tokens=5) == unguarded
+    assert hook_counts(subject) == hooks and subject.generate(asked, max_new_tokens=3) == unguarded
 
 
 def test_a_guard_that_looks_at_answers(subject, asked):
     """The model's words are its own, but for its judgement: a random model never says "yes, it is harmful"."""
     settings = ON_ARCHITECTURES["ecso"]
-    guard, unguarded = vg.build_guard("ecso", **settings), subject.generate(asked, max_new_tokens=8)
-    assert guard.respond(Judging(subject, lambda query: "No."), asked, max_new_tokens=8) == unguarded
+    guard, unguarded = vg.build_guard("ecso", **settings), subject.generate(asked, max_new_tokens=4)
+    assert guard.respond(Judging(subject, lambda query: "No."), asked, max_new_tokens=4) == unguarded
     judging = Judging(subject, lambda query: "Yes." if "longer" in query.text else "No.")
-    answers = guard.respond(judging, asked, max_new_tokens=8)
+    answers = guard.respond(judging, asked, max_new_tokens=4)
     harmful = asked[2]
     (caption,) = subject.generate(
         [harmful.with_text(CAPTION.format(query=harmful.text))], max_new_tokens=settings["caption_tokens"]
     )
     from_text = vg.Query(FROM_TEXT.format(caption=caption, query=harmful.text))
-    (again,) = subject.generate([from_text], max_new_tokens=8)
+    (again,) = subject.generate([from_text], max_new_tokens=4)
     assert judging.asked[-1] == [from_text] and answers == [*unguarded[:2], again, unguarded[3]]
-    assert answers == [guard.respond(judging, [query], max_new_tokens=8)[0] for query in asked]
+    assert answers == [guard.respond(judging, [query], max_new_tokens=4)[0] for query in asked]
 
 
 @pytest.mark.parametrize("name", EDITING)
@@ -130,4 +130,4 @@ def test_in_bfloat16(in_bfloat16, fitted, asked, name):
     tolerance = 0.006 * np.abs(expected).max()
     assert np.abs(expected - last).max() > 2 * tolerance
     np.testing.assert_allclose(edited[LAYER].numpy(), expected, atol=tolerance, rtol=0)
-    assert all(guard.respond(in_bfloat16, asked, max_new_tokens=3))
+    assert all(guard.respond(in_bfloat16, asked, max_new_tokens=2))

@@ -61,6 +61,7 @@ def test_text_rows_have_no_image_column(tmp_path):
     assert "image" not in frame
 
 
+@pytest.mark.host
 def test_the_host_reads_the_tsv(tmp_path, red, monkeypatch):
     from vlmeval.dataset import image_mcq as dataset
 

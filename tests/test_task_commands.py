@@ -70,6 +70,7 @@ def command(place, *arguments):
     return printed, logs
 
 
+@pytest.mark.host
 def test_lm_eval_loads_every_task():
     from lm_eval.tasks import TaskManager
 
@@ -86,6 +87,7 @@ def test_lm_eval_loads_every_task():
         assert set(task.process_results(document, ["A"])) == set(task.aggregation())
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("task_type", ["simple", "chat"])
 def test_lmms_eval_loads_every_task(task_type, place, monkeypatch):
     import datasets
@@ -109,6 +111,7 @@ def test_lmms_eval_loads_every_task(task_type, place, monkeypatch):
         assert [part["type"] for part in turn["content"]] == ["image", "text"]
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("host", tasks.HOSTS)
 def test_a_set_of_the_users_takes_three_lines(host, tmp_path, monkeypatch):
     monkeypatch.setenv("LMUData", str(tmp_path))

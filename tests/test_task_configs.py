@@ -195,6 +195,7 @@ def test_choices_are_judged_exactly(data):
     assert tasks.counts(scores["verdict"]) == "unknown 1, unparsed 1"
 
 
+@pytest.mark.host
 def test_prompts_are_those_of_vlmevalkit(data):
     from vlmguard_plugin.benchmarks import read_tsv
     from vlmguard_plugin.hosts.vlmeval import datasets as host
