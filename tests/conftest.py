@@ -74,3 +74,13 @@ def red(tmp_path):
 def judge_folder(tmp_path):
     """Saves a judge of `helpers.tiny_judges` and gives its folder; the arguments are those of `saved_judge`."""
     return partial(saved_judge, tmp_path)
+
+
+@pytest.fixture
+def asked(pictures):
+    """A request beside a picture, one without, and a long one beside another picture."""
+    return [
+        vg.Query("What is this?", images=(pictures[0],)),
+        vg.Query("Just a text"),
+        vg.Query("And a much longer question about that there", images=(pictures[2],)),
+    ]

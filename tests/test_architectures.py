@@ -6,7 +6,7 @@ import torch
 from helpers.architectures import ARCHITECTURES, tiny_vlm
 from helpers.guard_rows import ON_ARCHITECTURES, editing_guards, other_guards, settings_with
 from helpers.judging import Judging
-from helpers.reference import expected_edit
+from helpers.reference import expected_edit, shifts_at
 from helpers.steering import hook_counts
 
 import vlmguard_plugin as vg
@@ -46,18 +46,6 @@ def asked(pictures):
     ]
 
 
-def shifts_of(subject, guard, query):
-    """This query's shifts, recorded without a guard: [L, d] each."""
-    if not query.images:
-        return None
-    (shown,) = subject.record([query])
-    blank, text = subject.record([query.with_blank_images()])[0], subject.record([query.without_images()])[0]
-    shifts = {"blank": (blank - text).numpy()}
-    if guard.name == "shiftdc":
-        shifts["caption"] = (shown - subject.record(guard.captioned(subject, [query]))[0]).numpy()
-    return shifts
-
-
 @pytest.mark.parametrize("name", EDITING)
 def test_states_are_edited_as_defined(subject, fitted, asked, name):
     guard, hooks = fitted[name], hook_counts(subject)
@@ -66,10 +54,8 @@ def test_states_are_edited_as_defined(subject, fitted, asked, name):
     for number, query in enumerate(asked):
         with guard.on(subject, [query]):
             (edited,) = subject.record([query])
-        shifts = shifts_of(subject, guard, query)
-        at_layer = shifts and {kind: shift[LAYER] for kind, shift in shifts.items()}
         last = plain[number, LAYER].numpy()
-        expected = expected_edit(guard, LAYER, last[None], last, at_layer)[0]
+        expected = expected_edit(guard, LAYER, last[None], last, shifts_at(subject, guard, query, LAYER))[0]
         np.testing.assert_allclose(edited[LAYER].numpy(), expected, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(edited[:LAYER], plain[number, :LAYER], atol=1e-5, rtol=0)
         changed = max(changed, float((edited[LAYER] - plain[number, LAYER]).abs().max()))
@@ -124,9 +110,9 @@ def test_in_bfloat16(in_bfloat16, fitted, asked, name):
     plain = in_bfloat16.record(asked[:1])[0]
     with guard.on(in_bfloat16, asked[:1]):
         (edited,) = in_bfloat16.record(asked[:1])
-    shifts = shifts_of(in_bfloat16, guard, asked[0])
+    shifts = shifts_at(in_bfloat16, guard, asked[0], LAYER)
     last = plain[LAYER].numpy()
-    expected = expected_edit(guard, LAYER, last[None], last, {kind: shift[LAYER] for kind, shift in shifts.items()})[0]
+    expected = expected_edit(guard, LAYER, last[None], last, shifts)[0]
     tolerance = 0.006 * np.abs(expected).max()
     assert np.abs(expected - last).max() > 2 * tolerance
     np.testing.assert_allclose(edited[LAYER].numpy(), expected, atol=tolerance, rtol=0)

@@ -125,7 +125,7 @@ def test_jailbreak_prompts_name_what_is_missing(prompts):
     with pytest.raises(BenchmarkError, match="JailbreakPrompts_text"):
         read(jailbreak_prompts, "JailbreakPrompts", prompts)
     for folder in (prompts / "absent", prompts / "data"):
-        with pytest.raises(SourceMissing, match="images is"):
+        with pytest.raises(BenchmarkError, match="images is"):
             read(jailbreak_prompts, "JailbreakPrompts", prompts, images=folder)
     with pytest.raises(SourceMissing, match="jailbreak_prompts.csv"):
         read(jailbreak_prompts, "JailbreakPrompts_text", prompts / "pictures")

@@ -7,7 +7,8 @@ from click.testing import CliRunner
 from helpers.tiny_models import tiny_llava, tiny_processor
 
 import vlmguard_plugin as vg
-from vlmguard_plugin.calibration.calibrate import calibrate, choose, in_words
+from vlmguard_plugin.calibration.calibrate import calibrate
+from vlmguard_plugin.calibration.choice import choose, in_words
 from vlmguard_plugin.calibration.grid import combinations
 from vlmguard_plugin.cli.main import main
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from helpers.places import REPOSITORY
 from helpers.tiny_models import tiny_llava, tiny_processor
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.cli.main import main
 from vlmguard_plugin.environment import VARIABLES
 
-ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "transformers", "pandas", "numpy", "scipy", "matplotlib", "statsmodels")
 
 
@@ -57,14 +57,14 @@ def test_starts_without_what_is_heavy(arguments):
         "import sys\nfrom vlmguard_plugin.cli.main import main\nmain(sys.argv[1:], standalone_mode=False)\n"
         f"sys.stderr.write(' '.join(name for name in {HEAVY!r} if name in sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0 and len(done.stdout) > 200
     assert done.stderr == ""
 
 
 def test_can_be_run_as_a_module():
     command = [sys.executable, "-m", "vlmguard_plugin.cli", "tasks", "lm_eval"]
-    assert Path(subprocess.check_output(command, cwd=ROOT, text=True).strip()).is_dir()
+    assert Path(subprocess.check_output(command, cwd=REPOSITORY, text=True).strip()).is_dir()
 
 
 def test_env(run, monkeypatch):
@@ -81,7 +81,7 @@ def test_env(run, monkeypatch):
 
 
 def test_documented_variables_are_those_there_are(run):
-    assert (ROOT / "docs" / "environment.md").read_text() == run("env", "--markdown").output
+    assert (REPOSITORY / "docs" / "environment.md").read_text() == run("env", "--markdown").output
 
 
 def test_fit(run, checkpoint, anchors, tmp_path):
@@ -142,6 +142,10 @@ def test_inspect(run, checkpoint, anchors, tmp_path):
         (["inspect", "none"], "none holds no guard.json"),
         (["inspect", "--shift", "x", "--plot", "x.gif"], "ends in '.gif'"),
         (["inspect", "--shift", "./none", "--layers", "a"], "is not a list of layers"),
+        (["inspect", "none", "--pairs", "3"], "--pairs goes with --shift MODEL"),
+        (["fit", "cmrm", "--model", "x", "--out", "g", "--bound", "0.02"], "--bound goes with --calibrate"),
+        (["fit", "cmrm", "--model", "x", "--out", "g", "--pairs", "8"], "--pairs goes with --calibrate"),
+        (["fit", "cmrm", "--model", "x", "--out", "g", "--grid", "[]"], "--grid goes with --calibrate"),
         (["fit", "nothing", "--model", "x", "--out", "g"], "there is no guard 'nothing'"),
         (["fit", "cmrm", "--model", "x", "--out", "g", "--set", "alpha"], "'alpha' is not NAME=VALUE"),
         (["fit", "cmrm", "--model", "x", "--out", "g", "--set", "alpha=high"], "alpha is 'high'"),

@@ -5,7 +5,7 @@ import pytest
 import torch
 from helpers.conversations import said
 from helpers.guard_rows import IN_CONVERSATIONS, editing_guards
-from helpers.reference import expected_edit, layer_states
+from helpers.reference import expected_edit, layer_states, shifts_at
 from PIL import Image
 
 import vlmguard_plugin as vg
@@ -98,14 +98,7 @@ def test_guards_edit_the_last_token_of_the_conversation(subject, anchors, asked,
     for number, query in enumerate(asked):
         with guard.on(subject, [query]):
             (edited,) = subject.record([query])
-        shifts = None
-        if query.all_images:
-            blank, text = subject.record([query.with_blank_images(), query.without_images()])
-            shifts = {"blank": (blank - text)[LAYER].numpy()}
-            if name == "shiftdc":
-                shifts["caption"] = (plain[number] - subject.record(guard.captioned(subject, [query]))[0])[
-                    LAYER
-                ].numpy()
+        shifts = shifts_at(subject, guard, query, LAYER)
         last = plain[number, LAYER].numpy()
         np.testing.assert_allclose(
             edited[LAYER].numpy(), expected_edit(guard, LAYER, last[None], last, shifts)[0], atol=2e-4
@@ -118,7 +111,7 @@ def test_guards_edit_the_last_token_of_the_conversation(subject, anchors, asked,
     assert guard.respond(subject, asked, max_new_tokens=4) == guard.respond(alone, asked, max_new_tokens=4)
 
 
-def test_guards_that_rewrite_or_look_at_answers(subject, asked, pictures, tmp_path):
+def test_guards_that_rewrite_or_look_at_answers(subject, asked, tmp_path):
     (before, after) = vg.build_guard("self_reminder").rewrite(asked[1]).text.split(asked[1].text)
     assert before and vg.build_guard("self_reminder").rewrite(asked[1]).history == asked[1].history
     Image.new("RGB", (40, 40), "white").save(tmp_path / "border.png")

@@ -23,7 +23,9 @@ LENGTH = 20
 
 @dataclass(frozen=True)
 class Claim:
-    """What docs/guards.md says of a guard beside blank pictures, against the unguarded model, in requests refused.
+    """What docs/guards.md says of a guard (docs/demo-vlm.md: of `cmrm_sample`) beside blank pictures.
+
+    In requests refused, against the unguarded model.
 
     gain: harmful ones in addition, of 16, at least. cost: harmless ones in addition, of 8, from and to.
     """

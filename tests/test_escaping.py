@@ -1,15 +1,20 @@
 """Text from outside in the leaderboard's outputs: a name does nothing in a spreadsheet, Markdown or a terminal."""
 
+import io
 import json
 
 import pytest
 from helpers.export_boards import NASTY, shown, two
 from helpers.prediction_rows import NO
 from markdown_it import MarkdownIt
+from rich.console import Console
 
+from vlmguard_plugin.judges.rules import RulesJudge
 from vlmguard_plugin.leaderboard import leaderboard, to_markdown
+from vlmguard_plugin.leaderboard.judging import judge_outputs
 from vlmguard_plugin.leaderboard.outputs.data import as_json
 from vlmguard_plugin.leaderboard.outputs.escaping import paragraph
+from vlmguard_plugin.leaderboard.outputs.judgements import show_judged
 
 
 @pytest.mark.parametrize(
@@ -46,9 +51,15 @@ def test_lines_are_shown_as_they_are(text):
     assert "s://" not in paragraph(text) and "www." not in paragraph(text), "GitHub makes links of these"
 
 
-def test_names_do_nothing_in_a_terminal(tmp_path):
+@pytest.mark.parametrize("command", ["leaderboard", "judge"])
+def test_names_do_nothing_in_a_terminal(tmp_path, command):
     two(tmp_path, name=NASTY + "\u202e\x07")
-    text = shown(leaderboard(tmp_path), 200)
+    if command == "leaderboard":
+        text = shown(leaderboard(tmp_path), 200)
+    else:
+        stream = io.StringIO()
+        show_judged(judge_outputs(tmp_path, [RulesJudge()]), Console(file=stream, width=200))
+        text = stream.getvalue()
     assert not any(one in text for one in ("\x1b", "\x07", "\u202e"))
     assert "[red]*_\\x1b[31m\\u202e\\x07" in text
 

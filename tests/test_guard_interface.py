@@ -127,7 +127,7 @@ def test_a_damaged_composition_says_so(subject, anchors, tmp_path, damage):
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_guard_without_its_layers_is_damaged(subject, fitted, tmp_path):
+def test_a_guard_without_its_layers_is_damaged(fitted, tmp_path):
     fitted.save(tmp_path)
     facts = json.loads((tmp_path / "guard.json").read_text())
     del facts["edited_layers"]

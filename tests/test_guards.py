@@ -12,15 +12,6 @@ from helpers.tiny_models import tiny_llava, tiny_processor
 import vlmguard_plugin as vg
 
 
-@pytest.fixture
-def asked(pictures):
-    return [
-        vg.Query("What is this?", images=(pictures[0],)),
-        vg.Query("Just a text"),
-        vg.Query("And a much longer question about that there", images=(pictures[2],)),
-    ]
-
-
 @pytest.fixture(scope="module")
 def fits():
     """The guards that are fitted already, by row."""

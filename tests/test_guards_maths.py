@@ -19,15 +19,6 @@ from helpers.tiny_models import tiny_llava, tiny_processor
 import vlmguard_plugin as vg
 
 
-@pytest.fixture
-def asked(pictures):
-    return [
-        vg.Query("What is this?", images=(pictures[0],)),
-        vg.Query("Just a text"),
-        vg.Query("And a much longer question about that there", images=(pictures[2],)),
-    ]
-
-
 def unit_tests_states(subject, texts):
     """Raw states of text-only requests, all but the last layer (which the model reports normalised)."""
     return layer_states(subject, [vg.Query(text) for text in texts])[:, :-1]

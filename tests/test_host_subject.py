@@ -6,7 +6,8 @@ import torch
 from helpers.architectures import tiny_vlm
 from helpers.guard_rows import ON_HOST_MODELS, editing_guards
 from helpers.host_models import RemoteStyleVLM, TransformersVLM
-from helpers.reference import expected_edit
+from helpers.reference import expected_edit, shifts_at
+from PIL import Image
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.steering.decoder import DecoderNotFound
@@ -43,14 +44,7 @@ def test_states_are_edited_as_defined(subject, anchors, asked, name):
     for number, query in enumerate(asked):
         with guard.on(subject, [query]):
             (edited,) = subject.record([query])
-        shifts = None
-        if query.images:
-            blank, text = subject.record([query.with_blank_images(), query.without_images()])
-            shifts = {"blank": (blank - text)[LAYER].numpy()}
-            if name == "shiftdc":
-                shifts["caption"] = (plain[number] - subject.record(guard.captioned(subject, [query]))[0])[
-                    LAYER
-                ].numpy()
+        shifts = shifts_at(subject, guard, query, LAYER)
         last = plain[number, LAYER].numpy()
         np.testing.assert_allclose(
             edited[LAYER].numpy(), expected_edit(guard, LAYER, last[None], last, shifts)[0], atol=1e-4
@@ -112,7 +106,7 @@ def test_ecso_and_prompts_work_without_a_decoder(pictures):
         subject.num_layers
 
 
-def test_a_decoder_that_can_not_be_told_is_asked_for(anchors, asked):
+def test_a_decoder_that_can_not_be_told_is_asked_for():
     """Without a config the vision tower, which here runs on text too, looks like a decoder as well."""
     vlm = RemoteStyleVLM(tells_shape=False)
     with pytest.raises(DecoderNotFound, match="2 lists of modules.*layers_path"):
@@ -121,7 +115,7 @@ def test_a_decoder_that_can_not_be_told_is_asked_for(anchors, asked):
     assert (subject.num_layers, subject.hidden_size) == (3, 24)
 
 
-def test_a_model_that_takes_no_text_alone_says_so(anchors):
+def test_a_model_that_takes_no_text_alone_says_so():
     class NeedsImage(TransformersVLM):
         def generate(self, message, dataset=None):
             (image,) = [part for part in message if part["type"] == "image"]
@@ -129,3 +123,15 @@ def test_a_model_that_takes_no_text_alone_says_so(anchors):
 
     with pytest.raises(DecoderNotFound, match="NeedsImage could not be run on a prompt without an image"):
         HostSubject(NeedsImage()).num_layers
+
+
+def test_pictures_that_differ_in_their_palette_alone_are_two_files():
+    """Their pixels are the same numbers, which mean other colours."""
+    palette = [
+        Image.new("RGB", (8, 8), colour).convert("P", palette=Image.Palette.ADAPTIVE) for colour in ("red", "blue")
+    ]
+    assert palette[0].tobytes() == palette[1].tobytes()
+    subject = HostSubject(TransformersVLM())
+    red, blue = (Image.open(subject._file(picture)).getpixel((0, 0)) for picture in palette)
+    assert (red, blue) == ((255, 0, 0), (0, 0, 255))
+    assert Image.open(subject._file(Image.new("CMYK", (8, 8)))).mode == "RGB"

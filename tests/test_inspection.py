@@ -89,7 +89,7 @@ def test_what_is_drawn_of_each_guard(folders, tmp_path):
         plot_guard(sample, tmp_path / "none.png")
 
 
-def test_a_guard_that_edits_no_hidden_states(folders, tmp_path):
+def test_a_guard_that_edits_no_hidden_states(folders):
     description = describe_guard(folders["self_reminder"])
     assert description["edited_layers"] == [] and description["per_layer"] == {} and description["parts"] == []
     said = printed(print_guard, description)

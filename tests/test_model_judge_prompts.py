@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers.tiny_judges import ANSWER, HARMFUL, PLAIN, SILENT, TYPED, byte_tokenizer
+from helpers.tiny_judges import ANSWER, HARMFUL, PLAIN, SILENT, TYPED, judge_tokenizer
 
 from vlmguard_plugin.judges.base import Case, JudgeError
 from vlmguard_plugin.judges.harmbench import HarmBench
@@ -132,7 +132,7 @@ def test_a_vision_language_model_is_given_words_only(tmp_path):
     torch.manual_seed(0)
     model = Llama4ForConditionalGeneration(Llama4Config(text_config=text, vision_config=vision, boi_token_index=250))
     model.save_pretrained(tmp_path)
-    byte_tokenizer(TYPED).save_pretrained(tmp_path)
+    judge_tokenizer(TYPED).save_pretrained(tmp_path)
     judge = LlamaGuard4(tmp_path)
     assert type(judge.local.model) is Llama4ForConditionalGeneration and judge.local.context == 1024
     judge.max_new_tokens = 8

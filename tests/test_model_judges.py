@@ -189,7 +189,7 @@ def test_version_tells_weights_and_templates_apart(judge_folder):
     assert LlamaGuard3(judge_folder(seed=0, name="d", template=PLAIN + " ")).version != first
 
 
-def test_pickled_weights_are_not_read(judge_folder, tmp_path):
+def test_pickled_weights_are_not_read(judge_folder):
     path = judge_folder()
     model = LocalModel.load(path).model
     (path / "model.safetensors").unlink()

@@ -8,7 +8,7 @@ import numpy
 import pytest
 import torch
 from click.testing import CliRunner
-from helpers.tiny_judges import PLAIN, byte_tokenizer, tiny_llama
+from helpers.tiny_judges import PLAIN, judge_tokenizer, tiny_llama
 
 from vlmguard_plugin.cli.main import main
 from vlmguard_plugin.judges.base import JudgeError
@@ -20,7 +20,7 @@ REQUESTS = ["Which colour?", "How do I bake bread?", "Is it?", "Say something."]
 
 
 def tiny(template=None, context=2048, bos=True):
-    tokenizer = byte_tokenizer(template)
+    tokenizer = judge_tokenizer(template)
     if not bos:
         tokenizer.bos_token = None
     return LocalModel(tiny_llama(context=context), tokenizer, context)

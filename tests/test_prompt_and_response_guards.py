@@ -146,3 +146,46 @@ def test_compositions_that_make_no_sense():
         vg.build_guard("tbop+cmrm", alpha=1.0)
     with pytest.raises(ValueError, match="no guard 'nonesuch'"):
         vg.build_guard("tbop+nonesuch")
+
+
+def test_a_guards_fingerprint_knows_what_its_files_hold(tmp_path):
+    """A cache or a run that goes on must not take the answers of other words, or of another picture, for its own."""
+    prompt, picture = tmp_path / "prompt.txt", tmp_path / "border.png"
+    prompt.write_text("Be good. {query}")
+    Image.new("RGB", (50, 50), "red").save(picture)
+    own = {"self_reminder": {"prompt_file": prompt}, "visual_prompt": {"image": picture}}
+
+    def fingerprints():
+        parts = [vg.build_guard(name, **settings) for name, settings in own.items()]
+        return [guard.fingerprint for guard in (*parts, vg.build_guard("self_reminder+visual_prompt", **own))]
+
+    before = fingerprints()
+    assert before == fingerprints()
+    prompt.write_text("Be better. {query}")
+    words = fingerprints()
+    assert [old == new for old, new in zip(before, words)] == [False, True, False]
+    Image.new("RGB", (50, 50), "blue").save(picture)
+    assert [old == new for old, new in zip(words, fingerprints())] == [True, False, False]
+
+
+def test_ecso_asks_its_own_questions_not_with_the_answers_first_words(subject, pictures):
+    judging = Judging(subject, lambda query: "Yes.")
+    asked = vg.Query("What is this?", (pictures[0],), begun="It is")
+    vg.build_guard("ecso", caption_tokens=4).respond(judging, [asked], max_new_tokens=5)
+    (first,) = subject.generate([asked], max_new_tokens=5)
+    answered, (judged,), (captioned,), (again,) = judging.asked
+    assert judged.text == JUDGE.format(query=asked.text, answer=f"It is{first}")
+    assert [query.begun for query in (judged, captioned, again)] == ["", "", "It is"]
+
+
+@pytest.mark.parametrize(
+    "name, settings, message",
+    [
+        ("refusal_direction", {"theta": 3}, "theta is 3; it must be a finite number of at least -1 and at most 1"),
+        ("refusal_direction", {"theta": -2}, "theta is -2"),
+        ("visual_prompt", {"margin": 0.5}, "margin is 0.5; it must be a finite number of at least 0 and at most 0.45"),
+    ],
+)
+def test_numbers_have_a_least_and_a_most(name, settings, message):
+    with pytest.raises(ValueError, match=message):
+        vg.build_guard(name, **settings)

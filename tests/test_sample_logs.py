@@ -109,3 +109,22 @@ def test_our_models_are_named_and_compared_by_what_they_tell(tmp_path):
     origin = board.blocks[0].entry("X_cmrm").origin
     assert (origin.seconds, origin.tokens, origin.facts[0].settings) == (2.0, 10.0, {"alpha": 0.5})
     assert board.blocks[0].entry("X").origin.seconds is None
+
+
+def test_choices_scored_by_our_own_tasks_and_what_is_no_set_of_them(tmp_path):
+    def quiz(samples):
+        for sample in samples:
+            sample["verdict"] |= {"harmful": None, "dataset": "MCQ_mine", "label": "right"}
+        return samples
+
+    twice, torn = quiz(verdicts([YES, NO])), quiz(verdicts([YES, NO]))
+    twice[1]["verdict"] |= {key: twice[0]["verdict"][key] for key in ("index", "question")}
+    del torn[1]["verdict"]["label"]
+    lm_eval_logs(tmp_path, "whole", tasks={"vlmguard_mcq_mine": quiz(verdicts([YES, NO]))})
+    lm_eval_logs(tmp_path, "twice", tasks={"vlmguard_mcq_mine": twice})
+    lm_eval_logs(tmp_path, "torn", tasks={"vlmguard_mcq_mine": torn})
+    board = leaderboard(tmp_path)
+    (block,) = board.blocks
+    assert (block.kind, board.models, block.entries[0].counts) == ("mcq", ("whole",), {"right": 2})
+    reasons = sorted(skip.reason for skip in board.skipped)
+    assert "a sample can't be read (KeyError: 'label')" in reasons[0] and "two rows have the same index" in reasons[1]

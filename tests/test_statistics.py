@@ -18,8 +18,6 @@ from vlmguard_plugin.statistics.differences import (
 from vlmguard_plugin.statistics.levels import ALPHA
 from vlmguard_plugin.statistics.rates import effective_n, rate, wilson
 
-NOMINAL = 1 - ALPHA
-
 
 def shares_of(rng, mean, alike, clusters):
     """By base request, the chance of the event: beta distributed, so that answers of one correlate by `alike`."""

@@ -2,11 +2,10 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from helpers.places import REPOSITORY
 
-ROOT = Path(__file__).parent.parent
 DATA = (
     "vlmguard_plugin/py.typed",
     "vlmguard_plugin/anchors/how_to.csv",
@@ -26,14 +25,14 @@ def built(tmp_path_factory):
     """The files that setuptools puts into a wheel, by their names there."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
 
 
 def files_of(folder, target):
     """Files of a folder of the repository, less what Python and git leave there, under their names in a wheel."""
-    paths = (path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return {f"{target}/{path.relative_to(ROOT / folder).as_posix()}" for path in paths}
+    paths = (path for path in (REPOSITORY / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {f"{target}/{path.relative_to(REPOSITORY / folder).as_posix()}" for path in paths}
 
 
 def test_it_holds_the_package_its_data_and_the_startup_file(built):
@@ -44,7 +43,7 @@ def test_it_holds_the_package_its_data_and_the_startup_file(built):
 
 
 def test_how_the_demo_is_trained_stays_in_the_repository(built):
-    training = {path.name for path in (ROOT / "training").iterdir() if path.name != "__init__.py"}
+    training = {path.name for path in (REPOSITORY / "training").iterdir() if path.name != "__init__.py"}
     own_names = {"train_adapter.py", "measure.py", "instructions.csv"}
     assert own_names <= training
     assert not own_names & {name.rpartition("/")[2] for name in built}

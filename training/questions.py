@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from vlmguard_plugin.demo.questions import CHOICE_PROMPT, QUESTION_KINDS, question
+from vlmguard_plugin.demo.questions import LETTERS, QUESTION_KINDS, question
 from vlmguard_plugin.pictures.drawn import Picture, picture
 
 TRAINING_WEIGHTS = (1, 1, 2, 2, 6, 1)  # the harder kinds more often
@@ -30,6 +30,8 @@ def training_question(seed: int) -> tuple[Picture, str, str]:
     asked = question("train", seed, kind, multiple_choice=chance > 0.65)
     prompt = asked.question
     if asked.options is not None:
-        prompt = asked.choice_prompt(rng.choice((CHOICE_PROMPT, CHOICE_PROMPT, HOST_CHOICE_PROMPT)))
+        lines = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, asked.options))
+        as_host = HOST_CHOICE_PROMPT.format(question=asked.question, options=lines)
+        prompt = rng.choice((asked.prompt, asked.prompt, as_host))
     article = "a " if " " in asked.answer else ""
     return asked.picture, prompt, f"{article}{asked.answer}".capitalize() + "."

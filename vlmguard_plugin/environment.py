@@ -90,7 +90,7 @@ MAX_NEW_TOKENS = Variable(
     "VLMGUARD_MAX_NEW_TOKENS",
     "whole number",
     "the model's own (512)",
-    "Longest answer, in tokens, on VLMEvalKit and where a task names no length.",
+    "Longest answer, in tokens, of the package's own models on VLMEvalKit, and where a task names no length.",
 )
 GUARD_DIR = Variable(
     "VLMGUARD_GUARD_DIR",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from pathlib import Path
@@ -29,6 +30,15 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
     except BaseException:  # an interrupt too: nothing half written stays behind
         scratch.unlink(missing_ok=True)
         raise
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def cache_directory(cache_dir: str | Path | None = None) -> Path:

@@ -178,9 +178,30 @@ def image_size(image: ImageLike) -> tuple[int, int] | None:
         return opened.size
 
 
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow raises on an image that is missing, damaged (SyntaxError: a broken chunk of a PNG) or far too large."""
+
+
 def open_image(path: str | Path) -> Image.Image:
     """Open an image file; ValueError names the file and why it can't be read."""
     try:
         return Image.open(path)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"image {str(path)!r} can't be read ({error}); give a readable PNG or JPEG file") from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
+
+
+def read_image(image: str | Path | Image.Image, mode: str = "RGB") -> Image.Image:
+    """An image's pixels, decoded, in one of Pillow's modes; ValueError as in `open_image`, damaged pixels included."""
+    try:
+        if isinstance(image, Image.Image):
+            return image.convert(mode)
+        with Image.open(image) as opened:
+            return opened.convert(mode)
+    except UNREADABLE as error:
+        raise unreadable(image, error) from error
+
+
+def unreadable(image: str | Path | Image.Image, error: BaseException) -> ValueError:
+    """The error that tells which image could not be read, and why."""
+    named = "in memory" if isinstance(image, Image.Image) else repr(str(image))
+    return ValueError(f"image {named} can't be read ({error}); give a readable PNG or JPEG file")

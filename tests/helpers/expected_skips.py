@@ -2,7 +2,7 @@
 
 The list is `expected_skips.txt` (the ini option `expected_skips`), one line each, both sides being patterns with *:
 
-    tests/test_page.py::* -> chromium and chromedriver are not installed*
+    tests/page/*::* -> chromium and chromedriver are not installed*
 """
 
 from __future__ import annotations

@@ -133,6 +133,19 @@ EDITS = {
 }
 
 
+def shifts_at(subject, guard, query, layer):
+    """The query's own shifts at a layer as `expected_edit` takes them, recorded without a guard; None: no image."""
+    if not query.all_images:
+        return None
+    shown, blank, text = (
+        subject.record([q])[0, layer] for q in (query, query.with_blank_images(), query.without_images())
+    )
+    shifts = {"blank": (blank - text).numpy()}
+    if guard.name == "shiftdc":
+        shifts["caption"] = (shown - subject.record(guard.captioned(subject, [query]))[0, layer]).numpy()
+    return shifts
+
+
 def expected_edit(guard, layer, hidden, last, shifts):
     """What each guard makes of hidden states [T, d] of one query, last [d] its last prompt token.
 

@@ -1,9 +1,9 @@
 """Tiny language models that judge: some write one given text, some write garbage."""
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM
 
+from helpers.tiny_models import byte_tokenizer
 from vlmguard_plugin.judges.base import Case
 
 PLAIN = (
@@ -27,23 +27,10 @@ HARMFUL = Case("How do I do the bad thing?", ANSWER)
 HARMLESS = Case("How do I bake bread?", DECLINED, harmful=False)
 
 
-def byte_tokenizer(template=None, bos="<s>"):
-    special = ["<pad>", "<s>", "</s>", "<|turn|>"]
-    letters = sorted(set(pre_tokenizers.ByteLevel.alphabet()))
-    vocabulary = {token: number for number, token in enumerate(special + letters)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        bos_token=bos,
-        eos_token="</s>",
-        additional_special_tokens=["<|turn|>"],
-        model_input_names=["input_ids", "attention_mask"],
-    )
-    fast.chat_template = template
-    return fast
+def judge_tokenizer(template=None, bos="<s>"):
+    tokenizer = byte_tokenizer("<|turn|>", bos)
+    tokenizer.chat_template = template
+    return tokenizer
 
 
 def tiny_llama(width=32, context=2048, seed=0):
@@ -89,7 +76,7 @@ def speaker(text, after, tokenizer):
 
 def saved_judge(folder, text=None, template=PLAIN, after=":", context=2048, seed=0, bos="<s>", name="model"):
     """The folder of a model that says a text (None: a random one), and of its tokenizer."""
-    tokenizer = byte_tokenizer(template, bos)
+    tokenizer = judge_tokenizer(template, bos)
     model = tiny_llama(context=context, seed=seed) if text is None else speaker(text, after, tokenizer)
     model.save_pretrained(folder / name)
     tokenizer.save_pretrained(folder / name)

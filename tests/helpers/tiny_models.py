@@ -21,25 +21,27 @@ TEMPLATE = (
 )
 
 
-def tiny_processor() -> LlavaProcessor:
-    special = ["<pad>", "<s>", "</s>", "<image>"]
-    letters = sorted(set(pre_tokenizers.ByteLevel.alphabet()))
-    vocabulary = {token: index for index, token in enumerate(special + letters)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+def byte_tokenizer(special: str, bos: str | None = "<s>") -> PreTrainedTokenizerFast:
+    """One token a byte, after padding, begin and end of text, and one special token more."""
+    tokens = ["<pad>", "<s>", "</s>", special, *sorted(set(pre_tokenizers.ByteLevel.alphabet()))]
+    tokenizer = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(tokens)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
-        bos_token="<s>",
+        bos_token=bos,
         eos_token="</s>",
-        additional_special_tokens=["<image>"],
+        additional_special_tokens=[special],
         model_input_names=["input_ids", "attention_mask"],
     )
+
+
+def tiny_processor() -> LlavaProcessor:
     images = CLIPImageProcessor(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})
     return LlavaProcessor(
         image_processor=images,
-        tokenizer=fast,
+        tokenizer=byte_tokenizer("<image>"),
         patch_size=14,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,

@@ -147,7 +147,7 @@ def test_the_command_fails_with_the_reason(place, monkeypatch):
 
 
 @pytest.mark.host
-def test_no_other_host_is_imported_and_a_broken_one_costs_a_line(tmp_path):
+def test_no_other_host_is_imported_and_a_broken_one_costs_a_line():
     """A process that only imports the host has nothing of the others; a failing registration is told in one line."""
     code = (
         "import sys, lm_eval.models; from lm_eval.api.registry import model_registry as r; "

@@ -5,8 +5,9 @@ import os
 
 import pytest
 from helpers.host_models import RemoteStyleVLM
+from helpers.places import TESTS
 from helpers.processes import python
-from helpers.vlmeval_command import TESTS, predictions
+from helpers.vlmeval_command import predictions
 from PIL import Image
 
 import vlmguard_plugin as vg
@@ -83,7 +84,7 @@ def run_with(place, tmp_path_factory):
     return run, environment, place
 
 
-def test_guards_on_the_hosts_own_models(run_with, anchors):
+def test_guards_on_the_hosts_own_models(run_with):
     run, environment, place = run_with
     models = [
         "Remote-3B",

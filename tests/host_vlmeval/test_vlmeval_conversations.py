@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 from helpers.conversations import said
+from helpers.places import REPOSITORY
 from helpers.small_sets import small_rows
 from helpers.tiny_models import tiny_llava, tiny_processor
-from helpers.vlmeval_command import TESTS, answered, host_place, host_run
+from helpers.vlmeval_command import answered, host_place, host_run
 
 import vlmguard_plugin as vg
 
@@ -36,7 +37,7 @@ ON_A_HOST_MODEL = ["cmrm_sample", "vlmguard", "shiftdc", "ecso", "self_reminder"
 
 NO_FILMS = ["llava_cmrm", "Conversing_cmrm", "Mute_cmrm"]
 
-CONFIGS = sorted((TESTS.parent / "task_configs" / "vlmeval").glob("*.json"))
+CONFIGS = sorted((REPOSITORY / "task_configs" / "vlmeval").glob("*.json"))
 
 
 @pytest.fixture(scope="module")

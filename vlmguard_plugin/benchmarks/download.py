@@ -21,7 +21,7 @@ from tqdm import tqdm
 from vlmguard_plugin.benchmarks.archives import unpack
 from vlmguard_plugin.benchmarks.benchmark import Download
 from vlmguard_plugin.benchmarks.row import BenchmarkError
-from vlmguard_plugin.files import write_whole
+from vlmguard_plugin.files import sha256_of, write_whole
 
 RECORD = "downloads.json"
 TRIES = 5
@@ -78,12 +78,12 @@ def fetch_file(download: Download, folder: Path, target: Path, key: str, progres
     """One file, at target; its sha256. Without a digest of the authors', the one noted under key holds."""
     known: FileFacts = read_record(folder)["files"].get(key, {})
     expected = download.sha256 or (known.get("sha256") if known.get("url") == download.url else None)
-    if target.is_file() and expected and digest_of(target) == expected:
+    if target.is_file() and expected and sha256_of(target) == expected:
         return expected
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
     transfer(download.url, partial, progress)
-    digest = digest_of(partial)
+    digest = sha256_of(partial)
     if expected and digest != expected:
         forget(partial)
         why = "the authors' file has changed or the transfer is damaged"
@@ -220,15 +220,6 @@ def forget(partial: Path) -> None:
 def size_of(path: Path) -> int:
     """Bytes of a file; 0 where there is none."""
     return path.stat().st_size if path.is_file() else 0
-
-
-def digest_of(path: Path) -> str:
-    """The sha256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def read_record(folder: Path) -> Record:

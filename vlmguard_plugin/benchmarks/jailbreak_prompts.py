@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Callable, Mapping
 
 from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
-from vlmguard_plugin.benchmarks.picture import check_picture
+from vlmguard_plugin.benchmarks.picture import check_picture, pictures_in
 from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading, Row, SourceMissing
 from vlmguard_plugin.benchmarks.table import collect, need_columns, read_csv, read_lines, whole
 
 FILE = "jailbreak_prompts.csv"
-SUFFIXES = (".png", ".jpg", ".jpeg")
 PLACEHOLDER = re.compile(r"\[(?:insert|your) prompt here\\?\]", re.IGNORECASE)
 """Where a prompt says that the question goes. Others, as "[insert x]", are part of a prompt's own examples."""
 
@@ -29,16 +28,13 @@ def read_pictured(
     """Jailbreak prompts, each beside a picture: prompt i gets picture i of the folder, sorted by name, and after
     the last one the first again (our convention).
 
-    images: a folder of pictures (png, jpg, jpeg), for instance COCO's val2017. Else as `read_text_only`.
+    images: a folder of pictures, for instance COCO's val2017. Else as `read_text_only`.
     """
     if images is None:
         raise BenchmarkError(
             "JailbreakPrompts has no pictures of its own; give images, a folder of any, or take JailbreakPrompts_text"
         )
-    folder = Path(images)
-    pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
-    if not pictures:
-        raise SourceMissing(f"images is {images}, which is no folder with {', '.join(SUFFIXES)} files; give one")
+    pictures = pictures_in(Path(images))
 
     def picture_of(number: int) -> tuple[Path, ...]:
         picture = pictures[number % len(pictures)]

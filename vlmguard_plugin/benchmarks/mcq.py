@@ -14,7 +14,7 @@ from typing import Any, Iterator, Mapping
 from vlmguard_plugin.benchmarks.benchmark import Benchmark
 from vlmguard_plugin.benchmarks.picture import check_picture
 from vlmguard_plugin.benchmarks.row import LETTERS, BenchmarkError, Reading, Row, SourceMissing
-from vlmguard_plugin.benchmarks.table import collect, need_columns, read_csv, read_json, read_text, whole
+from vlmguard_plugin.benchmarks.table import collect, inside, need_columns, read_csv, read_json, read_text, whole
 
 OPTION = re.compile(r"(?:^|\s)\(([A-E])\)\s+")
 CELL = re.compile(r"<t([hd])[^>]*>(.*?)</t\1>", re.DOTALL)
@@ -59,7 +59,7 @@ def scienceqa_row(key: str, entry: Any, folder: Path) -> Row:
     return checked_row(
         id=str(entry.get("idx", key)),
         request=question.removeprefix("Question:").strip(),
-        images=(folder / entry["image"],) if entry.get("image") else (),
+        images=(inside(folder, entry["image"]),) if entry.get("image") else (),
         answer=str(entry["label"]),
         options=options,
     )
@@ -112,7 +112,7 @@ def mmbench_row(category: str, image: str, text: str, folder: Path) -> Row:
     return checked_row(
         id=Path(image).stem,
         request=re.sub(r"\nHINT\.\s*", "\nHint: ", item["question"]).strip(),
-        images=(folder / image,),
+        images=(inside(folder, image),),
         category=category.replace("\n", " "),
         answer=item["answer"],
         options=tuple(part.strip() for part in parts[1::2]),

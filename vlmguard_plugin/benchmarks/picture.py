@@ -8,9 +8,9 @@ from pathlib import Path
 from PIL import Image
 
 from vlmguard_plugin.benchmarks.row import BenchmarkError
-from vlmguard_plugin.pictures.meaningless import COLOURS, meaningless
+from vlmguard_plugin.pictures.meaningless import PLAIN_COLOURS, meaningless
 
-CONDITIONS = ("blank", *COLOURS, "noise")
+CONDITIONS = ("blank", *PLAIN_COLOURS, "noise")
 """Names of the meaningless pictures."""
 EVERY_CONDITION = ("text", *CONDITIONS, "picture")
 """What can stand beside a text request: nothing, a meaningless picture, or pictures of the user's."""

@@ -11,6 +11,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from vlmguard_plugin.anchors import Anchors
+from vlmguard_plugin.calibration.choice import choose, point_with
 from vlmguard_plugin.calibration.grid import combinations
 from vlmguard_plugin.files import write_whole
 from vlmguard_plugin.guards.core.base import Guard
@@ -134,36 +135,6 @@ def beside(number: int) -> Image.Image:
     if kind == "word":
         return word_picture(ORDINARY_WORDS[number % len(ORDINARY_WORDS)], number).image()
     return meaningless(kind)
-
-
-def choose(points: Sequence[dict[str, Any]], unguarded: dict[str, Any], bound: float) -> dict[str, Any] | None:
-    """The point that refuses most harmful anchors within the bound; None where no point is within it."""
-    within = [
-        point
-        for point in points
-        if point["harmless_refused"] <= unguarded["harmless_refused"] + bound + 1e-9
-        and point["degenerate"] <= unguarded["degenerate"]
-    ]
-    return max(within, key=lambda point: (point["harmful_refused"], -point["harmless_refused"]), default=None)
-
-
-def in_words(calibration: dict[str, Any]) -> str:
-    """What a calibration (`facts["calibration"]`) has come to, as a sentence or two."""
-    points, bound, chosen = (calibration[key] for key in ("points", "bound", "chosen"))
-    tried = f"settings tried: {len(points)}; bound {bound:.1%} more over-refusal than unguarded"
-    if chosen is None:
-        return f"{tried}: none is within the bound; settings are left as they were."
-    best = point_with(points, chosen)
-    harmful, unguarded = best["harmful_refused"], calibration["unguarded"]["harmful_refused"]
-    words = f"{tried}: chosen {json.dumps(chosen)}, which refuses {harmful:.1%} of harmful anchors"
-    if harmful > unguarded:
-        return f"{words} (unguarded {unguarded:.1%}) and {best['harmless_refused']:.1%} of harmless ones."
-    return f"{words}: no more than the unguarded model ({unguarded:.1%}), so this guard does not help within the bound."
-
-
-def point_with(points: Sequence[dict[str, Any]], settings: dict[str, Any] | None) -> dict[str, Any]:
-    """The point of these settings, which is there."""
-    return next(point for point in points if point["settings"] == settings)
 
 
 def read_points(path: Path | None, context: str) -> list[dict[str, Any]]:

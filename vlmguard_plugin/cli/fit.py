@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from vlmguard_plugin import environment
-from vlmguard_plugin.cli.options import JSON, read_grid, set_option
+from vlmguard_plugin.cli.options import JSON, read_grid, refuse_without, set_option
 
 
 @click.command("fit")
@@ -71,12 +71,12 @@ def fit_command(
     most harmful anchors within --bound; where none is within it, it says so and leaves the settings as they were.
     """
     from vlmguard_plugin.anchors import load_anchors
-    from vlmguard_plugin.calibration.calibrate import calibrate, in_words
+    from vlmguard_plugin.calibration.calibrate import calibrate
+    from vlmguard_plugin.calibration.choice import in_words
     from vlmguard_plugin.guards.core.registry import build_guard
     from vlmguard_plugin.hosts.guard_spec import GuardSpec, merged
 
-    if grid is not None and not calibrated:
-        raise click.UsageError("--grid goes with --calibrate")
+    refuse_without(calibrated, "--calibrate", "grid", "bound", "pairs")
     spec = GuardSpec(model)
     fitted = build_guard(guard, **merged(spec.known.guard_settings(guard), settings))
     requests = load_anchors(anchors or environment.ANCHORS.path())

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from vlmguard_plugin import environment
-from vlmguard_plugin.cli.options import JSON
+from vlmguard_plugin.cli.options import JSON, refuse_without
 
 
 @click.command("inspect")
@@ -46,6 +46,7 @@ def inspect_command(
     """
     from vlmguard_plugin import inspection
 
+    refuse_without(model is not None, "--shift MODEL", "anchors", "pairs", "layers")
     if guard_dir is not None and model is None:
         description = inspection.describe_guard(guard_dir)
         click.echo(json.dumps(description, indent=2)) if as_json else inspection.print_guard(description)

@@ -19,15 +19,13 @@ def list_command(as_json: bool) -> None:
     `llava_vlmguard+self_reminder`. On VLMEvalKit they go onto its own open-weight models too: `<model>_<guard>` for
     every name of `vlmutil mlist all`. Datasets marked with an asterisk are ready in $LMUData.
     """
-    from vlmguard_plugin.benchmarks import BENCHMARKS, grouped
-    from vlmguard_plugin.benchmarks.tsv import lmu_data
+    from vlmguard_plugin.benchmarks import BENCHMARKS, grouped, rows_ready
     from vlmguard_plugin.guards.core.registry import describe_guards
     from vlmguard_plugin.hosts.models import MODELS
 
     guards = describe_guards()
     datasets: dict[str, dict[str, Any]] = {
-        name: {"kind": benchmark.kind, "ready": (lmu_data() / f"{name}.tsv").is_file()}
-        for name, benchmark in BENCHMARKS.items()
+        name: {"kind": benchmark.kind, "ready": rows_ready(name) is not None} for name, benchmark in BENCHMARKS.items()
     }
     models = {name: model.describe() for name, model in MODELS.items()}
     if as_json:

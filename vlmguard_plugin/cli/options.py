@@ -7,13 +7,15 @@ from typing import Any, Callable, TypeVar
 
 import click
 
+from vlmguard_plugin.statistics import levels
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 MAX_UNKNOWN = click.option(
     "--max-unknown",
     type=click.FloatRange(0, 1),
-    default=0.1,
+    default=levels.MAX_UNKNOWN,
     show_default=True,
     help="Share of unknown answers above which a rate is withheld.",
 )
@@ -26,6 +28,16 @@ JUDGE = click.option(
 ONE_DATA_SET = click.option(
     "--data", "datasets", multiple=True, metavar="NAME", help="This data set alone; repeatable."
 )
+
+
+def refuse_without(given: bool, option: str, *names: str) -> None:
+    """UsageError for one of this command's options `names` on the command line where `option`, its use, is not."""
+    context = click.get_current_context()
+    if given:
+        return
+    for name in names:
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name} goes with {option}")
 
 
 def set_option(name: str, help_text: str) -> Callable[[Decorated], Decorated]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from vlmguard_plugin.benchmarks.row import choice_prompt
 from vlmguard_plugin.judges.exact import Score, judge_choice, judge_open
 from vlmguard_plugin.pictures.drawn import COUNTS, NUMBER_WORDS, Picture, picture, plural, words
 from vlmguard_plugin.pictures.shapes import COLOURS, SHAPES
@@ -25,9 +26,6 @@ WORDINGS = {
     "word": ("What word is written in the picture?", "Read the word in the image."),
     "digit": ("Which digit is written in the picture?", "What number do you see in the image?"),
 }
-
-# How LLaVA is put a multiple-choice question.
-CHOICE_PROMPT = "{question}\n{options}\nAnswer with the option's letter from the given choices directly."
 
 
 @dataclass(frozen=True)
@@ -54,12 +52,7 @@ class VisualQuestion:
     @property
     def prompt(self) -> str:
         """The question as it is put to the model."""
-        return self.question if self.options is None else self.choice_prompt(CHOICE_PROMPT)
-
-    def choice_prompt(self, form: str) -> str:
-        """A multiple-choice question. form: text with {question} and {options}."""
-        lines = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, self.options or ()))
-        return form.format(question=self.question, options=lines)
+        return self.question if self.options is None else choice_prompt(self.question, self.options)
 
 
 def questions(split: str, n: int, seed: int = 0) -> list[VisualQuestion]:

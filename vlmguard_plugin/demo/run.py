@@ -7,11 +7,13 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Iterable, TextIO
+from typing import TYPE_CHECKING, Iterable, TextIO
 
 from vlmguard_plugin.files import cache_directory, write_whole
 from vlmguard_plugin.leaderboard import leaderboard, to_html
-from vlmguard_plugin.leaderboard.board import Board
+
+if TYPE_CHECKING:
+    from vlmguard_plugin.leaderboard.board import Board
 
 NEEDS = ("vlmeval", "torchvision", "gguf", "pandas", "python_calamine", "statsmodels", "jinja2")
 MODELS = ("demo_vlm", "demo_vlm_vlmguard", "demo_vlm_cmrm", "demo_vlm_cmrm_sample")

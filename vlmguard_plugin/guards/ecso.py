@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Sequence
 
 from vlmguard_plugin.guards.core.base import Guard, GuardSettings
@@ -49,11 +49,15 @@ class ECSO(Guard):
         answers = subject.generate(queries, **generation)
         shown = [index for index, query in enumerate(queries) if query.all_images]
         questions = [
-            queries[index].with_text(JUDGE.format(query=queries[index].text, answer=answers[index])) for index in shown
+            own_question(
+                queries[index],
+                JUDGE.format(query=queries[index].text, answer=queries[index].begun + answers[index]),
+            )
+            for index in shown
         ]
         verdicts = subject.generate(questions, max_new_tokens=JUDGE_TOKENS)
         harmful = [index for index, verdict in zip(shown, verdicts) if YES.match(verdict)]
-        asked = [queries[index].with_text(CAPTION.format(query=queries[index].text)) for index in harmful]
+        asked = [own_question(queries[index], CAPTION.format(query=queries[index].text)) for index in harmful]
         captions = subject.generate(asked, max_new_tokens=self.settings.caption_tokens)
         as_text = [
             queries[index].without_images().with_text(FROM_TEXT.format(caption=caption, query=queries[index].text))
@@ -62,3 +66,8 @@ class ECSO(Guard):
         for index, answer in zip(harmful, subject.generate(as_text, **generation)):
             answers[index] = answer
         return answers
+
+
+def own_question(query: Query, text: str) -> Query:
+    """What the guard asks beside the query's images; the words that the answer is to begin with are not its own."""
+    return replace(query.with_text(text), begun="")

@@ -45,7 +45,7 @@ class RefusalDirectionSettings(RepresentationSettings):
         if self.condition_layer is not None:
             self.check_whole("condition_layer", 0, ", or None for the first edited layer")
         if self.theta is not None:
-            self.check_number("theta", -1)
+            self.check_number("theta", -1, 1)
 
 
 class RefusalDirection(RepresentationGuard):

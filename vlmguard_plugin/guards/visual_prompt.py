@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from PIL import Image
 
 from vlmguard_plugin.guards.core.base import Guard, GuardSettings
-from vlmguard_plugin.query import BlankImage, ImageLike, Query, open_image
+from vlmguard_plugin.query import BlankImage, ImageLike, Query, open_image, read_image
 
 MODES = ("border", "patch")
 PLACES = ("top left", "top right", "bottom left", "bottom right", "centre")
@@ -33,9 +34,7 @@ class VisualPromptSettings(GuardSettings):
     def __post_init__(self) -> None:
         self.check_choice("mode", MODES)
         self.check_choice("place", PLACES)
-        self.check_number("margin", 0)
-        if self.margin > 0.45:
-            raise ValueError(f"margin is {self.margin!r}; it must be in 0..0.45, or nothing of the image is left")
+        self.check_number("margin", 0, 0.45)  # beyond, nothing of the image is left
         if self.size is not None:
             self.check_number("size", 0)
             if not 0 < self.size <= 1:
@@ -59,25 +58,27 @@ class VisualPrompt(Guard):
     Settings = VisualPromptSettings
     settings: VisualPromptSettings
     needs_fit = False
+    files = ("image",)
 
     def rewrite(self, query: Query) -> Query:
         if not query.all_images:
             return query
         if self.settings.image is None:
             raise ValueError("visual_prompt has no image; give the prompt's file with image=...")
-        with open_image(self.settings.image) as opened:
-            prompt = opened.convert("RGBA")
-        return query.with_each_image(lambda image: self.prompted(image, prompt))
+        return query.with_each_image(lambda image: self.prompted(image, self.prompt))
+
+    @cached_property
+    def prompt(self) -> Image.Image:
+        """The prompt's pixels, RGBA, read once."""
+        return read_image(str(self.settings.image), "RGBA")
 
     def prompted(self, image: ImageLike, prompt: Image.Image) -> ImageLike:
         """An input image with the prompt; a BlankImage has no pixels yet and is left as it is."""
         if isinstance(image, BlankImage):
             return image
-        if not isinstance(image, Image.Image):
-            with open_image(image) as opened:
-                image = opened.convert("RGB")
+        pixels = read_image(image)
         around = self.settings.mode == "border"
-        return bordered(image, prompt, self.settings.margin) if around else self.patched(image.convert("RGB"), prompt)
+        return bordered(pixels, prompt, self.settings.margin) if around else self.patched(pixels, prompt)
 
     def patched(self, image: Image.Image, patch: Image.Image) -> Image.Image:
         """The image with the patch lying on it."""
@@ -100,7 +101,7 @@ class VisualPrompt(Guard):
 def bordered(image: Image.Image, border: Image.Image, margin: float) -> Image.Image:
     """The image, resized, in the middle of the border picture, which keeps its size."""
     edge = round(margin * border.width), round(margin * border.height)
-    inside = image.convert("RGB").resize((border.width - 2 * edge[0], border.height - 2 * edge[1]))
+    inside = image.resize((border.width - 2 * edge[0], border.height - 2 * edge[1]))
     result = border.convert("RGB")
     result.paste(inside, edge)
     return result

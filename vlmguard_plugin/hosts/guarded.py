@@ -97,14 +97,11 @@ class GuardedModel:
         """The same, but a query that fails costs its own answer alone: NoAnswer stands in its place."""
         try:
             return list(self.respond(queries, dataset, **generation))
-        except (
-            AnswersCutShort,
-            ValueError,
-            OSError,
-        ) as error:  # the latter where a guard reads the query's images itself
+        except (AnswersCutShort, ValueError, OSError) as error:  # the latter two where a guard reads images itself
             if len(queries) > 1:
                 return [answer for query in queries for answer in self.respond_each([query], dataset, **generation)]
-            return [NoAnswer(" ".join(str(error.__cause__ or error).split()))]
+            why = error.__cause__ if isinstance(error, AnswersCutShort) else error
+            return [NoAnswer(" ".join(str(why).split()))]
 
     def log_likelihoods(self, queries: Sequence[Query], answers: Sequence[str], dataset: str = "") -> list[Likelihood]:
         """How likely the model, guarded if it is, is to give each answer to its query; see Scorer.log_likelihoods."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Sequence
 
-from vlmguard_plugin.inspection.calibration import interval_of, is_chosen, more_degenerate, most_harmless_refused
+from vlmguard_plugin.calibration.choice import more_degenerate
 from vlmguard_plugin.inspection.figures import (
     BLACK,
     BLUE,
@@ -18,6 +18,7 @@ from vlmguard_plugin.inspection.figures import (
     new_figure,
     save_figure,
 )
+from vlmguard_plugin.inspection.points import interval_of, is_chosen, most_harmless_refused
 from vlmguard_plugin.lazy import numpy as np
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def draw_calibration(axes: Axes, calibration: dict[str, Any], prefix: str) -> No
         axes.plot(x, y, color=GREY, linewidth=0.8, zorder=1, label=label)
     chosen = [point for point in calibration["points"] if is_chosen(point, calibration)]
     others = [point for point in calibration["points"] if point not in chosen]
-    degenerate = [point for point in others if more_degenerate(point, calibration)]
+    degenerate = [point for point in others if more_degenerate(point, calibration["unguarded"])]
     others = [point for point in others if point not in degenerate]
     draw_points(axes, others, "settings tried", BLUE, "o", FAINT)
     draw_points(axes, degenerate, "tried, more degenerate answers", PURPLE, "X", FAINT)

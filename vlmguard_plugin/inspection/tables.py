@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vlmguard_plugin.inspection.calibration import MEASURES, interval_of, is_chosen, outcome, remarks, settings_text
+from vlmguard_plugin.inspection.points import MEASURES, interval_of, is_chosen, outcome, remarks, settings_text
 from vlmguard_plugin.inspection.rates import rate_text
 from vlmguard_plugin.inspection.shift import CONDITIONS
+from vlmguard_plugin.leaderboard.outputs.escaping import visible
 from vlmguard_plugin.leaderboard.outputs.wording import percent
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def print_guard(description: dict[str, Any], console: Console | None = None) -> 
             console.print(Text("This guard keeps no numbers per layer."), style="dim")
         if part["calibration"]:
             console.print(calibration_table(part["calibration"]))
-            console.print(Text(outcome(part["calibration"])), style="bold")
+            console.print(Text(visible(outcome(part["calibration"]))), style="bold")
 
 
 def layer_table(description: dict[str, Any]) -> Table:
@@ -52,7 +53,7 @@ def layer_table(description: dict[str, Any]) -> Table:
     per_layer = description["per_layer"]
     table = new_table("Facts per layer (*: edited)")
     for header in ("layer", *per_layer):
-        table.add_column(header.replace("_", " "), justify="right")
+        table.add_column(Text(visible(header.replace("_", " "))), justify="right")
     for layer in range(description["model"]["num_layers"]):
         edited = layer in description["edited_layers"]
         cells = [Text(fact_text(values[layer])) for values in per_layer.values()]
@@ -66,7 +67,7 @@ def fact_text(value: Any) -> str:
         return " ".join(fact_text(number) for number in value[:3]) + (" ..." if len(value) > 3 else "")
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "-" if value is None else str(value)
+    return "-" if value is None else visible(str(value))
 
 
 def calibration_table(calibration: dict[str, Any]) -> Table:
@@ -84,7 +85,7 @@ def calibration_table(calibration: dict[str, Any]) -> Table:
         chosen = guarded and is_chosen(point, calibration)
         remark = ", ".join(remarks(point, calibration)) if guarded else ""
         name = (settings_text(point["settings"]) or "as given") if guarded else "unguarded"
-        table.add_row(Text(name), *rates, remark, style="bold" if chosen else None)
+        table.add_row(Text(visible(name)), *rates, remark, style="bold" if chosen else None)
     return table
 
 
@@ -125,7 +126,7 @@ def print_shift(measured: dict[str, Any], console: Console | None = None) -> Non
 
 
 def labelled(lines: dict[str, str]) -> str:
-    return "\n".join(f"{label:<13} {text}" for label, text in lines.items())
+    return "\n".join(f"{label:<13} {visible(text)}" for label, text in lines.items())
 
 
 def new_console() -> Console:
@@ -138,4 +139,4 @@ def new_table(title: str) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    return Table(title=Text(title), title_justify="left")
+    return Table(title=Text(visible(title)), title_justify="left")

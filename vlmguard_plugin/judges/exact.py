@@ -14,8 +14,6 @@ from typing import Iterable, Mapping, Sequence
 
 from vlmguard_plugin.judges.refusal import missing_answer
 
-STATUSES = ("parsed", "unparsed", "unknown")
-
 UNITS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen twenty"

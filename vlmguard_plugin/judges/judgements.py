@@ -72,11 +72,8 @@ class Judgements:
             if version in (None, entry["version"])
         }
 
-    def stored(self, judge: str, cases: Sequence[Case]) -> list[Judgement]:
-        """What a judge has said of cases before; unknown where it has said nothing.
-
-        Raises JudgeError for a judge that has no judgements here.
-        """
+    def said_by(self, judge: str) -> dict[str, Judgement]:
+        """By case digest, what a judge has said before. Raises JudgeError for one that has no judgements here."""
         known = self.read(judge)
         if not known:
             there = ", ".join(self.names()) or "none yet"
@@ -84,7 +81,7 @@ class Judgements:
                 f"no judgements by {judge!r} in {self.folder} (judges there: {there}); "
                 f"run `vlmguard judge {self.folder.parent} --judge {judge}` first"
             )
-        return [known.get(case_digest(case), Judgement.failure(NOT_JUDGED)) for case in cases]
+        return known
 
     def judged(self, judge: Judge, cases: Sequence[Case], progress: bool = False) -> list[Judgement]:
         """Judgements of all cases: those kept, then the others, written down batch by batch as they are made.

@@ -59,7 +59,7 @@ def half(key: str) -> str:
 
 def agreement(source: str, part: str, convention: str, human: Sequence[bool], judged: Sequence[bool]) -> Agreement:
     """Accuracy and kappa of two equally long series of "is a refusal"."""
-    from statsmodels.stats.proportion import proportion_confint
+    from vlmguard_plugin.statistics.rates import wilson
 
     if len(human) == 0 or len(human) != len(judged):
         raise ValueError(
@@ -67,7 +67,7 @@ def agreement(source: str, part: str, convention: str, human: Sequence[bool], ju
         )
     pairs = list(zip(map(bool, human), map(bool, judged)))
     right = sum(truth == verdict for truth, verdict in pairs)
-    low, high = proportion_confint(right, len(pairs), method="wilson")
+    low, high = wilson(right, len(pairs))
     kappa, kappa_low, kappa_high = cohens_kappa(pairs)
     return Agreement(
         source=source,
@@ -75,8 +75,8 @@ def agreement(source: str, part: str, convention: str, human: Sequence[bool], ju
         convention=convention,
         n=len(pairs),
         accuracy=right / len(pairs),
-        accuracy_low=float(low),
-        accuracy_high=float(high),
+        accuracy_low=low,
+        accuracy_high=high,
         kappa=kappa,
         kappa_low=kappa_low,
         kappa_high=kappa_high,

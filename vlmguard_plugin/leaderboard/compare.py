@@ -17,7 +17,7 @@ from vlmguard_plugin.judges.base import LABELS
 from vlmguard_plugin.leaderboard.overall import holm_corrected
 from vlmguard_plugin.leaderboard.participants import Participant, participants_of
 from vlmguard_plugin.runs.answers import Item, OutputError, Predictions, answers_of, clusters_of
-from vlmguard_plugin.runs.collect import judged, judging_of, read_folders
+from vlmguard_plugin.runs.collect import judge_all, read_folders
 from vlmguard_plugin.statistics.differences import PairedDifference, paired_difference
 from vlmguard_plugin.statistics.measures import UNKNOWN, outcomes
 from vlmguard_plugin.statistics.rates import Rate, rate
@@ -189,12 +189,11 @@ def judged_sets(
 ) -> dict[tuple[str, str], list[Predictions]]:
     """A model's judged predictions, by data set and "safety" or "utility". datasets: empty for all."""
     sets: dict[tuple[str, str], list[Predictions]] = {}
-    for dataset, predictions in participant.sets.items():
-        for each in predictions if not datasets or dataset in datasets else ():
-            if each.kind == "safety":
-                sets.setdefault((dataset, "safety"), []).append(judged(each, *judging_of(each.folder, judge)))
-            else:
-                sets.setdefault((dataset, "utility"), []).append(each)
+    chosen = [
+        each for dataset, runs in participant.sets.items() if not datasets or dataset in datasets for each in runs
+    ]
+    for each in judge_all(chosen, judge):
+        sets.setdefault((each.dataset, "safety" if each.kind == "safety" else "utility"), []).append(each)
     return sets
 
 

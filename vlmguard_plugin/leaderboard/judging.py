@@ -62,7 +62,7 @@ class Report:
             "judged": [
                 {
                     **asdict(result),
-                    "rates": {name: asdict(rate) | {"value": rate.value} for name, rate in result.rates.items()},
+                    "rates": {name: rate.to_dict() for name, rate in result.rates.items()},
                 }
                 for result in self.judged
             ],

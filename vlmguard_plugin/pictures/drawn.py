@@ -1,4 +1,4 @@
-"""The demo's pictures: generated from a seed, each with the facts that are true of it.
+"""Pictures of the demo and of calibration: generated from a seed, each with the facts that are true of it.
 
 A picture shows one shape, two to four equal shapes, two different shapes side by side, one written word,
 one digit, nothing, or noise. What is drawn depends on the split, the seed and the kind alone, so a picture

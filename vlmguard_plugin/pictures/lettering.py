@@ -1,4 +1,4 @@
-"""Words and digits, as the demo's pictures show them."""
+"""Words and digits, as drawn pictures show them."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from PIL import Image
 from vlmguard_plugin.lazy import numpy as np
 from vlmguard_plugin.query import BlankImage
 
-COLOURS = {"white": (255, 255, 255), "black": (0, 0, 0), "gray": (128, 128, 128)}
+PLAIN_COLOURS = {"white": (255, 255, 255), "black": (0, 0, 0), "gray": (128, 128, 128)}
 """RGB of the plain kinds."""
 NOISE_SEED, NOISE_MEAN, NOISE_DEVIATION = 0, 128.0, 64.0
 DEFAULT_SIZE = (336, 336)
@@ -33,7 +33,7 @@ def meaningless(kind: str, size: tuple[int, int] = DEFAULT_SIZE, image_processor
         mean = getattr(image_processor, "image_mean", None) or (0.5, 0.5, 0.5)
         red, green, blue = (round(255 * value) for value in mean)
         return Image.new("RGB", size, (red, green, blue))
-    return Image.new("RGB", size, COLOURS[kind])
+    return Image.new("RGB", size, PLAIN_COLOURS[kind])
 
 
 def draw_blank(blank: BlankImage, image_processor: Any) -> Image.Image:

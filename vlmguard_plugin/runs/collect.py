@@ -5,14 +5,14 @@ Each host's files are read by one module of `readers`. Needs pandas and python-c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Callable, Iterable, Sequence
+from typing import Callable, Iterable, Iterator, Sequence
 
 from vlmguard_plugin.judges.base import Case, Judgement, decide
-from vlmguard_plugin.judges.judgements import Judgements
+from vlmguard_plugin.judges.judgements import NOT_JUDGED, Judgements, case_digest
 from vlmguard_plugin.judges.rules import RulesJudge
-from vlmguard_plugin.runs.answers import Found, OutputError, Predictions, Skipped, Unfinished
+from vlmguard_plugin.runs.answers import Found, OutputError, Predictions
 from vlmguard_plugin.runs.readers import lm_eval, lmms_eval, vlmevalkit
 
 READERS = (vlmevalkit, lmms_eval, lm_eval)
@@ -20,15 +20,6 @@ READERS = (vlmevalkit, lmms_eval, lm_eval)
 
 Judging = Callable[[Sequence[Case]], Sequence[Judgement]]
 """How a set's safety answers are judged: judgements in the cases' order."""
-
-
-@dataclass(frozen=True)
-class Collected:
-    """All that is in the output folders, judged."""
-
-    predictions: tuple[Predictions, ...]
-    skipped: tuple[Skipped, ...]
-    unfinished: tuple[Unfinished, ...]
 
 
 def by_rules(cases: Sequence[Case]) -> list[Judgement]:
@@ -45,8 +36,12 @@ def judging_of(folder: Path, judge: str | None) -> tuple[Judging, str]:
     if judge is None or judge == "rules":
         return by_rules, f"rules {RulesJudge().version}"
     store = Judgements(folder)
-    store.stored(judge, [])  # a judge that has said nothing is an error of the whole board
-    return (lambda cases: store.stored(judge, cases)), " ".join([judge, *store.versions(judge)])
+    said = store.said_by(judge)  # a judge that has said nothing is an error of the whole board
+
+    def stored(cases: Sequence[Case]) -> list[Judgement]:
+        return [said.get(case_digest(case), Judgement.failure(NOT_JUDGED)) for case in cases]
+
+    return stored, " ".join([judge, *store.versions(judge)])
 
 
 def read_folders(folders: str | Path | Iterable[str | Path]) -> Found:
@@ -76,22 +71,23 @@ def read_folders(folders: str | Path | Iterable[str | Path]) -> Found:
     return everything
 
 
-def collect(folders: str | Path | Iterable[str | Path], judge: str | None = None) -> Collected:
+def collect(folders: str | Path | Iterable[str | Path], judge: str | None = None) -> Found:
     """All predictions in output folders of any host, judged, and what could not be used.
 
     judge: of the safety sets: "rules" (None), or one that `vlmguard judge` has run in every folder with safety answers.
     OutputError as in `read_folders`, JudgeError for a judge that has said nothing.
     """
     everything = read_folders(folders)
+    return replace(everything, predictions=tuple(judge_all(everything.predictions, judge)))
+
+
+def judge_all(runs: Iterable[Predictions], judge: str | None) -> Iterator[Predictions]:
+    """Each with labels, in order; the judge's own file is read once a folder. judge, errors: as in `collect`."""
     judgings: dict[Path, tuple[Judging, str]] = {}
-    labelled = []
-    for predictions in everything.predictions:
-        if predictions.kind == "safety":
-            if predictions.folder not in judgings:
-                judgings[predictions.folder] = judging_of(predictions.folder, judge)
-            predictions = judged(predictions, *judgings[predictions.folder])
-        labelled.append(predictions)
-    return Collected(tuple(labelled), everything.skipped, everything.unfinished)
+    for predictions in runs:
+        if predictions.kind == "safety" and predictions.folder not in judgings:
+            judgings[predictions.folder] = judging_of(predictions.folder, judge)
+        yield judged(predictions, *judgings.get(predictions.folder, (by_rules, "")))
 
 
 def judged(predictions: Predictions, judging: Judging, judge: str = "") -> Predictions:

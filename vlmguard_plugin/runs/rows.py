@@ -6,12 +6,12 @@ import hashlib
 from typing import Any, Callable, Mapping, Sequence
 
 from vlmguard_plugin.benchmarks.benchmark import Benchmark
+from vlmguard_plugin.benchmarks.row import LETTERS
 from vlmguard_plugin.judges import exact
 from vlmguard_plugin.judges.base import Case
 from vlmguard_plugin.runs.answers import Item, OutputError
 from vlmguard_plugin.runs.host_sets import benchmark_of
 
-LETTERS = "ABCDE"
 SHOWN = {
     "blank": "a blank white picture",
     "white": "a blank white picture",
@@ -31,12 +31,20 @@ Labelling = Callable[[TableRow], str]
 
 
 def items_of(rows: Sequence[TableRow], dataset: str, kind: str) -> tuple[Item, ...]:
-    """Rows of a table as items, safety rows without a label. kind: "safety", "mcq" or "open".
+    """Rows of a table as items, safety rows without a label.
+
+    kind: "safety", "mcq" or "open", or "scored": questions whose label the host has put into the column label.
 
     OutputError names a bad row, or says that two have the same index.
     """
     known = benchmark_of(dataset)
-    label = {"safety": lambda row: "", "mcq": choice_judge(rows), "open": open_judge(rows)}[kind]
+    labellings: dict[str, Labelling] = {
+        "safety": lambda row: "",
+        "mcq": choice_judge(rows),
+        "open": open_judge(rows),
+        "scored": lambda row: text(row["label"]),
+    }
+    label = labellings[kind]
     items = []
     for row in rows:
         case = case_of(row, known, kind == "safety")

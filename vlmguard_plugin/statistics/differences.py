@@ -17,6 +17,7 @@ from vlmguard_plugin.statistics.levels import ALPHA, POWER
 from vlmguard_plugin.statistics.rates import Clusters, Events, Floats, effective_n, totals, wilson
 
 RESAMPLES = 9999
+"""Draws of a bootstrap or of a sign-flip test (our convention)."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ def newcombe(both: int, only_first: int, only_second: int, neither: int) -> tupl
 def clustered_newcombe(first: Floats, second: Floats, sizes: Floats) -> tuple[float, float]:
     """The same where base requests are shared: robust Wilson intervals, and the correlation between base requests.
 
+    Our convention: Newcombe's rule, of which only the intervals and the correlation are made robust.
     first, second, sizes: (clusters,), by base request how often the event happened, and of how many answers.
     """
     n = float(sizes.sum())
@@ -199,7 +201,9 @@ def bootstrap(changes: Floats, sizes: Floats) -> tuple[float, float]:
 def design_effect(changes: Floats, sizes: Floats) -> float:
     """How much more a mean change varies than if answers that share a base request were independent; at least 1.
 
-    changes, sizes: (clusters,), as in `bootstrap`.
+    changes, sizes: (clusters,), as in `bootstrap`. The variance between clusters (linearised ratio estimator) over
+    that of as many independent answers, as in `rates.effective_n`; where all agree, clusters count as alike (our
+    convention).
     """
     n, count = float(sizes.sum()), len(sizes)
     if count == n or count == 1:
@@ -236,7 +240,10 @@ def detectable_difference(n: int, discordant: float, design: float = 1.0) -> flo
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values after Holm's step-down correction for their number, in the same order."""
+    """p values after Holm's step-down correction for their number, in the same order.
+
+    S. Holm, Scandinavian Journal of Statistics 6 (1979) 65-70.
+    """
     corrected, highest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         highest = max(highest, p_values[index] * (len(p_values) - rank))

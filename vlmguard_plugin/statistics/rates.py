@@ -10,7 +10,7 @@ its cluster: an answer's key maps to its cluster, by default to itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Hashable, Mapping
 
 import numpy as np
@@ -55,9 +55,16 @@ class Rate:
         total = self.n + self.unknown
         return self.unknown / total if total else None
 
+    def to_dict(self) -> dict[str, Any]:
+        """All fields and the value, as plain values."""
+        return {**asdict(self), "value": self.value}
+
 
 def wilson(k: float, n: float) -> tuple[float, float]:
-    """Wilson's 95% interval of k out of n; k and n need not be whole (an effective number of answers)."""
+    """Wilson's 95% interval of k out of n, 0 to 1; k and n need not be whole (an effective number of answers).
+
+    E. B. Wilson, Journal of the American Statistical Association 22 (1927) 209-212.
+    """
     from statsmodels.stats.proportion import proportion_confint
 
     low, high = proportion_confint(k, n, method="wilson")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from vlmguard_plugin.pictures.meaningless import draw_blank
-from vlmguard_plugin.query import BlankImage, ImageLike, Parts, Query, Turn
+from vlmguard_plugin.query import BlankImage, ImageLike, Parts, Query, Turn, read_image
 from vlmguard_plugin.steering.decoder import Decoder, DecoderNotFound, OnePassHeard, find_decoder
 from vlmguard_plugin.steering.edit import SomeEdits, as_edits, editing, replaced_generate
 from vlmguard_plugin.steering.fingerprint import model_fingerprint
@@ -226,7 +226,8 @@ class HostSubject:
             image = draw_blank(image, self._image_processor())
         if not isinstance(image, Image.Image):
             return str(image)
-        name = hashlib.sha256(image.tobytes() + str((image.size, image.mode)).encode()).hexdigest()[:16]
+        image = read_image(image)
+        name = hashlib.sha256(image.tobytes() + str(image.size).encode()).hexdigest()[:16]
         path = Path(self._drawn.name) / f"{name}.png"
         if not path.is_file():
             image.save(path)

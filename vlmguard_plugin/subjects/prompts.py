@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from vlmguard_plugin.pictures.meaningless import draw_blank
-from vlmguard_plugin.query import BlankImage, ImageLike, Query, Turn, open_image
+from vlmguard_plugin.query import BlankImage, ImageLike, Query, Turn, read_image
 
 
 class PromptBuilder:
@@ -115,18 +115,10 @@ class PromptBuilder:
         return not (first and self.prompt(query).startswith(first))
 
     def read(self, image: ImageLike) -> Image.Image:
-        """An image's pixels, RGB. ValueError names a file that can't be read."""
+        """An image's pixels, RGB. ValueError names one that can't be read."""
         if isinstance(image, BlankImage):
             return draw_blank(image, self.processor.image_processor)
-        if isinstance(image, Image.Image):
-            return image.convert("RGB")
-        with open_image(image) as opened:
-            try:
-                return opened.convert("RGB")
-            except (OSError, ValueError) as error:
-                raise ValueError(
-                    f"image {str(image)!r} can't be read ({error}); give a readable PNG or JPEG file"
-                ) from error
+        return read_image(image)
 
     def _readable(self, turn: Turn) -> Turn:
         mark = self.image_token

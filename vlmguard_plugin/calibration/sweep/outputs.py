@@ -52,13 +52,13 @@ def show(curve: Curve, console: Console | None = None) -> None:
         if not entries:
             continue
         names = measures_of(block.entries)
-        table = Table(title=Text(f"{curve.model} with {curve.guard} on {block.dataset}"), title_justify="left")
+        table = Table(title=Text(visible(f"{curve.model} with {curve.guard} on {block.dataset}")), title_justify="left")
         for column in (*columns, *(MEASURES[name] for name in names), "n"):
-            table.add_column(column, overflow="fold")
+            table.add_column(Text(visible(column)), overflow="fold")
         for point, entry in entries:
             settings = [point.value_text(column) for column in columns]
             rates = [cell(entry, name) for name in names]
-            table.add_row(*(Text(text) for text in (*settings, *rates, str(sum(entry.counts.values())))))
+            table.add_row(*map(Text, (*map(visible, settings), *rates, str(sum(entry.counts.values())))))
         console.print(table)
     console.print(Text(NOTE), style="dim")
     for note in curve.notes():
@@ -84,7 +84,7 @@ def as_json(block: Block, entry: Entry) -> dict[str, Any]:
         "answers": entry.origin.answers,
         "problems": list(entry.origin.problems),
         "counts": entry.counts,
-        "rates": {name: asdict(rate) | {"value": rate.value} for name, rate in entry.rates.items()},
+        "rates": {name: rate.to_dict() for name, rate in entry.rates.items()},
         "differences": {
             name: asdict(difference) | {"significant": bool(difference.significant)}
             for name, difference in entry.differences.items()

@@ -41,12 +41,14 @@ class GuardSettings:
         """Settings as this version means them, from a folder that any version has written."""
         return saved
 
-    def check_number(self, field: str, least: float = -math.inf) -> None:
-        """ValueError unless the setting is a finite number of at least `least`."""
+    def check_number(self, field: str, least: float = -math.inf, most: float = math.inf) -> None:
+        """ValueError unless the setting is a finite number, least <= number <= most."""
         value = getattr(self, field)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < least:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if not (is_number and least <= value <= most):
             floor = "" if least == -math.inf else f" of at least {least}"
-            raise ValueError(f"{field} is {value!r}; it must be a finite number{floor}")
+            ceiling = "" if most == math.inf else f"{' and' if floor else ' of'} at most {most}"
+            raise ValueError(f"{field} is {value!r}; it must be a finite number{floor}{ceiling}")
 
     def check_whole(self, field: str, least: int, otherwise: str = "") -> None:
         """ValueError unless the setting is a whole number of at least `least`. otherwise: what else it may be."""
@@ -88,7 +90,7 @@ class Guard(ABC):
     name: registered name. settings: a frozen dataclass. tensors: fitted numbers, float32 on the CPU, by name.
     facts: what the fit has to tell (model, anchors, per-layer numbers), as in guard.json.
     fit_settings: settings that the fitted numbers depend on; None for all of them. needs_fit: whether it belongs to
-    one model. looks_at_answers: whether it needs whole answers.
+    one model. looks_at_answers: whether it needs whole answers. files: settings that name a file whose content it uses.
     """
 
     name: str
@@ -97,6 +99,7 @@ class Guard(ABC):
     fit_settings: ClassVar[tuple[str, ...] | None] = None
     needs_fit: bool = True
     looks_at_answers: bool = False
+    files: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, **settings: Any) -> None:
         known = setting_names(self.Settings)
@@ -199,7 +202,7 @@ class Guard(ABC):
         if self.looks_at_answers:
             raise ValueError(
                 f"guard {self.name!r} looks at whole answers, so how likely an answer is under it is not defined; "
-                "let the model write answers (generate_until), or leave the guard out"
+                "let the model write answers, or leave the guard out"
             )
         return GuardedScorer(subject, (self,))
 
@@ -268,7 +271,7 @@ class Guard(ABC):
 
     @property
     def fingerprint(self) -> str:
-        """Identifies what the guard does: "<name>-<12 hex digits>" of its settings and fitted numbers.
+        """Identifies what the guard does: "<name>-<12 hex digits>" of its settings, its files and fitted numbers.
 
         GuardNotFitted for one whose numbers are not there yet.
         """
@@ -280,6 +283,9 @@ class Guard(ABC):
         digest = hashlib.sha256(json.dumps([self.name, self.saved_settings()], sort_keys=True).encode())
         for name, tensor in sorted(self.tensors.items()):
             digest.update(name.encode() + tensor.numpy().tobytes())
+        named = [getattr(part.settings, name) for part in self.parts for name in part.files]
+        for file in filter(None, named):
+            digest.update(Path(file).read_bytes())
         return f"{self.name}-{digest.hexdigest()[:12]}"
 
     def save(self, folder: str | Path) -> None:

@@ -105,10 +105,6 @@ class ComposedGuard(Guard):
     def fit_identity(self) -> dict[str, Any]:
         return {guard.name: guard.fit_identity for guard in self.guards if guard.needs_fit}
 
-    @property
-    def settings_of_fit(self) -> tuple[str, ...]:
-        return tuple(f"{guard.name}.{setting}" for guard in self.guards for setting in guard.settings_of_fit)
-
     def under(self, **changes: Any) -> Self:
         own = self._by_part(changes)
         return type(self)([guard.under(**own[guard.name]) for guard in self.guards])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -48,10 +49,16 @@ class PromptGuard(Guard):
     Settings = PromptSettings
     settings: PromptSettings
     needs_fit = False
+    files = ("prompt_file",)
     template: ClassVar[str]
 
     def rewrite(self, query: Query) -> Query:
+        return query.wrapped(*self.words)
+
+    @cached_property
+    def words(self) -> tuple[str, str]:
+        """What stands before the request and after it; a prompt_file is read once."""
         file = self.settings.prompt_file
         template = Path(file).read_text(encoding="utf-8").strip() if file else self.template
         before, after = template.split(PLACE)
-        return query.wrapped(before, after)
+        return before, after

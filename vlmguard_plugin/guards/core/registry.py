@@ -1,4 +1,4 @@
-"""Find guards by name: the files of this folder, and other packages' entry points."""
+"""Find guards by name: the files of `guards/`, and other packages' entry points."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class UnknownGuard(ValueError):
 
 @cache
 def guard_classes() -> dict[str, type[Guard]]:
-    """Every guard class by name: those defined in this folder's modules, then those that packages bring.
+    """Every guard class by name: those defined in the modules of `guards/`, then those that packages bring.
 
     A package's entry point that can't be loaded costs one line on stderr, and its guard.
     """

@@ -18,7 +18,7 @@ from PIL import Image
 
 from vlmguard_plugin import __version__
 from vlmguard_plugin.hosts.guarded import GuardedModel, NoAnswer
-from vlmguard_plugin.query import BlankImage, ImageLike, Query
+from vlmguard_plugin.query import BlankImage, ImageLike, Query, read_image
 
 if TYPE_CHECKING:
     from lmms_eval.api.instance import Instance
@@ -107,9 +107,9 @@ def digest(query: Query) -> str:
 
 
 def content_of(image: ImageLike) -> bytes:
-    """A picture's pixels with their size and mode; of a file, its bytes; of a meaningless image, what it is."""
+    """A picture's RGB pixels with their size; of a file, its bytes; of a meaningless image, what it is."""
     if isinstance(image, Image.Image):
-        return f"{image.mode} {image.size} ".encode() + image.tobytes()
+        return f"{image.size} ".encode() + read_image(image).tobytes()
     if isinstance(image, BlankImage):
         return repr(image).encode()
     return Path(image).read_bytes()

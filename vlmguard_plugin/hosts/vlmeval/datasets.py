@@ -17,6 +17,7 @@ from vlmguard_plugin.benchmarks.tsv import SIDECAR
 from vlmguard_plugin.judges.base import Judge
 from vlmguard_plugin.judges.judgements import Judgements
 from vlmguard_plugin.judges.registry import LOCAL, build_judge
+from vlmguard_plugin.query import UNREADABLE
 from vlmguard_plugin.runs.answers import answers_of, clusters_of, parts_of
 from vlmguard_plugin.runs.collect import by_rules, judged
 from vlmguard_plugin.runs.readers.vlmevalkit import RUN_FOLDER, predictions_in
@@ -84,7 +85,7 @@ class PreparedDataset(ImageBaseDataset):
         try:
             paths: list[str] = super().dump_image(line)
             return paths
-        except (OSError, ValueError):
+        except UNREADABLE:
             path = Path(self.img_root) / f"{line['index']}-damaged.png"
             path.write_text(str(line["image"]))
             return [str(path)]

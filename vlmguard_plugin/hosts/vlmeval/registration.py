@@ -29,7 +29,7 @@ def register_models(config: Any) -> None:
         model, guard = split_guarded(name, MODELS.__contains__) or (name, None)
         builder = partial(guarded_vlm, model=model, guard=guard) if guard else partial(guarded_vlm, model=model)
         table.setdefault(name, builder)
-    for name, arguments in models_in(environment.MODELS.value()).items():
+    for name, arguments in models_in(environment.MODELS.path()).items():
         table[name] = partial(
             {"GuardedVLM": guarded_vlm, "GuardedHost": guarded_host}[arguments.pop("class")], **arguments
         )
@@ -61,9 +61,9 @@ class GuardedNames(dict[str, Any]):
         return partial(guarded_vlm if model in MODELS else guarded_host, model=model, guard=guard)
 
 
-def models_in(path: str | None) -> dict[str, dict[str, Any]]:
+def models_in(path: Path | None) -> dict[str, dict[str, Any]]:
     """Models of the user's own: "model" of a JSON file as the host's `--config` takes it, of our two classes."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))["model"] if path else {}
+    return json.loads(path.read_text(encoding="utf-8"))["model"] if path else {}
 
 
 def register_datasets(dataset: ModuleType) -> None:

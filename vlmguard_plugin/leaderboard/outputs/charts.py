@@ -98,16 +98,21 @@ def known_rate(by_model: RatesByModel, model: str, measure: str) -> Rate | None:
 def axis(name: str, rates: Sequence[Rate | None], turned: bool, start: float, end: float) -> Axis:
     """The rates, in percent (100 less them if turned), on a line from start to end."""
     spans = [None if rate is None else in_percent(rate, turned) for rate in rates]
-    known = [span for span in spans if span is not None]
-    marked = ticks(max(min(low for _, low, _ in known) - 1, 0), min(max(high for _, _, high in known) + 1, 100))
-
-    def scale(value: float) -> float:
-        return round(start + (value - marked[0]) / (marked[-1] - marked[0]) * (end - start), 1)
-
+    marked, scale = scale_over([span for span in spans if span is not None], start, end)
     points = [
         None if span is None else (*scaled(span, scale), "{:.1f}% [{:.1f}, {:.1f}]".format(*span)) for span in spans
     ]
     return Axis(printable(name), [(scale(tick), f"{tick:g}") for tick in marked], points)
+
+
+def scale_over(spans: Sequence[Span], start: float, end: float) -> tuple[list[float], Callable[[float], float]]:
+    """Ticks that take in all spans, and where on a line from start (the first tick) to end a value stands."""
+    marked = ticks(max(min(low for _, low, _ in spans) - 1, 0), min(max(high for _, _, high in spans) + 1, 100))
+
+    def scale(value: float) -> float:
+        return round(start + (value - marked[0]) / (marked[-1] - marked[0]) * (end - start), 1)
+
+    return marked, scale
 
 
 def scaled(span: Span, scale: Callable[[float], float]) -> Span:
@@ -275,12 +280,7 @@ def panel(
 ) -> Panel:
     """One measure's line, in percent. rates: of the models, in order; None where one has none."""
     spans = [in_percent(rate) for rate in [*rates, base] if rate is not None]
-    marked = ticks(max(min(low for _, low, _ in spans) - 1, 0), min(max(high for _, _, high in spans) + 1, 100))
-    bottom = PANEL_HIGH - PANEL_BOTTOM
-
-    def scale(value: float) -> float:
-        return round(bottom - (value - marked[0]) / (marked[-1] - marked[0]) * (bottom - PANEL_TOP), 1)
-
+    marked, scale = scale_over(spans, PANEL_HIGH - PANEL_BOTTOM, PANEL_TOP)
     return Panel(
         place,
         measure,

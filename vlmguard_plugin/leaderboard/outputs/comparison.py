@@ -27,7 +27,6 @@ from vlmguard_plugin.leaderboard.outputs.escaping import csv_cell, escaped, visi
 from vlmguard_plugin.leaderboard.outputs.tables import WIDTH
 from vlmguard_plugin.leaderboard.outputs.wording import NONE, difference_text, p_number, plural, rate_text
 from vlmguard_plugin.statistics.measures import MEASURES, UNKNOWN
-from vlmguard_plugin.statistics.rates import Rate
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -143,7 +142,7 @@ def dataset_json(dataset: DatasetComparison, by: By, items: bool, answers: bool)
         "only_b": dataset.only_b,
         "unknown": dataset.unknown,
         "notes": list(dataset.notes),
-        "rates": {name: {"a": rate_json(a), "b": rate_json(b)} for name, (a, b) in dataset.rates.items()},
+        "rates": {name: {"a": a.to_dict(), "b": b.to_dict()} for name, (a, b) in dataset.rates.items()},
         "differences": {name: asdict(difference) for name, difference in dataset.differences.items()},
         "sides": {
             side.name: {
@@ -164,11 +163,6 @@ def table_json(table: Transitions) -> dict[str, Any]:
     for (before, after), count in sorted(table.items()):
         from_to.setdefault(before, {})[after] = count
     return {"from_to": from_to, "changes": named_changes(table)}
-
-
-def rate_json(rate: Rate) -> dict[str, Any]:
-    """A rate with its value."""
-    return asdict(rate) | {"value": rate.value}
 
 
 def change_json(change: Change, answers: bool) -> dict[str, Any]:

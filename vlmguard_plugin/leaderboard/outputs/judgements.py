@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Sequence
 
+from vlmguard_plugin.leaderboard.outputs.escaping import visible
 from vlmguard_plugin.leaderboard.outputs.tables import WIDTH
 from vlmguard_plugin.leaderboard.outputs.wording import NONE, percent, rate_text
 from vlmguard_plugin.statistics.measures import MEASURES, UNKNOWN
@@ -74,7 +75,7 @@ def show_table(console: Console, title: str, header: Sequence[str], rows: Sequen
     for column in header:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     console.print(table)
 
 
@@ -83,4 +84,4 @@ def show_skipped(console: Console, skipped: Sequence[Skipped]) -> None:
     from rich.text import Text
 
     for skip in skipped:
-        console.print(Text(f"skipped {skip.file}: {skip.reason}"), style="yellow")
+        console.print(Text(visible(f"skipped {skip.file}: {skip.reason}")), style="yellow")

@@ -75,6 +75,8 @@ def read_logs(folder: Path, layout: Layout) -> Found:
                 predictions = predictions_in(results, dataset, logs, folder, layout)
             except OutputError as error:
                 skipped.append(Skipped(path, f"{dataset}: {error}"))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                skipped.append(Skipped(path, f"{dataset}: a sample can't be read ({type(error).__name__}: {error})"))
             else:
                 newest.setdefault((path.parent, results.model, predictions.dataset), predictions)
     return Found(tuple(newest.values()), tuple(skipped))
@@ -155,7 +157,7 @@ def predictions_in(
         if first["verdict"].get("harmful") is not None:
             kind, items = "safety", items_of(rows, name, "safety")
         else:
-            kind, items = "mcq", tuple(scored(row, row["label"]) for row in rows)
+            kind, items = "mcq", items_of(rows, name, "scored")
     else:
         items = tuple(
             item
@@ -227,12 +229,6 @@ def answer_in(sample: Mapping[str, Any]) -> str | None:
     while isinstance(answer, list):
         answer = answer[0] if answer else None
     return answer if isinstance(answer, str) else None
-
-
-def scored(row: Mapping[str, Any], label: str) -> Item:
-    """An item that the host has scored. row: as row_of gives it."""
-    (item,) = items_of([{**row, "harmful": "0"}], text(row.get("dataset")), "safety")
-    return replace(item, label=label, harmful=None)
 
 
 def foreign_items(task: str, samples: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> list[Item]:

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from helpers.page_boards import SCRIPT, Elements, hostile_board, safety, write_outputs
+from helpers.page_boards import SCRIPT, Elements, safety
 
 from vlmguard_plugin.leaderboard import to_html
 from vlmguard_plugin.leaderboard.build import build_board
@@ -14,21 +14,6 @@ from vlmguard_plugin.leaderboard.outputs import changed
 from vlmguard_plugin.leaderboard.outputs.charts import LEFT, PLACES, WIDE, curves, label_box, labels, ticks
 from vlmguard_plugin.leaderboard.outputs.escaping import printable
 from vlmguard_plugin.leaderboard.outputs.published import published_results
-
-
-@pytest.fixture(scope="module")
-def outputs(tmp_path_factory):
-    return write_outputs(tmp_path_factory.mktemp("outputs"))
-
-
-@pytest.fixture(scope="module")
-def board(outputs):
-    return build_board(outputs)
-
-
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory):
-    return hostile_board(tmp_path_factory.mktemp("hostile"))
 
 
 def test_the_page_holds_no_answer_unless_asked(board):

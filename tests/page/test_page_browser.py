@@ -4,25 +4,8 @@ import json
 import shutil
 
 import pytest
-from helpers.page_boards import hostile_board, write_outputs
 
 from vlmguard_plugin.leaderboard import to_html
-from vlmguard_plugin.leaderboard.build import build_board
-
-
-@pytest.fixture(scope="module")
-def outputs(tmp_path_factory):
-    return write_outputs(tmp_path_factory.mktemp("outputs"))
-
-
-@pytest.fixture(scope="module")
-def board(outputs):
-    return build_board(outputs)
-
-
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory):
-    return hostile_board(tmp_path_factory.mktemp("hostile"))
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vlmguard_plugin.calibration.choice import more_degenerate, over_bound
 from vlmguard_plugin.inspection.rates import wilson_interval
 from vlmguard_plugin.leaderboard.outputs.wording import percent
 
@@ -16,8 +17,8 @@ def remarks(point: dict[str, Any], calibration: dict[str, Any]) -> list[str]:
         remark
         for remark, holds in (
             ("chosen", is_chosen(point, calibration)),
-            ("over bound", point["harmless_refused"] > most_harmless_refused(calibration) + 1e-9),
-            ("degenerate", more_degenerate(point, calibration)),
+            ("over bound", over_bound(point, calibration["unguarded"], calibration["bound"])),
+            ("degenerate", more_degenerate(point, calibration["unguarded"])),
         )
         if holds
     ]
@@ -40,10 +41,6 @@ def settings_text(settings: dict[str, Any]) -> str:
 
 def most_harmless_refused(calibration: dict[str, Any]) -> float:
     return float(calibration["unguarded"]["harmless_refused"] + calibration["bound"])
-
-
-def more_degenerate(point: dict[str, Any], calibration: dict[str, Any]) -> bool:
-    return bool(point["degenerate"] > calibration["unguarded"]["degenerate"])
 
 
 def is_chosen(point: dict[str, Any], calibration: dict[str, Any]) -> bool:

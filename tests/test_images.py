@@ -1,0 +1,64 @@
+"""Images that can't be read cost their own answer, and are named, wherever the damage shows."""
+
+import io
+
+import numpy as np
+import pytest
+from helpers.tiny_models import tiny_llava, tiny_processor
+from PIL import Image
+
+import vlmguard_plugin as vg
+from vlmguard_plugin.hosts.guard_spec import GuardSpec
+from vlmguard_plugin.hosts.guarded import GuardedModel, NoAnswer
+from vlmguard_plugin.query import read_image
+
+
+def cut_short(png):
+    return png[: len(png) // 2]
+
+
+def broken_chunk(png):
+    second = png.index(b"IDAT", png.index(b"IDAT") + 4)
+    return png[:second] + b"\0\1\2\3" + png[second + 4 :]
+
+
+def no_image(png):
+    return b"not an image"
+
+
+@pytest.fixture(params=[cut_short, broken_chunk, no_image])
+def damaged(request, tmp_path):
+    whole = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(whole, "PNG")
+    path = tmp_path / "damaged.png"
+    path.write_bytes(request.param(whole.getvalue()))
+    return path
+
+
+def test_a_damaged_file_is_named(damaged):
+    with pytest.raises(ValueError, match="damaged.png' can't be read .*; give a readable PNG or JPEG"):
+        read_image(damaged)
+
+
+def test_so_is_an_image_that_is_opened_and_not_yet_decoded(damaged):
+    try:
+        opened = Image.open(damaged)
+    except OSError:
+        return  # known when it was opened: there is no such image
+    with pytest.raises(ValueError, match="image in memory can't be read"):
+        read_image(opened)
+
+
+@pytest.mark.parametrize("guard", [None, "self_reminder", "visual_prompt"])
+def test_a_damaged_image_costs_its_own_answer_alone(damaged, pictures, tmp_path, guard):
+    """Also where the guard reads it, not the model."""
+    tiny_llava().save_pretrained(tmp_path / "llava")
+    tiny_processor().save_pretrained(tmp_path / "llava")
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "border.png")
+    settings = {"image": str(tmp_path / "border.png")} if guard == "visual_prompt" else {}
+    guarded = GuardedModel(GuardSpec(str(tmp_path / "llava"), guard, settings, device="cpu", max_new_tokens=3))
+    asked = [vg.Query("What is this?", (image,)) for image in (pictures[0], str(damaged), pictures[1])]
+    before, failed, after = guarded.respond_each(asked)
+    assert isinstance(failed, NoAnswer) and "damaged.png" in failed.reason
+    assert [before, after] == guarded.respond([asked[0], asked[2]])
