@@ -1,6 +1,7 @@
 """Recording and editing hidden states: exact, row by row, and gone afterwards."""
 
 import threading
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.steering.decoder import DecoderNotFound
-from vlmguard_plugin.steering.edit import Edits
+from vlmguard_plugin.steering.edit import Edits, on_device
 
 
 class AddConstant:
@@ -151,6 +152,51 @@ def test_a_one_token_prompt_has_a_prefill_too(subject):
             input_ids=torch.tensor([[9]]), attention_mask=torch.ones(1, 1), do_sample=False, max_new_tokens=3
         )
     assert len(edit.seen) == 2
+
+
+def test_nothing_is_asked_of_an_edit_for_tokens_that_it_leaves_alone(subject, pictures):
+    class Counting(AddConstant):
+        asked = ()
+
+        def apply(self, hidden, decision):
+            self.asked += (tuple(hidden.shape[:2]),)
+            return super().apply(hidden, decision)
+
+    prompt = subject.encode([vg.Query("Hi")])["input_ids"].shape[1]
+    passes = {
+        "last": [(1, 1)],
+        "prompt": [(1, prompt)],
+        "generated": [(1, 1)] * 2,
+        "all": [(1, prompt), (1, 1), (1, 1)],
+    }
+    for positions, expected in passes.items():
+        edit = Counting(0.2)
+        subject.generate([vg.Query("Hi")], Edits({1: edit}, positions), max_new_tokens=3)
+        assert list(edit.asked) == expected
+
+
+def test_an_edits_tensors_are_put_where_its_layer_is():
+    @dataclass(frozen=True)
+    class Vector:
+        vector: torch.Tensor
+        strength: float
+
+    there = on_device(Vector(torch.ones(2), 0.5), torch.device("meta"))
+    assert there.vector.device.type == "meta" and there.strength == 0.5
+    plain = AddConstant(1.0)
+    assert on_device(plain, torch.device("meta")) is plain
+
+
+def test_a_model_compiled_before_it_is_guarded_is_refused():
+    compiled = vg.HuggingFaceSubject(tiny_llava(layers=2), tiny_processor())
+    compiled.model.model.language_model.forward = torch.compile(
+        compiled.model.model.language_model.forward, backend="eager"
+    )
+    asked = [vg.Query("Hi")]
+    compiled.generate(asked, max_new_tokens=2)
+    with pytest.raises(RuntimeError, match=r"decoder layers \[1\] being reached.*leave torch.compile out"):
+        with compiled.editing(Edits({1: AddConstant(0.5)}, "all")):
+            compiled.model.generate(**compiled.encode(asked), do_sample=False, max_new_tokens=2)
 
 
 def test_beams_carry_their_rows_edit(subject, pictures):

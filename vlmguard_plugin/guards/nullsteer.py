@@ -131,4 +131,4 @@ class PushToRefusal(AddDecision):
 
     def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
         """What is added at each edited position of a row: [rows, d]."""
-        return (last @ self.probe.to(last.device)).unsqueeze(1) * self.direction.to(last.device)
+        return (last @ self.probe).unsqueeze(1) * self.direction

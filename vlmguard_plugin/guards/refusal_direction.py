@@ -129,4 +129,4 @@ class AddWhere(AddDecision):
 
     def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
         """What is added at each edited position of a row: [rows, d]."""
-        return self.added.to(last.device) * self.gate.fires(prompts.states[self.gate.layer]).unsqueeze(1)
+        return self.added * self.gate.fires(prompts.states[self.gate.layer]).unsqueeze(1)

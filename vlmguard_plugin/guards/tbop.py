@@ -107,6 +107,5 @@ class ProjectOut:
         return self.alpha * rows.float().unsqueeze(1)
 
     def apply(self, hidden: Tensor, decision: Tensor) -> Tensor:
-        """Hidden states [k, d] less their rows' shares of their components along `directions`."""
-        directions = self.directions.to(hidden.device)
-        return hidden - decision * (hidden @ directions.T @ directions)
+        """Hidden states [rows, tokens, d] less their rows' shares [rows, 1, 1] of their components."""
+        return hidden - decision * (hidden @ self.directions.T @ self.directions)

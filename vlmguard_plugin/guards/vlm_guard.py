@@ -141,13 +141,11 @@ class AlignToText(AddDecision):
 
     def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
         """What is added to each edited position of a row: [rows, d]."""
-        directions = self.directions.to(last.device)
-        fires = (last @ directions[0] > self.threshold).float()
-        return self.alpha * fires.unsqueeze(1) * (last @ directions.T @ directions)
+        fires = (last @ self.directions[0] > self.threshold).float()
+        return self.alpha * fires.unsqueeze(1) * (last @ self.directions.T @ self.directions)
 
     def apply(self, hidden: Tensor, decision: Tensor) -> Tensor:
-        """Hidden states [k, d], projected if that is set, with their rows' decisions added."""
+        """Hidden states [rows, tokens, d], projected if that is set, with their rows' decisions [rows, 1, d] added."""
         if self.project:
-            directions = self.directions.to(hidden.device)
-            hidden = hidden - hidden @ directions.T @ directions
+            hidden = hidden - hidden @ self.directions.T @ self.directions
         return super().apply(hidden, decision)

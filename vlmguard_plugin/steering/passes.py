@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 from vlmguard_plugin.lazy import torch
@@ -12,6 +13,9 @@ from vlmguard_plugin.steering.decoder import Decoder
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    Call = tuple[nn.Module, tuple[Any, ...], dict[str, Any]]
+    """A module, and the positional and named arguments of one call of it."""
+
 
 class Pass:
     """One pass through the decoder, as the modules around it were called.
@@ -19,10 +23,15 @@ class Pass:
     rows, tokens: shape of the hidden states that enter the first layer. device: where they are.
     """
 
-    def __init__(self, hidden: Tensor, arguments: list[dict[str, Any]]) -> None:
+    def __init__(self, hidden: Tensor, calls: list[Call]) -> None:
         self.rows, self.tokens = hidden.shape[:2]
         self.device = hidden.device
-        self._arguments = arguments
+        self._calls = calls
+
+    @cached_property
+    def _arguments(self) -> list[dict[str, Any]]:
+        """By name, the outermost call first. Worked out when asked for: of a decoded token nobody asks."""
+        return [forward_arguments(*call) for call in self._calls]
 
     def given(self, name: str) -> Iterator[Any]:
         """What the modules were given under this name, the outermost first; None is left out."""
@@ -55,19 +64,19 @@ class Pass:
 @contextmanager
 def hearing_passes(decoder: Decoder, begin: Callable[[Pass], Any]) -> Iterator[None]:
     """While open, `begin` is called with every pass as it enters the first decoder layer."""
-    arguments: list[dict[str, Any]] = []
+    calls: list[Call] = []
 
     def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if module is decoder.callers[0]:
-            arguments.clear()
-        arguments.append(forward_arguments(module, args, kwargs))
+            calls.clear()
+        calls.append((module, args, kwargs))
 
     def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         hidden = next(
             value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor) and value.dim() == 3
         )
-        heard = Pass(hidden, list(arguments))
-        arguments.clear()
+        heard = Pass(hidden, list(calls))
+        calls.clear()
         begin(heard)
 
     handles = [module.register_forward_pre_hook(note, with_kwargs=True) for module in decoder.callers]

@@ -27,7 +27,7 @@ def record_last_token(decoder: Decoder, run: Callable[[], Any]) -> Tensor:
     def read_state(module: nn.Module, args: Any, output: Any) -> None:
         hidden = hidden_state(output)
         rows = torch.arange(hidden.shape[0], device=hidden.device)
-        states.append(hidden[rows, last[0].to(hidden.device)].detach().float().cpu())
+        states.append(hidden[rows, last[0].to(hidden.device)].detach().float())
         if len(states) == len(decoder.layers):
             raise OnePassHeard
 
@@ -36,7 +36,7 @@ def record_last_token(decoder: Decoder, run: Callable[[], Any]) -> Tensor:
         with hearing_passes(decoder, begin), torch.no_grad():
             run()
     except OnePassHeard:
-        return torch.stack(states, dim=1)
+        return torch.stack([state.cpu() for state in states], dim=1)  # copied once all layers have run
     finally:
         for handle in handles:
             handle.remove()

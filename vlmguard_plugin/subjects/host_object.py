@@ -17,7 +17,8 @@ from tqdm.auto import tqdm
 from vlmguard_plugin.pictures.meaningless import draw_blank
 from vlmguard_plugin.query import BlankImage, ImageLike, Parts, Query, Turn, read_image
 from vlmguard_plugin.steering.decoder import Decoder, DecoderNotFound, OnePassHeard, find_decoder
-from vlmguard_plugin.steering.edit import SomeEdits, as_edits, editing, replaced_generate
+from vlmguard_plugin.steering.edit import SomeEdits, as_edits
+from vlmguard_plugin.steering.editing import editing, replaced_generate
 from vlmguard_plugin.steering.fingerprint import model_fingerprint
 from vlmguard_plugin.steering.passes import Pass, hearing_passes
 from vlmguard_plugin.steering.record import record_last_token

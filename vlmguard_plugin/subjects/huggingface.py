@@ -13,7 +13,8 @@ from tqdm.auto import tqdm
 
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.decoder import OnePassHeard, find_decoder
-from vlmguard_plugin.steering.edit import Edits, SomeEdits, as_edits, editing
+from vlmguard_plugin.steering.edit import Edits, SomeEdits, as_edits
+from vlmguard_plugin.steering.editing import editing
 from vlmguard_plugin.steering.fingerprint import model_fingerprint
 from vlmguard_plugin.steering.record import record_last_token
 from vlmguard_plugin.subjects.base import AnswersCutShort, Likelihood

@@ -137,7 +137,7 @@ class AddDecision:
     """An edit of one layer that adds what it decides, [rows, d], to each edited position of the row."""
 
     def apply(self, hidden: Tensor, decision: Tensor) -> Tensor:
-        """Hidden states [k, d] with their rows' decisions [k, d] added."""
+        """Hidden states [rows, tokens, d] with their rows' decisions [rows, 1, d] added."""
         return hidden + decision
 
 
@@ -150,7 +150,7 @@ class AddVectors(AddDecision):
 
     def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
         """What is added at each edited position of a row: [rows, d]."""
-        added = prompts.repeat(self.vectors.to(last.device))
+        added = prompts.repeat(self.vectors)
         return added * prompts.has_image.unsqueeze(1) if self.pictured_only else added
 
 

@@ -1,0 +1,109 @@
+"""What guards do and cost on a GPU: one command, no network, some minutes.
+
+    python bench/gpu_check.py --markdown docs/benchmarks-gpu.md --json gpu.json
+
+On a machine without a GPU the same runs on the CPU with a small shape (--device cpu --shape tiny), to try the script.
+Every part's figures are printed and written as soon as they are there.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+import transformers
+from gpu_parts import EDITING, OTHER, PARTS, Row
+from random_llava import SHAPES
+
+import vlmguard_plugin as vg
+
+
+def machine(device: str) -> Row:
+    return {
+        "device": torch.cuda.get_device_name() if device != "cpu" else platform.processor() or platform.machine(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "vlmguard_plugin": vg.__version__,
+    }
+
+
+def table(rows: list[Row]) -> str:
+    """Rows as a Markdown table."""
+    heads = list(rows[0])
+    lines = [" | ".join(heads), " | ".join("---" for _ in heads)]
+    lines += [" | ".join(str(row[head]) for head in heads) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines) + "\n"
+
+
+@click.command()
+@click.option("--device", default="cuda", show_default=True)
+@click.option("--shape", "shape_name", type=click.Choice(list(SHAPES)), default="llava-1.5-7b", show_default=True)
+@click.option("--parts", default=",".join(PARTS), show_default=True)
+@click.option("--guards", default=",".join(EDITING + OTHER), show_default=True)
+@click.option("--batches", default="1,8,32,64", show_default=True)
+@click.option("--tokens", default=32, show_default=True, help="New tokens of an answer whose time is taken.")
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--minutes", default=8.0, show_default=True, help="Parts that would begin later are left out, and named.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--markdown", "markdown_file", type=click.Path(dir_okay=False, path_type=Path))
+def main(device, shape_name, parts, guards, batches, tokens, rounds, minutes, json_file, markdown_file):
+    """Check the guards on a GPU and measure what they cost there."""
+    begin = time.perf_counter()
+    if device != "cpu" and not torch.cuda.is_available():
+        raise click.ClickException(f"--device is {device!r} but torch sees no GPU; give --device cpu --shape tiny")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    chosen = tuple(guards.split(","))
+    unknown = [name for name in parts.split(",") if name not in PARTS]
+    unknown += [name for name in chosen if name not in EDITING + OTHER]
+    if unknown:
+        raise click.ClickException(
+            f"there is no {', '.join(unknown)}; parts are {', '.join(PARTS)}; guards are {', '.join(EDITING + OTHER)}"
+        )
+    given = {
+        "device": device,
+        "shape": SHAPES[shape_name],
+        "dtype": torch.bfloat16,
+        "batches": [int(size) for size in batches.split(",")],
+        "tokens": tokens,
+        "rounds": rounds,
+    }
+    editing = tuple(name for name in chosen if name in EDITING)
+    found: dict[str, Any] = {"machine": machine(device), "command": " ".join(sys.argv), "parts": {}, "left out": []}
+    page = ["# Figures from a GPU\n", table([found["machine"]]), f"Command: `python {' '.join(sys.argv)}`\n"]
+    print("\n".join(page), flush=True)
+    for name in parts.split(","):
+        if time.perf_counter() - begin > 60 * minutes:
+            found["left out"].append(name)
+            continue
+        part = PARTS[name]
+        rows: list[Row] = []
+        started = time.perf_counter()
+        for row in part(**given, guards=chosen if name == "overhead" else editing):
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+        found["parts"][name] = rows
+        if rows:
+            page += [f"## {name}\n", part.__doc__.strip() + "\n", table(rows)]
+        print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
+        if json_file:
+            json_file.write_text(json.dumps(found, indent=1) + "\n")
+        if markdown_file:
+            markdown_file.write_text("\n".join(page))
+        if device != "cpu":
+            torch.cuda.empty_cache()
+    if found["left out"]:
+        if json_file:
+            json_file.write_text(json.dumps(found, indent=1) + "\n")
+        print(f"left out, after {minutes} minutes: {', '.join(found['left out'])}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
