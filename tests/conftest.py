@@ -18,11 +18,15 @@ STARTS_PROCESSES = {"browser", "curves"}
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` picks by markers
 def pytest_collection_modifyitems(items):
-    """The slow tests first, then those of the hosts, so that no process is left alone with them at the end."""
+    """The slow tests first, then those of the hosts, so that no process is left alone with them at the end.
+
+    Those that are both wait for what the slow ones build, so they come after the hosts' own.
+    """
     for item in items:
         if STARTS_PROCESSES & set(getattr(item, "fixturenames", ())) or item.path.parent.name.startswith("host_"):
             item.add_marker(pytest.mark.host)
-    items.sort(key=lambda item: 0 if item.get_closest_marker("slow") else 1 if item.get_closest_marker("host") else 2)
+    order = {(True, False): 0, (False, True): 1, (True, True): 2, (False, False): 3}
+    items.sort(key=lambda item: order[tuple(item.get_closest_marker(mark) is not None for mark in ("slow", "host"))])
 
 
 def pytest_collection_finish():
