@@ -14,7 +14,7 @@ from vlmguard_plugin.judges.refusal import judge
 from vlmguard_plugin.subjects.loading import load_subject
 
 pytestmark = pytest.mark.slow
-HARMFUL, HARMLESS, QUESTIONS = 10, 6, 18
+HARMFUL, HARMLESS, QUESTIONS = 10, 6, 12
 """How many of each are answered: few, since a CPU takes seconds an answer."""
 LENGTH = 12
 """Tokens of an answer: enough to tell a refusal."""

@@ -142,7 +142,7 @@ def test_lm_eval_command_with_pictures(place):
         place, "-m", "lm_eval", "--model", "hf-multimodal",
         "--model_args", f"pretrained={place / 'llava'},dtype=float32",
         "--device", "cpu", "--tasks", listed(PICTURED), "--include_path", task_folder("lm_eval"),
-        "--apply_chat_template", "--gen_kwargs", "max_gen_toks=8", "--limit", "3",
+        "--apply_chat_template", "--gen_kwargs", "max_gen_toks=8", "--limit", "3", "--batch_size", "12",
     )  # fmt: skip
     assert set(logs) == {tasks.task_name(name) for name in PICTURED}
     check_safety_log(printed, logs["vlmguard_figstep_tiny"])
