@@ -6,15 +6,18 @@ import statistics
 import time
 import warnings
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, Callable, Iterator
 
 import torch
 from random_llava import SHAPES, Shape, random_anchors, random_queries, random_subject
 
 import vlmguard_plugin as vg
+from vlmguard_plugin.guards.core.registry import guard_classes
+from vlmguard_plugin.guards.core.representation import RepresentationGuard
 
-EDITING = ("vlm_guard", "cmrm", "cmrm_sample", "refusal_direction", "tbop", "nullsteer", "shiftdc")
-OTHER = ("self_reminder", "goal_priority", "adashield", "ecso")
+EDITING = tuple(name for name, guard in guard_classes().items() if issubclass(guard, RepresentationGuard))
+OTHER = tuple(name for name in guard_classes() if name not in (*EDITING, "visual_prompt"))  # that one needs a picture
 Row = dict[str, Any]
 
 
@@ -117,11 +120,8 @@ def memory(
         for name, guard in made.items():
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-            (
-                guard.respond(subject, queries, max_new_tokens=4)
-                if guard
-                else subject.generate(queries, max_new_tokens=4)
-            )
+            answer = partial(guard.respond, subject) if guard else subject.generate
+            answer(queries, max_new_tokens=4)
             yield {"guard": name, "batch": batch, "GiB": round(torch.cuda.max_memory_allocated() / 2**30, 3)}
 
 
@@ -192,12 +192,12 @@ def waits(device: str, shape: Shape, dtype: torch.dtype, guards: tuple[str, ...]
             answer(inputs, 2)
             short, long = (counted(inputs, new) for new in (2, 6))
             ran_short, ran_long = (profiled(inputs, new) for new in (2, 6))
-        waits, kernels, busy = ((after - before) / 4 for before, after in zip(ran_short, ran_long))
+        stream_waits, kernels, busy = ((after - before) / 4 for before, after in zip(ran_short, ran_long))
         yield {
             "guard": name,
             "waits a token": (long - short) / 4,
             "waits in the prefill": short - (long - short) / 4,
-            "stream waits a token": waits,
+            "stream waits a token": stream_waits,
             "kernels a token": kernels,
             "GPU ms a token": round(busy, 3),
             "GPU ms of the prefill": round(ran_short[2] - busy, 3),
