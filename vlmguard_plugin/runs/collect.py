@@ -85,9 +85,12 @@ def judge_all(runs: Iterable[Predictions], judge: str | None) -> Iterator[Predic
     """Each with labels, in order; the judge's own file is read once a folder. judge, errors: as in `collect`."""
     judgings: dict[Path, tuple[Judging, str]] = {}
     for predictions in runs:
-        if predictions.kind == "safety" and predictions.folder not in judgings:
+        if predictions.kind != "safety":
+            yield predictions
+            continue
+        if predictions.folder not in judgings:
             judgings[predictions.folder] = judging_of(predictions.folder, judge)
-        yield judged(predictions, *judgings.get(predictions.folder, (by_rules, "")))
+        yield judged(predictions, *judgings[predictions.folder])
 
 
 def judged(predictions: Predictions, judging: Judging, judge: str = "") -> Predictions:
