@@ -4,16 +4,18 @@ import base64
 import io
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas
 from PIL import Image
 
 from helpers.places import TESTS
+from helpers.processes import forked_python, python
 from helpers.tiny_models import tiny_llava, tiny_processor
 from vlmguard_plugin.benchmarks import prepare
+
+HOST_RUNS = (TESTS / "helpers" / "host_runs.py",)
+"""The host's command with what tests need of it beside; the bare one is ("-m", "vlmeval.run")."""
 
 TALK = ["<ImageHere>What is it?", "And then?", "Now<ImageHere>which?"]
 
@@ -91,13 +93,12 @@ def host_place(folder, rows=5, predictions="json"):
     }
 
 
-def host_run(environment, *arguments, processes=1):
-    """The host's command, run to its end; after "--then" come the arguments of one more run in the same process."""
-    torchrun = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"] if processes > 1 else []
-    command = [sys.executable, *torchrun, TESTS / "helpers" / "host_runs.py", *arguments]
-    return subprocess.run(
-        [str(word) for word in command], env={**os.environ, **environment}, capture_output=True, text=True
-    )
+def host_run(environment, *arguments, processes=1, script=HOST_RUNS):
+    """The host's command, run to its end; by HOST_RUNS, after "--then" come the arguments of one more run."""
+    if processes == 1:
+        return forked_python(*script, *arguments, environment=environment, check=False)
+    torchrun = ("-m", "torch.distributed.run", f"--nproc-per-node={processes}")
+    return python(*torchrun, *script, *arguments, environment=environment, check=False)
 
 
 def answered(work_dir, model, dataset):

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from helpers.vlmeval_command import answered, host_place, host_run
+from helpers.vlmeval_command import HOST_RUNS, answered, host_place, host_run
 
 from vlmguard_plugin.runs.facts import facts_file, read_facts
 
@@ -20,9 +20,9 @@ def host(tmp_path_factory):
     place = tmp_path_factory.mktemp("many")
     environment = host_place(place, ROWS, "tsv")
 
-    def run(out, *options, processes=1, **variables):
+    def run(out, *options, processes=1, script=HOST_RUNS, **variables):
         arguments = ["--data", SET, "--model", MODEL, "--work-dir", place / out, *options]
-        return host_run({**environment, **variables}, *arguments, processes=processes)
+        return host_run({**environment, **variables}, *arguments, processes=processes, script=script)
 
     run("one")
     return place, run, answered(place / "one", MODEL, SET)
@@ -43,7 +43,7 @@ def test_one_process_answers_every_row_once(host):
 
 def test_two_processes_fit_once_and_answer_the_same(host, tmp_path):
     place, run, alone = host
-    done = run("two", processes=2, VLMGUARD_CACHE=str(tmp_path / "cache"))
+    done = run("two", processes=2, script=("-m", "vlmeval.run"), VLMGUARD_CACHE=str(tmp_path / "cache"))
     assert answered(place / "two", MODEL, SET) == alone, done.stderr[-3000:]
     assert len([path for path in (tmp_path / "cache" / "guards").iterdir() if path.is_dir()]) == 1
     bars = [

@@ -6,7 +6,7 @@ import os
 import pytest
 from helpers.host_models import RemoteStyleVLM
 from helpers.places import TESTS
-from helpers.processes import python
+from helpers.processes import forked_python as python
 from helpers.vlmeval_command import predictions
 from PIL import Image
 

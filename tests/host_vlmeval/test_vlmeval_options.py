@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers.processes import python
+from helpers.processes import forked_python as python
 from helpers.small_sets import write_small_sets
 from helpers.tiny_models import tiny_llava, tiny_processor
 from helpers.vlmeval_command import predictions
