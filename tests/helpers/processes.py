@@ -18,11 +18,17 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(LIBRARIES)
 
 
+def environment_with(changes):
+    """This process's environment with changes; None takes a variable out."""
+    joined = {**os.environ, **(changes or {})}
+    return {name: value for name, value in joined.items() if value is not None}
+
+
 def python(*arguments, environment=None, cwd=None, check=True, program=sys.executable):
     """Run a program and return it finished; its output goes into the failure."""
     done = subprocess.run(
         [str(program), *map(str, arguments)],
-        env={**os.environ, **(environment or {})},
+        env=environment_with(environment),
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -44,7 +50,7 @@ def forked_python(*arguments, environment=None, cwd=None, check=True):
     with TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         process = FORKS.Process(
-            target=run_as_main, args=(words, {**os.environ, **(environment or {})}, str(cwd or os.getcwd()), out, err)
+            target=run_as_main, args=(words, environment_with(environment), str(cwd or os.getcwd()), out, err)
         )
         process.start()
         process.join()
