@@ -66,21 +66,21 @@ def test_states_are_edited_as_defined(subject, fitted, asked, name):
 
 @pytest.mark.parametrize("name", EDITING)
 def test_a_batch_and_a_cache_change_no_answer(subject, fitted, asked, name):
-    together = fitted[name].respond(subject, asked, max_new_tokens=3)
-    assert together == [fitted[name].respond(subject, [query], max_new_tokens=3)[0] for query in asked]
-    assert together == fitted[name].respond(subject, asked, max_new_tokens=3, use_cache=False)
+    together = fitted[name].respond(subject, asked, max_new_tokens=2)
+    assert together == [fitted[name].respond(subject, [query], max_new_tokens=2)[0] for query in asked]
+    assert together == fitted[name].respond(subject, asked, max_new_tokens=2, use_cache=False)
 
 
 @pytest.mark.parametrize("name", [*REWRITING, COMPOSED])
 def test_guards_that_rewrite_the_prompt(subject, anchors, asked, pictures, name):
     guard = vg.build_guard(name, **settings_with(ON_ARCHITECTURES.get(name, {}), pictures[1])).fit(subject, anchors)
-    hooks, unguarded = hook_counts(subject), subject.generate(asked, max_new_tokens=3)
-    together = guard.respond(subject, asked, max_new_tokens=3)
-    assert together == [guard.respond(subject, [query], max_new_tokens=3)[0] for query in asked]
-    assert together == guard.respond(subject, asked, max_new_tokens=3, use_cache=False)
+    hooks, unguarded = hook_counts(subject), subject.generate(asked, max_new_tokens=2)
+    together = guard.respond(subject, asked, max_new_tokens=2)
+    assert together == [guard.respond(subject, [query], max_new_tokens=2)[0] for query in asked]
+    assert together == guard.respond(subject, asked, max_new_tokens=2, use_cache=False)
     rewritten = subject.record([guard.rewrite(asked[0])])
     assert (rewritten - subject.record(asked[:1])).abs().max() > 1e-2
-    assert hook_counts(subject) == hooks and subject.generate(asked, max_new_tokens=3) == unguarded
+    assert hook_counts(subject) == hooks and subject.generate(asked, max_new_tokens=2) == unguarded
 
 
 def test_a_guard_that_looks_at_answers(subject, asked):

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import lm_eval
 import pytest
 from helpers.lm_eval_tasks import NOUNS, answers, built, evaluated
 
@@ -34,13 +35,13 @@ def test_the_cache_serves_the_same_guard_and_refuses_another(place, manager, tmp
             evaluated(another, manager, tasks, **options)
 
 
-def command(place, *words, model="llava-vlmguard", settings="rank=2,alpha=0.5,layers=[1,2]"):
-    arguments = f"pretrained={place / 'tiny'},anchors={place / 'anchors.csv'},{settings}"
+def command(place, *words):
+    arguments = f"pretrained={place / 'tiny'},anchors={place / 'anchors.csv'},rank=2,alpha=0.5,layers=[1,2]"
     return [
         "-m",
         "lm_eval",
         "--model",
-        model,
+        "llava-vlmguard",
         "--model_args",
         arguments,
         "--include_path",
@@ -137,13 +138,13 @@ def test_two_processes_give_what_one_gives(place, manager, guarded, tmp_path):
     assert (told["t_text"]["answers"], told["t_text"]["tokens"], told["t_choice"]["answers"]) == (5, 40, 15)
 
 
-@pytest.mark.host
-def test_the_command_fails_with_the_reason(place, monkeypatch):
-    from lm_eval.__main__ import cli_evaluate
-
-    monkeypatch.setattr(sys, "argv", ["lm_eval", *command(place, "--tasks", "t_text", settings="alhpa=1")[2:]])
+def test_a_wrong_argument_is_the_reason_the_host_gives(place, manager):
+    """As a string, the way the command hands it on."""
+    arguments = f"pretrained={place / 'tiny'},anchors={place / 'anchors.csv'},alhpa=1"
     with pytest.raises(ValueError, match="guard 'vlm_guard' has no setting 'alhpa'"):
-        cli_evaluate()
+        lm_eval.simple_evaluate(
+            model="llava-vlmguard", model_args=arguments, tasks=["t_text"], task_manager=manager, batch_size=1
+        )
 
 
 @pytest.mark.host
