@@ -8,7 +8,6 @@ prepare("Requests_mine_picture", "mine.csv", images="my_pictures")
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ from vlmguard_plugin.benchmarks.picture import EVERY_CONDITION
 from vlmguard_plugin.benchmarks.requests import settled
 from vlmguard_plugin.benchmarks.row import BadRow, BenchmarkError, Reading, Row, SourceMissing
 from vlmguard_plugin.benchmarks.tsv import KINDS, lmu_data, read_sidecar, read_tsv, sidecar_path, write_tsv
+from vlmguard_plugin.reading import read_json
 
 __all__ = [
     "BENCHMARKS", "BadRow", "Benchmark", "BenchmarkError", "Download", "KINDS", "MODULES", "Prepared", "Reading", "Row",
@@ -140,7 +140,7 @@ def rows_ready(name: str) -> int | None:
     if not path.is_file() or not sidecar_path(path).is_file():
         return None
     try:
-        facts = json.loads(sidecar_path(path).read_text(encoding="utf-8"))
+        facts = read_json(sidecar_path(path))
     except ValueError:
         return None
     rows = facts.get("rows") if isinstance(facts, dict) else None

@@ -22,6 +22,7 @@ from vlmguard_plugin.benchmarks.archives import unpack
 from vlmguard_plugin.benchmarks.benchmark import Download
 from vlmguard_plugin.benchmarks.row import BenchmarkError
 from vlmguard_plugin.files import sha256_of, write_whole
+from vlmguard_plugin.reading import read_json
 
 RECORD = "downloads.json"
 TRIES = 5
@@ -228,7 +229,7 @@ def read_record(folder: Path) -> Record:
     if not path.is_file():
         return {"accepted": None, "files": {}}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except ValueError as error:
         raise BenchmarkError(f"{path} is no JSON ({error}); delete it and try again") from error
     if not isinstance(content, dict) or not isinstance(content.get("files"), dict):

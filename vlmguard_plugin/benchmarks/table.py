@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from pathlib import Path, PurePosixPath
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from vlmguard_plugin.benchmarks.row import BadRow, BenchmarkError, Reading, Row, SourceMissing
+from vlmguard_plugin.reading import parsed_json, read_bytes
 
 
 def read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
@@ -53,13 +53,13 @@ def whole(cells: Mapping[str, str]) -> Mapping[str, str]:
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
     """[(line number from 1, text)] of the lines of a UTF-8 text file that hold any."""
-    return [(number, line.strip()) for number, line in enumerate(read_text(path).splitlines(), start=1) if line.strip()]
+    return [(number, line.strip()) for number, line in enumerate(read_text(path).split("\n"), start=1) if line.strip()]
 
 
 def read_json(path: Path) -> Any:
     """What a UTF-8 JSON file holds."""
     try:
-        return json.loads(read_text(path))
+        return parsed_json(read_text(path))
     except ValueError as error:
         raise BenchmarkError(f"{path} is no JSON ({error}); give the benchmark's original file") from error
 
@@ -73,19 +73,19 @@ def read_json_list(path: Path) -> list[Any]:
 
 
 def read_jsonl(path: Path) -> list[tuple[int, Any]]:
-    """[(line number from 1, what it holds)] of a JSON Lines file's lines; a damaged line holds a JSONDecodeError."""
+    """[(line number from 1, what it holds)] of a JSON Lines file's lines; a damaged line holds a ValueError."""
     contents: list[tuple[int, Any]] = []
     for number, line in read_lines(path):
         try:
-            contents.append((number, json.loads(line)))
-        except json.JSONDecodeError as error:
+            contents.append((number, parsed_json(line)))
+        except ValueError as error:
             contents.append((number, error))
     return contents
 
 
 def record(cells: Any, needed: Sequence[str]) -> dict[str, Any]:
     """One JSON record that has the needed keys, each with a value; else BenchmarkError."""
-    if isinstance(cells, json.JSONDecodeError):
+    if isinstance(cells, ValueError):
         raise BenchmarkError(f"is no JSON ({cells})")
     if isinstance(cells, Torn):
         whole(cells)
@@ -131,9 +131,11 @@ def read_text(path: Path) -> str:
     if not path.is_file():
         raise SourceMissing(f"{path} is not a file; give the benchmark's original file")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BenchmarkError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except ValueError as error:
+        raise BenchmarkError(f"{error}; give the benchmark's original file") from error
     if not text.strip():
         raise BenchmarkError(f"{path} is empty; give a file with rows")
     return text

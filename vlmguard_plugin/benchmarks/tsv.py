@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Sequence
 from vlmguard_plugin.benchmarks.picture import encoded
 from vlmguard_plugin.benchmarks.row import LETTERS, BenchmarkError, Row, SourceMissing
 from vlmguard_plugin.files import write_whole
+from vlmguard_plugin.reading import read_json
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -161,7 +162,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     if not sidecar.is_file() or not Path(path).is_file():
         raise SourceMissing(f"{path} and {sidecar.name} must both be there; prepare the benchmark again")
     try:
-        facts = json.loads(sidecar.read_text(encoding="utf-8"))
+        facts = read_json(sidecar)
     except ValueError as error:
         raise BenchmarkError(f"{sidecar} is no JSON ({error}); prepare the benchmark again") from error
     if not isinstance(facts, dict) or facts.get("kind") not in KINDS:

@@ -19,6 +19,7 @@ from vlmguard_plugin.judges.refusal import judge
 from vlmguard_plugin.pictures.drawn import ORDINARY_WORDS, picture, word_picture
 from vlmguard_plugin.pictures.meaningless import meaningless
 from vlmguard_plugin.query import Query
+from vlmguard_plugin.reading import read_json
 from vlmguard_plugin.subjects.base import Subject
 
 BOUND = 0.02
@@ -142,7 +143,7 @@ def read_points(path: Path | None, context: str) -> list[dict[str, Any]]:
     if path is None or not path.is_file():
         return []
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = read_json(path)
         return list(kept["points"]) if kept["context"] == context else []
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} holds no calibration points ({error!r}); delete it to measure anew") from error

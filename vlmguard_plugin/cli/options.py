@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Callable, TypeVar
 
 import click
 
+from vlmguard_plugin.reading import parsed_json
 from vlmguard_plugin.statistics import levels
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -53,7 +53,7 @@ def read_settings(context: click.Context, parameter: click.Parameter, pairs: tup
         if not equals or not name:
             raise click.BadParameter(f"{pair!r} is not NAME=VALUE, as in alpha=0.5 or layers=[10,11]")
         try:
-            settings[name] = json.loads(value)
+            settings[name] = parsed_json(value)
         except ValueError:
             settings[name] = value
     return settings
@@ -66,7 +66,7 @@ def read_grid(
     if text is None:
         return None
     try:
-        grid = json.loads(text)
+        grid = parsed_json(text)
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is no JSON ({error})") from error
     grid = [grid] if isinstance(grid, dict) and grid else grid

@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from vlmguard_plugin import environment
 from vlmguard_plugin.judges.base import Case, JudgeError, Judgement
+from vlmguard_plugin.reading import parsed_json
 
 OFFICIAL = "https://api.openai.com/v1"
 SUFFIX = "/chat/completions"
@@ -199,7 +200,7 @@ def limits(model: str) -> dict[str, float]:
 def reply(body: bytes) -> str:
     """The model's words in an endpoint's response. Raises ValueError where it holds none."""
     try:
-        message = json.loads(body)["choices"][0]["message"]
+        message = parsed_json(body)["choices"][0]["message"]
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise ValueError("the endpoint's response is no chat completion with a choice") from error
     content = message.get("content") if isinstance(message, dict) else None
@@ -217,8 +218,8 @@ def read(content: str, labels: dict[str, str]) -> Judgement:
     text = fenced[1].strip() if fenced else text
     reason = ""
     try:
-        said = json.loads(text)
-    except (ValueError, RecursionError):
+        said = parsed_json(text)
+    except ValueError:
         said = {"label": text.strip("\"'`*. \n")}
     label = said.get("label") if isinstance(said, dict) else said
     if isinstance(said, dict) and isinstance(said.get("reason"), str):

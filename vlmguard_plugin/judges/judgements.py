@@ -18,6 +18,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from vlmguard_plugin.judges.base import Case, Judge, JudgeError, Judgement, decide
+from vlmguard_plugin.reading import json_lines
 
 FOLDER = "vlmguard-judgements"
 NOT_JUDGED = "not judged yet"
@@ -134,9 +135,8 @@ def entries(path: Path) -> Iterator[Entry]:
     """The whole lines of a file of judgements; a torn one (its writer was killed) is passed over."""
     if not path.is_file():
         return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for _, entry in json_lines(path):
         try:
-            entry = json.loads(line)
             Judgement(entry["label"])
         except (ValueError, KeyError, TypeError):
             continue

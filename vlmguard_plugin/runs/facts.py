@@ -14,6 +14,7 @@ from typing import Any, Mapping
 from filelock import FileLock
 
 from vlmguard_plugin.files import write_whole
+from vlmguard_plugin.reading import parsed_json, read_json
 
 FORMAT = 1
 SUFFIX = "_vlmguard.json"
@@ -128,7 +129,7 @@ def read_facts(path: Path) -> tuple[RunFacts, ...]:
     if not path.is_file():
         return ()
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']!r}; this version reads {FORMAT}")
         return tuple(RunFacts.from_dict(run) for run in content["runs"])
@@ -147,7 +148,7 @@ def record(path: Path, facts: RunFacts, session: Session, kept_answers: bool) ->
             runs = list(read_facts(path)) if kept_answers else []
         except ValueError:
             runs = []
-        if runs and runs[-1].identity == json.loads(json.dumps(facts.identity)):
+        if runs and runs[-1].identity == parsed_json(json.dumps(facts.identity)):
             earlier = [known for known in runs[-1].sessions if known.started != session.started]
             runs[-1] = replace(facts, sessions=(*earlier, session))
         else:

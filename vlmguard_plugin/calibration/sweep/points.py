@@ -13,6 +13,7 @@ from vlmguard_plugin.files import write_whole
 from vlmguard_plugin.guards.core.registry import build_guard
 from vlmguard_plugin.hosts.models import MODELS
 from vlmguard_plugin.naming import flat, nested, point_name
+from vlmguard_plugin.reading import read_json
 
 POINTS = "sweep.json"
 """File of a sweep's folder that holds its points; $VLMGUARD_MODELS takes it."""
@@ -79,7 +80,7 @@ def keep_points(path: Path, model: str, guard: str, points: Sequence[Point]) -> 
     entries: dict[str, dict[str, Any]] = {}
     if path.is_file():
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             entries = {entry["name"]: entry for entry in content["sweep"]}
             content["model"].items()
         except (ValueError, KeyError, TypeError, AttributeError) as error:

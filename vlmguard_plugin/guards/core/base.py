@@ -16,6 +16,7 @@ from vlmguard_plugin.guards.core.guarded_subject import GuardedScorer, GuardedSu
 from vlmguard_plugin.guards.core.saved import FittedFolder
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
+from vlmguard_plugin.reading import parsed_json
 from vlmguard_plugin.steering.edit import Edits, SomeEdits, as_edits
 from vlmguard_plugin.subjects.base import Likelihood, Scorer, Subject
 
@@ -262,7 +263,7 @@ class Guard(ABC):
     def unfitted_settings(self) -> dict[str, Any]:
         """The settings as JSON, as they were given."""
         values = {name: getattr(self.settings, name) for name in setting_names(self.Settings)}
-        as_json: dict[str, Any] = json.loads(json.dumps(values))
+        as_json: dict[str, Any] = parsed_json(json.dumps(values))
         return as_json
 
     def saved_settings(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vlmguard_plugin import __version__
 from vlmguard_plugin.files import write_whole
 from vlmguard_plugin.lazy import safetensors, torch, transformers
+from vlmguard_plugin.reading import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +68,7 @@ class FittedFolder:
                 )
         remedy = "the guard has to be fitted again"
         try:
-            facts = json.loads((folder / FACTS_FILE).read_text())
+            facts = read_json(folder / FACTS_FILE)
             guard, settings, shapes, digest = (facts[key] for key in ("guard", "settings", "tensors", "tensors_sha256"))
             model = {key: facts["model"][key] for key in ("fingerprint", "num_layers", "hidden_size")}
         except (ValueError, KeyError, TypeError) as error:

@@ -31,6 +31,7 @@ from vlmguard_plugin.hosts.lmms_eval.registration import guarded
 from vlmguard_plugin.hosts.models import MODELS
 from vlmguard_plugin.naming import ANY_CHECKPOINT, guarded_name
 from vlmguard_plugin.query import ImageLike, Query, Turn
+from vlmguard_plugin.reading import parsed_json
 from vlmguard_plugin.runs.facts import Session
 from vlmguard_plugin.subjects.loading import default_device
 
@@ -299,7 +300,7 @@ def parsed(name: str, value: Any) -> Any:
     if not (isinstance(value, str) and (value == "null" or value[:1] in ("[", "{"))):
         return value
     try:
-        return json.loads(value)
+        return parsed_json(value)
     except ValueError as error:
         raise ValueError(
             f"{name} is {value!r}, which is no JSON ({error}); write lists as in layers=[14,15]"

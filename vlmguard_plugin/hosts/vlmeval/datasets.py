@@ -3,7 +3,6 @@ that the user names with the host's `--judge`."""
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from vlmguard_plugin.judges.base import Judge
 from vlmguard_plugin.judges.judgements import Judgements
 from vlmguard_plugin.judges.registry import LOCAL, build_judge
 from vlmguard_plugin.query import UNREADABLE
+from vlmguard_plugin.reading import read_json
 from vlmguard_plugin.runs.answers import answers_of, clusters_of, parts_of
 from vlmguard_plugin.runs.collect import by_rules, judged
 from vlmguard_plugin.runs.readers.vlmevalkit import RUN_FOLDER, predictions_in
@@ -198,7 +198,7 @@ DATASETS = (SafetyRequests, ExactChoice, ExactOpen)
 def kind_in(sidecar: Path) -> str | None:
     """The kind that a NAME.vlmguard.json tells; None where the file is no such thing."""
     try:
-        facts = json.loads(sidecar.read_text(encoding="utf-8"))
+        facts = read_json(sidecar)
     except (OSError, ValueError):
         return None
     return facts.get("kind") if isinstance(facts, dict) else None

@@ -19,6 +19,7 @@ from vlmguard_plugin.files import write_whole
 from vlmguard_plugin.hosts.guarded import Meter, Spent, no_video
 from vlmguard_plugin.hosts.vlmeval.host_facts import HOST, facts_of_host_model, host_version
 from vlmguard_plugin.hosts.vlmeval.models import guarded_host, guarded_vlm
+from vlmguard_plugin.reading import read_json
 from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, read_facts, record
 
 FAILED = "Failed to obtain answer"  # how the host marks a row without an answer
@@ -248,7 +249,7 @@ class DatasetRun:
         path = self.share_file(rank)
         if not path.is_file():
             return ProcessShare(None, None, None)
-        share = ProcessShare(**json.loads(path.read_text(encoding="utf-8")))
+        share = ProcessShare(**read_json(path))
         path.unlink()
         return share
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from vlmguard_plugin import environment
 from vlmguard_plugin.hosts.models import MODELS
 from vlmguard_plugin.hosts.vlmeval.models import guarded_host, guarded_vlm
 from vlmguard_plugin.naming import listed_names, split_guarded
+from vlmguard_plugin.reading import read_json
 
 
 def register_models(config: Any) -> None:
@@ -63,7 +63,7 @@ class GuardedNames(dict[str, Any]):
 
 def models_in(path: Path | None) -> dict[str, dict[str, Any]]:
     """Models of the user's own: "model" of a JSON file as the host's `--config` takes it, of our two classes."""
-    return json.loads(path.read_text(encoding="utf-8"))["model"] if path else {}
+    return read_json(path)["model"] if path else {}
 
 
 def register_datasets(dataset: ModuleType) -> None:

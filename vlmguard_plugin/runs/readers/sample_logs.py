@@ -14,6 +14,7 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from vlmguard_plugin.judges.base import Case
 from vlmguard_plugin.naming import ANY_CHECKPOINT, guarded_name
+from vlmguard_plugin.reading import json_lines, read_json
 from vlmguard_plugin.runs.answers import Found, Item, OutputError, Predictions, Skipped
 from vlmguard_plugin.runs.facts import RunFacts
 from vlmguard_plugin.runs.rows import digest, items_of, text
@@ -84,7 +85,7 @@ def read_logs(folder: Path, layout: Layout) -> Found:
 
 def read_results(path: Path, layout: Layout) -> ResultsFile:
     """A results file of the host. ValueError, KeyError, TypeError or AttributeError where it is none."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     config = content["config"]
     own_facts = config.get("vlmguard")
     ours = isinstance(own_facts, dict)
@@ -193,17 +194,15 @@ def with_sessions(results: ResultsFile, logs: Mapping[str, Path]) -> RunFacts:
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The samples of a log; OutputError where it holds none, or a line is torn."""
     samples: list[dict[str, Any]] = []
-    number = 0
     try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):  # noqa: B007 - for the error
-            if line.strip():
-                sample = json.loads(line)
-                if not isinstance(sample, dict):
-                    raise ValueError("no JSON object")
-                samples.append(sample)
+        lines = list(json_lines(path))
     except (OSError, ValueError) as error:
-        place = f"line {number} of " if samples else ""
-        raise OutputError(f"{place}{path.name} can't be read ({error})") from error
+        raise OutputError(f"{path.name} can't be read ({error})") from error
+    for number, sample in lines:
+        if not isinstance(sample, dict):
+            problem = sample if isinstance(sample, ValueError) else "no JSON object"
+            raise OutputError(f"line {number} of {path.name} can't be read ({problem})")
+        samples.append(sample)
     if not samples:
         raise OutputError(f"{path.name} is empty")
     return samples

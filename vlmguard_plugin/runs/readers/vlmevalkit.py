@@ -7,7 +7,6 @@ a run under way are noticed, never loaded.
 
 from __future__ import annotations
 
-import json
 import re
 import zipfile
 import zlib
@@ -18,6 +17,7 @@ import pandas
 import python_calamine
 
 from vlmguard_plugin.judges.judgements import FOLDER
+from vlmguard_plugin.reading import read_json
 from vlmguard_plugin.runs.answers import Found, OutputError, Predictions, Skipped, Unfinished
 from vlmguard_plugin.runs.facts import SUFFIX, RunFacts, facts_file, read_facts
 from vlmguard_plugin.runs.host_sets import with_host_columns
@@ -116,7 +116,7 @@ def without_predictions(folder: Path) -> dict[str, str]:
 def host_status(folder: Path) -> dict[str, dict[str, Any]]:
     """The host's own record of a run, by data set; empty where there is none that can be read."""
     try:
-        content = json.loads((folder / "status.json").read_text(encoding="utf-8"))
+        content = read_json(folder / "status.json")
     except (OSError, ValueError):
         return {}
     datasets = content.get("datasets") if isinstance(content, dict) else None
@@ -201,7 +201,7 @@ def read_table(path: Path) -> pandas.DataFrame:
         if path.suffix == ".xlsx":
             frame = pandas.read_excel(path, dtype=object, keep_default_na=False, engine="calamine")
         elif path.suffix == ".json":
-            frame = json_table(json.loads(path.read_text(encoding="utf-8")))
+            frame = json_table(read_json(path))
         else:
             separator = "\t" if path.suffix == ".tsv" else ","
             frame = pandas.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")

@@ -1,0 +1,68 @@
+"""JSON and text that others have written, read within limits: what can't be read is one ValueError, never a crash."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Iterator
+
+MAX_BYTES = 1 << 30
+"""The largest file that is read at once (1 GiB); the largest set here, JailBreakV-28K's logs, takes a tenth."""
+
+
+MAX_DEPTH = 100
+"""Lists and objects within each other; what walks through them afterwards has no more room than that for sure."""
+
+
+def parsed_json(text: str | bytes) -> Any:
+    """What JSON text says. ValueError where it is none, or is nested more than MAX_DEPTH deep."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        value = None
+        too_deep = True
+    else:
+        too_deep = is_deeper(value, MAX_DEPTH)
+    if too_deep:
+        raise ValueError(f"nested more than {MAX_DEPTH} deep")
+    return value
+
+
+def is_deeper(value: Any, most: int) -> bool:
+    """Whether lists and dicts lie more than `most` deep within each other."""
+    layer = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(most):
+        layer = [
+            inner
+            for outer in layer
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list))
+        ]
+    return bool(layer)
+
+
+def read_json(path: Path) -> Any:
+    """What a UTF-8 JSON file holds. OSError where it can't be opened, ValueError for anything else."""
+    return parsed_json(read_bytes(path).decode("utf-8"))
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """(line number from 1, what it says or a ValueError) of each line of a UTF-8 JSON Lines file that is not blank.
+
+    Lines end at a line feed alone: strings may hold the other characters that Unicode breaks lines at.
+    """
+    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, parsed_json(line.decode("utf-8"))
+        except ValueError as error:
+            yield number, error
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes; ValueError for one larger than MAX_BYTES."""
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ValueError(f"{path.name} has {size:,} bytes; at most {MAX_BYTES:,} are read")
+    return path.read_bytes()
