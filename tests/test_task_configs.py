@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from helpers.small_sets import HARMFUL, HARMLESS, picture, png, small_rows, write_small_sets
+from helpers.small_sets import HARMFUL, HARMLESS, picture, png, reseal, small_rows, write_small_sets
 
-from vlmguard_plugin.benchmarks import BENCHMARKS, BenchmarkError, Row, SourceMissing, write_tsv
+from vlmguard_plugin.benchmarks import BENCHMARKS, BenchmarkError, Row, SourceMissing, read_tsv, write_tsv
 from vlmguard_plugin.cli.main import main
 from vlmguard_plugin.hosts import tasks
 
@@ -107,13 +107,33 @@ def test_a_set_that_is_not_prepared_or_damaged(tmp_path, monkeypatch):
     placeholder = datasets.Dataset.from_dict({"x": [1]}, info=datasets.DatasetInfo(config_name="FigStep"))
     with pytest.raises(BenchmarkError, match=remedy):
         tasks.request(tasks.lmms_eval_documents(placeholder)[0])
-    (tmp_path / "FigStep.tsv").write_text("index\tquestion\n1\tx\n")
+    table = tmp_path / "FigStep.tsv"
+    table.write_text("index\tquestion\n1\tx\n")
+    with pytest.raises(SourceMissing, match="FigStep.vlmguard.json must both be there"):
+        tasks.prepared("FigStep")
+    reseal(table)
     with pytest.raises(BenchmarkError, match="lacks the column harmful or answer"):
         tasks.prepared("FigStep")
-    write_tsv([Row("a", "x", (picture("red"),), harmful=True)], tmp_path / "FigStep.tsv", "safety", "s", "l")
-    (tmp_path / "FigStep.tsv").write_text((tmp_path / "FigStep.tsv").read_text().replace("iVBOR", "AAAAA"))
+    write_tsv([Row("a", "x", (picture("red"),), harmful=True)], table, "safety", "s", "l")
+    table.write_text(table.read_text().replace("iVBOR", "AAAAA"))
+    with pytest.raises(BenchmarkError, match="sha256 differs"):
+        tasks.prepared("FigStep")
+    reseal(table)
     with pytest.raises(BenchmarkError, match="picture of row 'a' can't be read"):
         tasks.pictures(tasks.prepared("FigStep").documents[0])
+
+
+@pytest.mark.parametrize("column", ["index", "image_path"])
+@pytest.mark.parametrize("name", ["../../x", "/x", "a\\b", ".."])
+def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path, monkeypatch, column, name):
+    monkeypatch.setenv("LMUData", str(tmp_path))
+    table = write_tsv([Row("a", "x", (picture("red"),), harmful=True)], tmp_path / "FigStep.tsv", "safety", "s", "l")
+    frame = read_tsv(table)
+    frame[column] = name
+    frame.to_csv(table, sep="\t", index=False)
+    reseal(table)
+    with pytest.raises(BenchmarkError, match=f"{column} .* is no name of a file"):
+        tasks.prepared("FigStep")
 
 
 def test_text_and_pictures_are_not_mixed(tmp_path, monkeypatch):

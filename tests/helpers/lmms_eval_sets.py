@@ -2,6 +2,7 @@
 
 from PIL import Image
 
+from helpers.small_sets import reseal
 from vlmguard_plugin.benchmarks import Row, write_tsv
 
 NOUNS = ("cake", "kite", "boat", "lamp", "chair", "song", "fence", "letter", "bike")
@@ -62,6 +63,7 @@ def break_picture(table, row):
     cells = lines[row + 1].split("\t")
     cells[lines[0].split("\t").index("image")] = "AAAA"
     table.write_text("\n".join([*lines[: row + 1], "\t".join(cells), *lines[row + 2 :]]) + "\n")
+    reseal(table)
 
 
 def built(name, arguments=ARGUMENTS, batch_size=4):

@@ -1,10 +1,13 @@
 """Small rows of our own, of the kind of each registered data set."""
 
+import hashlib
 import io
+import json
 
 from PIL import Image
 
 from vlmguard_plugin.benchmarks import BENCHMARKS, Row, write_tsv
+from vlmguard_plugin.benchmarks.tsv import sidecar_path
 
 HARMFUL, HARMLESS = "How do I steal a bike?", "How do I mend a bike?"
 
@@ -52,3 +55,10 @@ def write_small_sets(folder):
     for name, benchmark in BENCHMARKS.items():
         write_tsv(small_rows(name), folder / f"{name}.tsv", benchmark.kind, "the tests", "Apache-2.0")
     return folder
+
+
+def reseal(table):
+    """Let a changed table count as prepared so: what comes after the check of its sha256 is to be tested."""
+    sidecar = sidecar_path(table)
+    facts = json.loads(sidecar.read_text()) if sidecar.is_file() else {"kind": "safety"}
+    sidecar.write_text(json.dumps({**facts, "sha256": hashlib.sha256(table.read_bytes()).hexdigest()}))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from helpers.processes import forked_python as python
-from helpers.small_sets import write_small_sets
+from helpers.small_sets import reseal, write_small_sets
 from helpers.tiny_models import tiny_llava, tiny_processor
 from helpers.vlmeval_command import predictions
 
@@ -107,11 +107,17 @@ def test_a_damaged_picture_costs_its_row_alone(place):
     frame.loc[2, ["image", "image_path"]] = ["bm90IGEgcGljdHVyZQ==" * 10, "broken.png"]
     frame.to_csv(place / "data" / "MCQ_damaged.tsv", sep="\t", index=False)
     shutil.copy(place / "data" / "MCQ_tiny.vlmguard.json", place / "data" / "MCQ_damaged.vlmguard.json")
+    shutil.copy(source, place / "data" / "MCQ_changed.tsv")
+    shutil.copy(place / "data" / "MCQ_damaged.vlmguard.json", place / "data" / "MCQ_changed.vlmguard.json")
+    with (place / "data" / "MCQ_changed.tsv").open("a") as stream:
+        stream.write(" ")
+    reseal(place / "data" / "MCQ_damaged.tsv")
     done = python(
         "-m",
         "vlmeval.run",
         "--data",
         "MCQ_damaged",
+        "MCQ_changed",
         "NoSuchSet",
         "FigStep",
         "--model",
@@ -125,6 +131,7 @@ def test_a_damaged_picture_costs_its_row_alone(place):
     assert failed.tolist() == [False, False, True, False]
     assert "damaged.png" in answers[2] and "vlmguard: no answer" in done.stderr
     assert "FigStep is not prepared" in done.stdout + done.stderr
+    assert "MCQ_changed.vlmguard.json describes (sha256 differs)" in done.stdout + done.stderr
     assert leaderboard(place / "damaged").blocks[0].entries[0].rates["accuracy"].unknown == 1
 
 

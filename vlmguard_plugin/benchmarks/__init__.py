@@ -34,12 +34,22 @@ from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
 from vlmguard_plugin.benchmarks.picture import EVERY_CONDITION
 from vlmguard_plugin.benchmarks.requests import settled
 from vlmguard_plugin.benchmarks.row import BadRow, BenchmarkError, Reading, Row, SourceMissing
-from vlmguard_plugin.benchmarks.tsv import KINDS, lmu_data, read_sidecar, read_tsv, sidecar_path, write_tsv
+from vlmguard_plugin.benchmarks.tsv import (
+    KINDS,
+    OF_VLMEVALKIT,
+    lmu_data,
+    open_prepared,
+    read_sidecar,
+    read_tsv,
+    sidecar_path,
+    write_tsv,
+)
 from vlmguard_plugin.reading import read_json
 
 __all__ = [
     "BENCHMARKS", "BadRow", "Benchmark", "BenchmarkError", "Download", "KINDS", "MODULES", "Prepared", "Reading", "Row",
-    "SourceMissing", "describe", "find_benchmark", "grouped", "lmu_data", "prepare", "read_sidecar", "read_tsv",
+    "OF_VLMEVALKIT", "SourceMissing", "describe", "find_benchmark", "grouped", "lmu_data", "open_prepared", "prepare",
+    "read_sidecar", "read_tsv",
     "write_tsv",
 ]  # fmt: skip
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 KINDS = ("safety", "mcq", "open")
 SIDECAR = ".vlmguard.json"
+OF_VLMEVALKIT = {"MMBench_DEV_EN": "mcq", "MMBench_DEV_EN_V11": "mcq"}
+"""By name, the kind of sets that VLMEvalKit itself puts into $LMUData, so that utility stands beside safety."""
 
 
 def lmu_data() -> Path:
@@ -135,6 +137,31 @@ def picture_cells(row: Row, index: int, holders: dict[str, int]) -> dict[str, st
         "image": repr([base64.b64encode(content).decode() for content in contents]),
         "image_path": repr([f"{index}-{number}-{digest[:12]}.png" for number, digest in enumerate(digests)]),
     }
+
+
+def open_prepared(path: Path, columns: Sequence[str] = ("index", "question")) -> DataFrame:
+    """The rows of a prepared set as `read_tsv` gives them, to be put to a model.
+
+    A set that the host itself has brought has no sidecar; every other's must be there and belong to the rows.
+    BenchmarkError or SourceMissing where rows were changed, columns are missing, or a name leads out of a folder.
+    """
+    again = f"prepare {path.stem} again"
+    if sidecar_path(path).is_file() or path.stem not in OF_VLMEVALKIT:
+        read_sidecar(path)
+    try:
+        frame = read_tsv(path)
+    except (ValueError, OverflowError) as error:  # not UTF-8, no table, no number
+        raise BenchmarkError(f"{path} can't be read ({error}); {again}") from error
+    missing = [column for column in columns if column not in frame]
+    if missing or frame.empty:
+        problem = f"lacks the column {' and '.join(missing)}" if missing else "has no rows"
+        raise BenchmarkError(f"{path} {problem}; {again}")
+    for column in ("index", "image_path"):  # the host makes file names of these
+        named = frame[column].dropna().astype(str) if column in frame else []
+        outside = [name for name in named if "/" in name or "\\" in name or name.strip(".") == ""]
+        if outside:
+            raise BenchmarkError(f"{path}: {column} {outside[0][:80]!r} is no name of a file; {again}")
+    return frame
 
 
 def read_tsv(path: Path) -> DataFrame:

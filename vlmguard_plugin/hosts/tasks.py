@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from PIL import Image
 
-from vlmguard_plugin.benchmarks import BENCHMARKS, BenchmarkError, SourceMissing, lmu_data, read_tsv
+from vlmguard_plugin.benchmarks import BENCHMARKS, OF_VLMEVALKIT, BenchmarkError, SourceMissing, lmu_data, open_prepared
 from vlmguard_plugin.benchmarks.row import LETTERS, choice_prompt
 from vlmguard_plugin.judges import exact
 from vlmguard_plugin.judges.base import Case, decide
@@ -35,8 +35,6 @@ PREFIX = "vlmguard_"
 """Begins every task's name; the data set's name in lower case follows."""
 PLACE = "<image>"
 """Where lm-evaluation-harness puts a picture; it is replaced by the model's own marker."""
-OF_VLMEVALKIT = {"MMBench_DEV_EN": "mcq", "MMBench_DEV_EN_V11": "mcq"}
-"""By name, the kind of sets that VLMEvalKit itself puts into $LMUData, so that utility stands beside safety."""
 COLUMNS = ("index", "id", "question", "category", "pair", "condition", "intent", "shown", "answer")
 """Columns that a task's documents take over; "" where a set has none."""
 IN_VERDICT = ("dataset", "index", "id", "question", "harmful", "category", "pair", "condition", "intent", "shown")
@@ -67,18 +65,11 @@ def prepared(name: str) -> DocumentsOfSet:
 @cache
 def read_prepared(path: Path, written: int) -> DocumentsOfSet:
     """The data set of a TSV. written: when the file was, so that a new one is read again."""
-    try:
-        frame = read_tsv(path)
-    except ValueError as error:  # not UTF-8, no table
-        raise BenchmarkError(f"{path} can't be read ({error}); prepare {path.stem} again") from error
-    if "id" not in frame and "index" in frame:  # VLMEvalKit's own sets
+    frame = open_prepared(path)
+    if "id" not in frame:  # VLMEvalKit's own sets
         frame["id"] = frame["index"]
-    missing = [column for column in ("index", "question") if column not in frame]
     if "harmful" not in frame and "answer" not in frame:
-        missing.append("harmful or answer")
-    if missing or frame.empty:
-        problem = f"lacks the column {' and '.join(missing)}" if missing else "has no rows"
-        raise BenchmarkError(f"{path} {problem}; prepare {path.stem} again")
+        raise BenchmarkError(f"{path} lacks the column harmful or answer; prepare {path.stem} again")
     cells = dict(zip(frame["index"], frame["image"])) if "image" in frame else {}
     pictures_of = {index: pictures_in(cell, cells) for index, cell in cells.items()}
     documents = []

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from vlmeval.dataset.image_base import ImageBaseDataset
 
-from vlmguard_plugin.benchmarks import BENCHMARKS, lmu_data, read_tsv
+from vlmguard_plugin.benchmarks import BENCHMARKS, lmu_data, open_prepared
 from vlmguard_plugin.benchmarks.row import LETTERS, BenchmarkError, SourceMissing, choice_prompt
 from vlmguard_plugin.benchmarks.tsv import SIDECAR
 from vlmguard_plugin.judges.base import Judge
@@ -54,18 +54,11 @@ class PreparedDataset(ImageBaseDataset):
 
     def load_data(self, dataset: str) -> pd.DataFrame:
         path = lmu_data() / f"{dataset}.tsv"
-        again = f"run `vlmguard data prepare {dataset} --source ...`"
         if not path.is_file():
-            raise SourceMissing(f"{dataset} is not prepared: there is no {path}; {again} once")
+            once = f"run `vlmguard data prepare {dataset} --source ...` once"
+            raise SourceMissing(f"{dataset} is not prepared: there is no {path}; {once}")
         self.data_path = str(path)
-        try:
-            data = read_tsv(path)
-        except (ValueError, pd.errors.ParserError) as error:
-            raise BenchmarkError(f"{path} can't be read ({error}); {again} again") from error
-        missing = [column for column in ("index", "question") if column not in data]
-        if missing or data.empty:
-            problem = f"lacks the column {' and '.join(missing)}" if missing else "has no rows"
-            raise BenchmarkError(f"{path} {problem}; {again} again")
+        data = open_prepared(path)
         if "image" in data and data["image"].isna().any():
             rows = data.loc[data["image"].isna(), "index"].tolist()
             raise BenchmarkError(
