@@ -185,6 +185,24 @@ def test_no_archive_writes_outside(server, tmp_path, name):
     assert not list(tmp_path.rglob("out.txt")) and not list(tmp_path.rglob("good.txt"))
 
 
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_an_archive_that_would_fill_the_disk_is_refused(server, tmp_path, kind):
+    size = 80 << 20
+    buffer = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.txt", bytes(size))
+    else:
+        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+            info = tarfile.TarInfo("a.txt")
+            info.size = size
+            archive.addfile(info, io.BytesIO(bytes(size)))
+    server.files["bomb." + kind] = buffer.getvalue()
+    with pytest.raises(BenchmarkError, match="unpacks to more than 67,108,864 bytes"):
+        fetch([Download(server.url("bomb." + kind), "data", unpack=True)], tmp_path)
+    assert not list(tmp_path.rglob("a.txt"))
+
+
 def test_links_and_damaged_archives_are_refused(server, tmp_path):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:

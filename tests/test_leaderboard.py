@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 
 import pandas
 import pytest
@@ -208,6 +209,50 @@ def test_auxiliary_and_damaged_files(tmp_path):
     assert "can't be read" in reasons["m_Half.xlsx"] and "'perhaps'" in reasons["m_Mark.xlsx"]
     board = leaderboard(tmp_path)
     assert "skipped" in to_markdown(board) and len(json.loads(to_json(board))["skipped"]) == 5
+
+
+def repacked(path, name, change):
+    """The workbook with one part changed."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {part: archive.read(part) for part in archive.namelist()}
+    parts[name] = change(parts[name])
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for part, content in parts.items():
+            archive.writestr(part, content)
+
+
+SHEET = "xl/worksheets/sheet1.xml"
+
+
+@pytest.mark.parametrize(
+    "part, change",
+    [
+        (SHEET, lambda sheet: sheet.replace(b"</sheetData>", b'<row r="9"><c r="XFD1048576"/></row></sheetData>')),
+        (SHEET, lambda sheet: sheet.replace(b'r="B1"', b"r = 'XFD1'").replace(b'<row r="2"', b'<row r="1048576"')),
+        (SHEET, lambda sheet: sheet.replace(b"</sheetData>", b" " * (2 << 20) + b'<c r="ZZZZ99999999"/></sheetData>')),
+        ("xl/theme/theme1.xml", lambda theme: bytes((1 << 30) + 1)),
+    ],
+    ids=["far corner", "far column and row", "late", "unpacks to a gigabyte"],
+)
+def test_a_workbook_that_would_take_all_memory_costs_itself_alone(tmp_path, part, change):
+    write(tmp_path, "m", "S", [NO] * 3, harmful=[1] * 3)
+    repacked(write(tmp_path, "m", "Far", [NO] * 3, harmful=[1] * 3), part, change)
+    collected = collect(tmp_path)
+    assert [one.dataset for one in collected.predictions] == ["S"]
+    (skip,) = collected.skipped
+    assert skip.file.name == "m_Far.xlsx" and ("no table of answers" in skip.reason or "unpacks to" in skip.reason)
+
+
+@pytest.mark.parametrize("depth", [900, 200_000])
+def test_deep_json_costs_its_file_alone(tmp_path, depth):
+    write(tmp_path, "m", "S", [NO] * 3, harmful=[1] * 3)
+    deep = "[" * depth + "]" * depth
+    for name in ("m_Deep.json", "m_S_vlmguard.json", "status.json"):
+        (tmp_path / "m" / name).write_text(deep)
+    (tmp_path / "results_2026-01-01T00-00-00.json").write_text(deep)
+    board = leaderboard(tmp_path)
+    assert [block.dataset for block in board.blocks] == ["S"]
+    assert "nested more than 100 deep" in to_markdown(board)
 
 
 def test_a_damaged_newest_run_leaves_the_older_one(tmp_path):

@@ -18,7 +18,7 @@ from typing import Mapping
 from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
 from vlmguard_plugin.benchmarks.picture import check_picture
 from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading, Row, SourceMissing
-from vlmguard_plugin.benchmarks.table import collect, need_columns, read_csv, read_lines, read_text, whole
+from vlmguard_plugin.benchmarks.table import collect, inside, need_columns, read_csv, read_lines, read_text, whole
 from vlmguard_plugin.benchmarks.typography import draw_text
 
 FILES = {False: ("safebench.csv", "SafeBench"), True: ("SafeBench-Tiny.csv", "SafeBench-Tiny")}
@@ -102,7 +102,7 @@ def read(source: Path, tiny: bool = False, prompt_file: Path | None = None) -> R
 
     def row(cells: Mapping[str, str]) -> Row:
         item = f"{whole(cells)['category_id']}_{cells['task_id']}"
-        picture = folder / "images" / pictures / f"query_ForbidQI_{item}_6.png"
+        picture = inside(folder / "images" / pictures, f"query_ForbidQI_{item}_6.png")
         check_picture(picture)
         return Row(
             id=item,

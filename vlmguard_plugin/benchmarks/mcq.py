@@ -145,7 +145,7 @@ def csv_row(number: int, cells: Mapping[str, str], folder: Path) -> Row:
     return checked_row(
         id=cells.get("id") or str(number),
         request=cells["question"],
-        images=(folder / cells["image"],) if cells.get("image") else (),
+        images=(inside(folder, cells["image"]),) if cells.get("image") else (),
         category=cells.get("category", ""),
         answer=cells["answer"].upper(),
         options=tuple(texts[:used]),

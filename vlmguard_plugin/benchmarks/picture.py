@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from vlmguard_plugin.benchmarks.row import BenchmarkError
+from vlmguard_plugin.benchmarks.table import not_led_out
 from vlmguard_plugin.pictures.meaningless import PLAIN_COLOURS, meaningless
 
 CONDITIONS = ("blank", *PLAIN_COLOURS, "noise")
@@ -54,7 +55,7 @@ def pictures_in(folder: Path) -> list[Path]:
     if not pictures:
         kinds = ", ".join(PICTURE_SUFFIXES)
         raise BenchmarkError(f"images is {str(folder)!r}, which holds no {kinds}; put pictures there")
-    return pictures
+    return [not_led_out(folder, path) for path in pictures]
 
 
 def check_picture(path: Path) -> None:

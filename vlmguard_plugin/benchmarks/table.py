@@ -123,7 +123,19 @@ def inside(folder: Path, name: str) -> Path:
     relative = PurePosixPath(str(name).replace("\\", "/"))
     if not relative.parts or relative.is_absolute() or ".." in relative.parts or ":" in relative.parts[0]:
         raise BenchmarkError(f"picture {name!r} does not lie inside {folder}; name it relative to there")
-    return folder / relative
+    return not_led_out(folder, folder / relative)
+
+
+def not_led_out(folder: Path, path: Path) -> Path:
+    """The path, if it lies in the folder with its links followed; BenchmarkError if a link leads out of it.
+
+    A model hub's cache is one folder here: its snapshots are links to the blobs beside them.
+    """
+    root = folder.resolve()
+    snapshots = next((parent for parent in (root, *root.parents) if parent.name == "snapshots"), None)
+    if not path.resolve().is_relative_to(snapshots.parent if snapshots else root):
+        raise BenchmarkError(f"{path} is a link that leads out of {folder}; put the file itself there")
+    return path
 
 
 def read_text(path: Path) -> str:

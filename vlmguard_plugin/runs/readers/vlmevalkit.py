@@ -21,6 +21,7 @@ from vlmguard_plugin.reading import read_json
 from vlmguard_plugin.runs.answers import Found, OutputError, Predictions, Skipped, Unfinished
 from vlmguard_plugin.runs.facts import SUFFIX, RunFacts, facts_file, read_facts
 from vlmguard_plugin.runs.host_sets import with_host_columns
+from vlmguard_plugin.runs.readers.workbook import read_workbook
 from vlmguard_plugin.runs.rows import items_of
 
 HOST = "vlmevalkit"
@@ -199,7 +200,7 @@ def read_table(path: Path) -> pandas.DataFrame:
     """
     try:
         if path.suffix == ".xlsx":
-            frame = pandas.read_excel(path, dtype=object, keep_default_na=False, engine="calamine")
+            frame = read_workbook(path)
         elif path.suffix == ".json":
             frame = json_table(read_json(path))
         else:
@@ -213,6 +214,8 @@ def read_table(path: Path) -> pandas.DataFrame:
         EOFError,
         zipfile.BadZipFile,
         zlib.error,
+        NotImplementedError,
+        RuntimeError,
         python_calamine.CalamineError,
     ) as error:
         # what pandas, calamine and the zip and XML readers below them raise for a truncated or foreign file
