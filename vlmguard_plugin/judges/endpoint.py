@@ -10,14 +10,15 @@ Needs the openai package (extra judge; VLMEvalKit brings it along).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http
 import json
 import os
 import re
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError as NotInTime
+from typing import Any, Iterator, Sequence
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from vlmguard_plugin import environment
@@ -32,6 +33,10 @@ TIMEOUT: float = 60
 """Seconds without a sign of the endpoint."""
 RETRY = 3
 """Further tries after a failure that may pass."""
+LONGEST_PAUSE = 10
+"""Seconds that a further try is waited for, at most."""
+MOST_BYTES = 8 << 20
+"""Bytes of a reply that are read; a whole one has some thousand."""
 WORKERS = 4
 """Requests at a time."""
 LOST_AFTER = 5
@@ -72,7 +77,9 @@ class EndpointJudge:
         $OPENAI_API_BASE, $OPENAI_BASE_URL, else OpenAI's own. key: by default $OPENAI_API_KEY; an endpoint that wants
         none needs none.
     timeout: seconds without a sign of the endpoint. retry: further tries after a lost connection, a time-out or the
-        statuses 408, 409, 429 and 5xx, with growing pauses. workers: requests at a time.
+        statuses 408, 409, 429 and 5xx, with growing pauses. workers: requests at a time. A case whose tries together
+        take longer than so many time-outs and pauses (a reply that drips), or whose reply has more than MOST_BYTES, is
+        given up.
 
     After LOST_AFTER connection failures in a row the rest of the batch fails at once; the next batch begins with one
     try. version: our prompt, the model's name and the endpoint's host name; no port, path or key.
@@ -116,8 +123,15 @@ class EndpointJudge:
         """Connection failures since the last reply."""
         self._count = threading.Lock()
         self._openai = openai
+        self._key = key
+        self.most_seconds = 2 * timeout * (retry + 1) + LONGEST_PAUSE * retry
         self._client = openai.OpenAI(
-            api_key=key or "none", base_url=address, default_query=query, timeout=timeout, max_retries=int(retry)
+            api_key=key or "none",
+            base_url=address,
+            default_query=query,
+            timeout=timeout,
+            max_retries=int(retry),
+            http_client=openai.DefaultHttpxClient(event_hooks={"response": [bound]}),
         )
 
     def judge(self, cases: Sequence[Case]) -> list[Judgement]:
@@ -138,7 +152,25 @@ class EndpointJudge:
         return self.ask(case, self._client)
 
     def ask(self, case: Case, client: Any) -> Judgement:
-        """The judgement of one case, by the endpoint."""
+        """The judgement of one case, by the endpoint, in `most_seconds`."""
+        answer: Future[Judgement] = Future()
+
+        def wait() -> None:
+            try:
+                answer.set_result(self.reply_to(case, client))
+            except BaseException as error:  # noqa: BLE001 - raised where the answer is waited for
+                answer.set_exception(error)
+
+        threading.Thread(target=wait, daemon=True).start()  # one that drips for ever must not hold the process
+        try:
+            return answer.result(self.most_seconds)
+        except NotInTime:
+            with self._count:
+                self.lost += 1
+            return Judgement.failure(f"the endpoint's reply was not whole after {self.most_seconds:g} s")
+
+    def reply_to(self, case: Case, client: Any) -> Judgement:
+        """The judgement of one case, by the endpoint, however long it takes."""
         errors = self._openai
         try:
             response = client.chat.completions.with_raw_response.create(
@@ -152,9 +184,10 @@ class EndpointJudge:
             return Judgement.failure(f"the connection to the endpoint {kind}")
         except errors.APIStatusError as error:
             self.lost = 0
-            return Judgement.failure(f"the endpoint says {status(error.status_code)}")
-        except (errors.OpenAIError, ValueError) as error:
-            return Judgement.failure(f"the request failed ({type(error).__name__})")
+            said = words(error.body, self._key)
+            return Judgement.failure(f"the endpoint says {status(error.status_code)}{said}")
+        except (errors.OpenAIError, ValueError, OSError) as error:
+            return Judgement.failure(f"the request failed ({cause(error)})")
         self.lost = 0
         try:
             content = reply(body)
@@ -242,6 +275,34 @@ def status(code: int) -> str:
     except ValueError:
         phrase = ""
     return f"HTTP {code}{phrase}{remedy.get(code, '')}"
+
+
+def words(body: object, key: str | None) -> str:
+    """What the endpoint says of an error, in one line of at most 200 characters, without the key; "" for nothing."""
+    told = body.get("message") if isinstance(body, dict) else body
+    line = " ".join(str(told or "").split())
+    line = line.replace(key, "***") if key else line
+    return f": {line[:200]}" if line else ""
+
+
+def bound(response: Any) -> None:
+    """Let no more than MOST_BYTES of a reply be read. response: of the HTTP library that openai brings along."""
+    stream = response.stream
+    kind: Any = next(kind for kind in type(stream).__mro__ if kind.__name__ == "SyncByteStream")
+
+    class Bounded(kind):
+        def __iter__(self) -> Iterator[bytes]:
+            read = 0
+            for block in stream:
+                read += len(block)
+                if read > MOST_BYTES:
+                    raise OSError(errno.EFBIG, f"the reply has more than {MOST_BYTES:,} bytes")
+                yield block
+
+        def close(self) -> None:
+            stream.close()
+
+    response.stream = Bounded()
 
 
 def cause(error: BaseException) -> str:
