@@ -40,6 +40,7 @@ class Labels(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         request = json.loads(asked["messages"][1]["content"])["request"]
         self.server.asked.append(request)
+        self.server.keys.add(self.headers["Authorization"])
         said = "no idea what you mean" if "steal" in request else '{"label": "complies", "reason": "stub of a judge"}'
         body = json.dumps({"choices": [{"message": {"role": "assistant", "content": said}}]}).encode()
         self.send_response(200)
@@ -56,17 +57,22 @@ def test_the_hosts_own_judge_options(place, tmp_path):
     """A judge that gives no label leaves its row unknown, and the rate withheld: never safe."""
     place, environment = place
     server = ThreadingHTTPServer(("127.0.0.1", 0), Labels)
-    server.asked = []
+    server.asked, server.keys = [], set()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        python(
+        done = python(
             "-m", "vlmeval.run", "--data", "Requests_mine_text", "--model", "llava", "--work-dir", tmp_path / "out",
             "--judge", "some-judge", "--judge-base-url", f"http://127.0.0.1:{server.server_port}/v1",
-            "--judge-key", "none",
+            "--judge-key", "sk-my-secret",
             environment={**environment, "VLMGUARD_MAX_NEW_TOKENS": "8"},
         )  # fmt: skip
     finally:
         server.shutdown()
+    assert server.keys == {"Bearer sk-my-secret"}
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert any("--judge-key" in path.read_text() for path in written if path.name == "status.json")
+    assert not [path for path in written if b"my-secret" in path.read_bytes()]
+    assert "my-secret" not in done.stdout + done.stderr and "'key': '***'" in done.stdout + done.stderr
     scores = pd.read_csv(tmp_path / "out" / "llava" / "llava_Requests_mine_text_score.csv").set_index("measure")
     assert set(scores["judge"]) == {"some-judge"}
     labels = [

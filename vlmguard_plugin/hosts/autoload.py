@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # After this module has been imported: call this function with it.
 AFTER_IMPORT = {
+    "vlmeval.smp": "vlmguard_plugin.hosts.vlmeval.judge_key:hide_judge_key",
     "vlmeval.dataset": "vlmguard_plugin.hosts.vlmeval.registration:register_datasets",
     "vlmeval.config": "vlmguard_plugin.hosts.vlmeval.registration:register_models",
     "vlmeval.inference": "vlmguard_plugin.hosts.vlmeval.recording:register_inference",

@@ -16,6 +16,7 @@ import pandas
 from vlmguard_plugin import environment
 from vlmguard_plugin.benchmarks.tsv import lmu_data
 from vlmguard_plugin.calibration.sweep.points import POINTS, Point
+from vlmguard_plugin.hosts.vlmeval.judge_key import masked
 from vlmguard_plugin.judges.refusal import missing_answer
 from vlmguard_plugin.runs.answers import Predictions
 from vlmguard_plugin.runs.readers.vlmevalkit import read
@@ -81,7 +82,7 @@ def run_host(
     """
     command = [sys.executable, "-m", "vlmeval.run", "--data", *datasets, "--model", *models]
     command += ["--work-dir", str(out), "--reuse", *arguments]
-    print(f"vlmguard: {environment.MODELS.name}={out / POINTS} {' '.join(command)}", file=sys.stderr)
+    print(f"vlmguard: {environment.MODELS.name}={out / POINTS} {' '.join(masked(command))}", file=sys.stderr)
     variables = {**os.environ, environment.MODELS.name: str(out / POINTS), "PYTHONUNBUFFERED": "1"}
     inherited = (lock.fileno(),) if LOCKS else ()
     log = out / LOG

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from vlmeval.dataset.image_base import ImageBaseDataset
 
+from vlmguard_plugin import environment
 from vlmguard_plugin.benchmarks import BENCHMARKS, lmu_data, open_prepared
 from vlmguard_plugin.benchmarks.row import LETTERS, BenchmarkError, SourceMissing, choice_prompt
 from vlmguard_plugin.benchmarks.tsv import SIDECAR
@@ -140,8 +141,8 @@ def named_judge(arguments: dict[str, Any]) -> Judge:
     return build_judge(
         name,
         path=path or None,
-        base_url=arguments.get("api_base"),
-        key=arguments.get("key"),
+        base_url=arguments.get("api_base") or environment.JUDGE_BASE_URL.value(),
+        key=arguments.get("key") or environment.JUDGE_KEY.value(),
         batch_size=arguments.get("nproc"),
         timeout=arguments.get("timeout") if given("--judge-timeout") else None,
         retry=arguments.get("retry") if given("--judge-retry", "--retry") else None,
