@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Iterator
 
 import torch
 
@@ -21,7 +23,7 @@ CPUS_WITHOUT_BFLOAT16 = ("DEFAULT", "NO AVX", "AVX2")
 def load_subject(
     checkpoint: str | Path, *, device: str | None = None, dtype: str | None = None, batch_size: int | None = None
 ) -> HuggingFaceSubject:
-    """A subject from a local folder or a hub name. No remote code is run.
+    """A subject from a local folder or a hub name. No code of the checkpoint's is run, and no pickle is loaded.
 
     device: "cpu", "cuda", "cuda:1", "mps", or "auto" to spread over all GPUs; by default $VLMGUARD_DEVICE, else
         this process's own GPU, else the CPU.
@@ -43,14 +45,38 @@ def load_subject(
         raise FileNotFoundError(
             f"there is no checkpoint folder {checkpoint}; give a save_pretrained folder or a hub name"
         )
-    processor = AutoProcessor.from_pretrained(checkpoint)
-    config = AutoConfig.from_pretrained(checkpoint)
-    model = AutoModelForImageTextToText.from_pretrained(
-        checkpoint,
-        dtype=DTYPES[name] if name else default_dtype(device, getattr(config, "dtype", None)),
-        device_map="auto" if device == "auto" else {"": device},
-    )
+    with nothing_run(checkpoint):
+        processor = AutoProcessor.from_pretrained(checkpoint, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
+        model = AutoModelForImageTextToText.from_pretrained(
+            checkpoint,
+            dtype=DTYPES[name] if name else default_dtype(device, getattr(config, "dtype", None)),
+            device_map="auto" if device == "auto" else {"": device},
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
     return HuggingFaceSubject(model, processor, batch_size=int(size))
+
+
+@contextmanager
+def nothing_run(checkpoint: str | Path) -> Iterator[None]:
+    """One line in place of transformers' advice where a checkpoint brings Python code of its own, or pickles."""
+    try:
+        yield
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise ValueError(
+            f"{checkpoint} brings Python code of its own, which is not run; give a checkpoint of an architecture that "
+            "transformers has, or load the model yourself and put it into a HuggingFaceSubject"
+        ) from error
+    except OSError as error:
+        if "model.safetensors" not in str(error):
+            raise
+        raise OSError(
+            f"{checkpoint} has no weights in model.safetensors, and pickles are not loaded; load it with transformers "
+            "and save it again with save_pretrained"
+        ) from error
 
 
 def checked_device(device: str) -> str:
