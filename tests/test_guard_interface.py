@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from helpers.guard_folders import rewrite
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.calibration.calibrate import calibrate
@@ -120,8 +121,7 @@ def test_compositions_are_flat_and_not_empty(fitted):
 )
 def test_a_damaged_composition_says_so(subject, anchors, tmp_path, damage):
     vg.build_guard("cmrm+tbop").fit(subject, anchors).save(tmp_path)
-    facts = json.loads((tmp_path / "guard.json").read_text())
-    (tmp_path / "guard.json").write_text(json.dumps({**facts, **damage}))
+    rewrite(tmp_path, **damage)
     with pytest.raises(vg.DamagedGuard) as caught:
         vg.load_guard(tmp_path)
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
@@ -129,9 +129,7 @@ def test_a_damaged_composition_says_so(subject, anchors, tmp_path, damage):
 
 def test_a_guard_without_its_layers_is_damaged(fitted, tmp_path):
     fitted.save(tmp_path)
-    facts = json.loads((tmp_path / "guard.json").read_text())
-    del facts["edited_layers"]
-    (tmp_path / "guard.json").write_text(json.dumps(facts))
+    rewrite(tmp_path, edited_layers=None)
     with pytest.raises(vg.DamagedGuard, match="edited_layers is missing"):
         vg.load_guard(tmp_path)
 
@@ -167,7 +165,8 @@ def test_a_guard_saved_by_an_older_version_keeps_its_blank_image(name, settings,
     for own in facts["settings"].values() if "+" in name else [facts["settings"]]:
         assert own["image"] == "mean"
         own["image"] = "blank"
-    (tmp_path / "guard.json").write_text(json.dumps(facts))
+    del facts["sha256"]
+    (tmp_path / "guard.json").write_text(json.dumps({**facts, "format": 1}))
     assert vg.load_guard(tmp_path, subject).fingerprint == guard.fingerprint
     today = vg.build_guard("cmrm", image="blank")
     assert today.settings.image == "white" and today.unfitted_settings() == vg.build_guard("cmrm").unfitted_settings()

@@ -1,9 +1,12 @@
 """One matrix of habits for all guards, from the registry; and what settings and saved folders are refused."""
 
 import json
+import random
 
 import pytest
+import safetensors.torch
 import torch
+from helpers.guard_folders import rewrite
 from helpers.guard_rows import HABITS, editing_guards, other_guards, own_guards, rows, settings_with
 from helpers.judging import Judging
 from helpers.steering import hook_counts
@@ -170,9 +173,70 @@ class TestDamagedFolders:
         with pytest.raises(vg.DamagedGuard, match=name):
             vg.load_guard(folder)
 
-    def test_settings_of_another_guard(self, folder):
-        facts = json.loads((folder / "guard.json").read_text())
-        facts["settings"]["rank"] = 2
-        (folder / "guard.json").write_text(json.dumps(facts))
-        with pytest.raises(vg.DamagedGuard, match="no setting 'rank'"):
+    @pytest.mark.parametrize(
+        "change, reason",
+        [
+            ({"settings": {"rank": 2}}, "no setting 'rank'"),
+            ({"guard": "tbop", "settings": {}}, "a fit has the tensors {'directions'"),
+            ({"model": {"fingerprint": "x", "num_layers": 4, "hidden_size": 33}}, "a fit has the tensors {'shift'"),
+            ({"anchors": None}, "is no fit of guard 'cmrm'"),
+            ({"model": 3}, "guard.json is damaged"),
+        ],
+    )
+    def test_what_is_no_fit_of_the_guard(self, folder, change, reason):
+        """Where the digests agree, by chance or by hand."""
+        rewrite(folder, **change)
+        with pytest.raises(vg.DamagedGuard, match=reason) as caught:
             vg.load_guard(folder)
+        assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+    def test_every_setting_is_covered_by_the_digest(self, folder):
+        text = (folder / "guard.json").read_text()
+        for there, damaged in (('"alpha": 1.0', '"alpha": 9.0'), ("edited_layers", "edited"), ('rs": 8', 'rs": 9')):
+            assert there in text
+            (folder / "guard.json").write_text(text.replace(there, damaged))
+            with pytest.raises(vg.DamagedGuard, match="is not as it was written"):
+                vg.load_guard(folder)
+
+    @pytest.mark.parametrize("number, problem", [(float("nan"), "not finite"), (0.0, "zero everywhere")])
+    def test_worthless_numbers(self, folder, number, problem):
+        tensors = safetensors.torch.load_file(folder / "guard.safetensors")
+        tensors["shift"][:] = number
+        rewrite(folder, tensors)
+        with pytest.raises(vg.DamagedGuard, match=f"shift .*{problem}"):
+            vg.load_guard(folder)
+
+    def test_other_formats(self, folder):
+        """That of earlier versions has no digest of its own; a later one is refused."""
+        facts = json.loads((folder / "guard.json").read_text())
+        del facts["sha256"]
+        (folder / "guard.json").write_text(json.dumps({**facts, "format": 1}))
+        assert vg.load_guard(folder).name == "cmrm"
+        (folder / "guard.json").write_text(json.dumps(facts))
+        with pytest.raises(vg.DamagedGuard, match="is not as it was written"):
+            vg.load_guard(folder)
+        rewrite(folder, format=3)
+        with pytest.raises(vg.DamagedGuard, match="has format 3 but this version reads 2"):
+            vg.load_guard(folder)
+
+    @pytest.mark.parametrize("seed", range(60))
+    def test_random_damage_is_one_line_with_the_folders_name(self, folder, seed):
+        generator = random.Random(seed)
+        file = folder / generator.choice(["guard.json", "guard.safetensors"])
+        data = bytearray(file.read_bytes())
+        start = generator.randrange(len(data))
+        kind = generator.choice(["cut", "flip", "fill", "insert", "swap"])
+        if kind == "cut":
+            del data[start:]
+        elif kind == "flip":
+            data[start] ^= 1 << generator.randrange(8)
+        elif kind == "fill":
+            data[start : start + 40] = bytes([generator.randrange(256)]) * 40
+        elif kind == "insert":
+            data[start:start] = generator.randbytes(5)
+        else:
+            data = bytearray((folder / {"guard.json": "guard.safetensors"}.get(file.name, "guard.json")).read_bytes())
+        file.write_bytes(data)
+        with pytest.raises(vg.DamagedGuard) as caught:
+            vg.load_guard(folder)
+        assert str(folder) in str(caught.value) and "\n" not in str(caught.value)

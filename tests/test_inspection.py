@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from helpers.guard_folders import rewrite
 from helpers.readable import check_readable, printed
 
 import vlmguard_plugin as vg
@@ -54,8 +55,7 @@ def folders(subject, anchors, tmp_path_factory):
 
 def written(folder, calibration):
     """The folder's guard.json with a calibration in it; describe_guard's account of it."""
-    facts = json.loads((folder / "guard.json").read_text())
-    (folder / "guard.json").write_text(json.dumps({**facts, "calibration": calibration}))
+    rewrite(folder, calibration=calibration)
     return describe_guard(folder)
 
 
@@ -167,7 +167,7 @@ def test_settings_of_an_older_version_are_shown_as_what_they_mean_now(folders, t
         settings = facts["settings"] if name == "cmrm" else facts["settings"]["cmrm"]
         assert settings["image"] == "white"
         settings["image"] = "blank"
-        (tmp_path / name / "guard.json").write_text(json.dumps(facts))
+        rewrite(tmp_path / name, settings=facts["settings"])
     assert describe_guard(tmp_path / "cmrm")["settings"]["image"] == "mean"
     composed = describe_guard(tmp_path / "vlm_guard+self_reminder+cmrm")
     assert composed["settings"]["cmrm"]["image"] == composed["parts"][2]["settings"]["image"] == "mean"
@@ -182,7 +182,7 @@ def test_damaged_guards_are_named(folders, tmp_path):
     for name in ("guard.json", "guard.safetensors"):
         (tmp_path / name).write_bytes((folders["cmrm"] / name).read_bytes())
     facts["per_layer"]["shift_norm"].pop()
-    (tmp_path / "guard.json").write_text(json.dumps(facts))
+    rewrite(tmp_path, per_layer=facts["per_layer"])
     with pytest.raises(vg.DamagedGuard, match="shift_norm has 3 values for 4 layers"):
         describe_guard(tmp_path)
 

@@ -18,11 +18,15 @@ class BadAnchors(ValueError):
 
 @dataclass(frozen=True)
 class AnchorPair:
-    """Two requests, alike but for their intent. topic: a readable name, may be empty."""
+    """Two requests, alike but for their intent. topic: a readable name, may be empty. BadAnchors for one twice."""
 
     harmful: str
     harmless: str
     topic: str = ""
+
+    def __post_init__(self) -> None:
+        if self.harmful == self.harmless:
+            raise BadAnchors(f"the harmful and the harmless request of a pair are both {self.harmful[:80]!r}")
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,14 @@ def load_anchors(path: str | Path | None = None) -> Anchors:
     if missing:
         raise BadAnchors(f"{path} lacks the column {' and '.join(missing)}; row 1 has {rows.fieldnames or 'nothing'}")
     pairs = []
-    for row in rows:
-        for column in _COLUMNS:
-            if not (row[column] or "").strip():
-                raise BadAnchors(
-                    f"{path}, row {rows.line_num}: column {column} is empty; give a request or delete the row"
-                )
-        pairs.append(AnchorPair(row["harmful"].strip(), row["harmless"].strip(), (row.get("topic") or "").strip()))
+    try:
+        for row in rows:
+            for column in _COLUMNS:
+                if not (row[column] or "").strip():
+                    raise BadAnchors(f"column {column} is empty; give a request or delete the row")
+            pairs.append(AnchorPair(row["harmful"].strip(), row["harmless"].strip(), (row.get("topic") or "").strip()))
+    except (BadAnchors, csv.Error) as error:
+        raise BadAnchors(f"{path}, row {rows.line_num}: {error}") from error
     if len(pairs) < 2:
         raise BadAnchors(f"{path} holds {len(pairs)} pairs; at least 2 are needed, and 100 are usual")
     return Anchors(tuple(pairs))

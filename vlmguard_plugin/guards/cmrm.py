@@ -92,6 +92,11 @@ class CMRM(RepresentationGuard):
         }
         return {"shift": shift, "shift_norms": norms}, facts
 
+    def tensor_shapes(self, num_layers: int, hidden_size: int, pairs: int) -> dict[str, tuple[int, ...]]:
+        if self.settings.level == "sample":
+            return {}
+        return {"shift": (num_layers, hidden_size), "shift_norms": (2 * pairs, num_layers)}
+
     def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
         layers = self.layers(subject.num_layers)
         if self.settings.level == "dataset":

@@ -96,6 +96,9 @@ class NullSteer(RepresentationGuard):
         }
         return {"refusal_direction": refusal, "probe": probe}, facts
 
+    def tensor_shapes(self, num_layers: int, hidden_size: int, pairs: int) -> dict[str, tuple[int, ...]]:
+        return dict.fromkeys(("refusal_direction", "probe"), (num_layers, hidden_size))
+
     def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
         refusal, probe = self.tensors["refusal_direction"], self.tensors["probe"]
         return Edits(

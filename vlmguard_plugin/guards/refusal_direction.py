@@ -87,6 +87,9 @@ class RefusalDirection(RepresentationGuard):
         }
         return {"direction": direction, "theta": theta}, facts
 
+    def tensor_shapes(self, num_layers: int, hidden_size: int, pairs: int) -> dict[str, tuple[int, ...]]:
+        return {"direction": (num_layers, hidden_size), "theta": (num_layers,)}
+
     def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
         layers = self.layers(subject.num_layers)
         added = self.settings.alpha * self.tensors["direction"]

@@ -78,6 +78,9 @@ class ShiftDC(RepresentationGuard):
         direction = harmless.mean(dim=0) - harmful.mean(dim=0)
         return {"safety_direction": direction}, {"direction_norm": direction.norm(dim=-1).tolist()}
 
+    def tensor_shapes(self, num_layers: int, hidden_size: int, pairs: int) -> dict[str, tuple[int, ...]]:
+        return {"safety_direction": (num_layers, hidden_size)}
+
     def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
         if queries is None:
             raise ValueError(

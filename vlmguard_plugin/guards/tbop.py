@@ -77,6 +77,12 @@ class TBOP(RepresentationGuard):
         }
         return {"directions": rows[:, :rank], "singular_values": singular_values}, facts
 
+    def tensor_shapes(self, num_layers: int, hidden_size: int, pairs: int) -> dict[str, tuple[int, ...]]:
+        return {
+            "directions": (num_layers, self.settings.rank, hidden_size),
+            "singular_values": (num_layers, min(2 * pairs, hidden_size)),
+        }
+
     def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
         settings = self.settings
         return Edits(

@@ -110,6 +110,16 @@ class VLMGuard(RepresentationGuard):
         }
         return tensors, facts
 
+    def tensor_shapes(self, num_layers: int, hidden_size: int, pairs: int) -> dict[str, tuple[int, ...]]:
+        mean = (num_layers, hidden_size)
+        return {
+            "directions": (num_layers, self.settings.rank, hidden_size),
+            "singular_values": (num_layers, min(pairs, hidden_size)),
+            "harmful_mean": mean,
+            "harmless_mean": mean,
+            "midpoint": (num_layers,),
+        }
+
     def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
         thresholds = self._thresholds(self.tensors["midpoint"])
         return Edits(

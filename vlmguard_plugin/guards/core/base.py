@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Iterator, Sequence
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.guarded_subject import GuardedScorer, GuardedSubject
-from vlmguard_plugin.guards.core.saved import FittedFolder
+from vlmguard_plugin.guards.core.saved import FittedFolder, problem_in
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.reading import parsed_json
@@ -129,11 +129,25 @@ class Guard(ABC):
         """The fitted numbers, and facts of the fit by name; nothing, for a guard that has none."""
         return {}, {}
 
+    def tensor_shapes(self, num_layers: int, hidden_size: int, pairs: int) -> dict[str, tuple[int, ...]] | None:
+        """The shapes of the fitted numbers by name, from L, d and the anchor pairs; None for a guard that can't say."""
+        return None
+
     def fit(self, subject: Subject, anchors: Anchors, *, progress: bool = False) -> Self:
-        """Fit on anchor requests. Returns the guard itself; nothing of an earlier fit is kept if this one fails."""
+        """Fit on anchor requests. Returns the guard itself; nothing of an earlier fit is kept if this one fails.
+
+        ValueError where the numbers are worthless: not finite, or zero everywhere.
+        """
         tensors, facts = self.fit_tensors(subject, anchors, progress)
         # a copy has the strides of a loaded one, so that both give the same sums to the last bit
-        self.tensors = {name: torch.empty(tensor.shape).copy_(tensor) for name, tensor in tensors.items()}
+        fitted = {name: torch.empty(tensor.shape).copy_(tensor) for name, tensor in tensors.items()}
+        problem = problem_in(fitted)
+        if problem:
+            raise ValueError(
+                f"guard {self.name!r} can't be fitted on these anchors: {problem}, so harmful and harmless requests "
+                "(or those with an image and without) give the model the same hidden states"
+            )
+        self.tensors = fitted
         self.facts = {
             "model": {
                 "fingerprint": subject.fingerprint,
@@ -257,7 +271,13 @@ class Guard(ABC):
                 )
 
     def take(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Take over what a fit has left, as read from a folder."""
+        """Take over what a fit has left, as read from a folder; ValueError for what is no fit of this guard."""
+        shapes = self.tensor_shapes(
+            facts["model"]["num_layers"], facts["model"]["hidden_size"], facts["anchors"]["pairs"]
+        )
+        there = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        if shapes is not None and shapes != there:
+            raise ValueError(f"a fit has the tensors {shapes}, but there are {there}")
         self.tensors, self.facts = tensors, facts
 
     def unfitted_settings(self) -> dict[str, Any]:

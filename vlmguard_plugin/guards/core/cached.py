@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
-import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from filelock import FileLock
 
+from vlmguard_plugin import environment
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.files import cache_directory
-from vlmguard_plugin.guards.core.base import Guard
-from vlmguard_plugin.guards.core.registry import load_guard
+from vlmguard_plugin.guards.core.base import Guard, WrongModel
+from vlmguard_plugin.guards.core.registry import UnknownGuard, load_guard
 from vlmguard_plugin.guards.core.saved import DamagedGuard
 from vlmguard_plugin.subjects.base import Subject
 
@@ -25,30 +27,79 @@ def load_or_fit(guard: Guard, subject: Subject, anchors: Anchors, cache_dir: str
 
     Settings that the fit does not depend on (alpha, layers; see Guard.fit_settings) share one fit.
     A guard that has nothing to fit is given back as it is. Of several processes that ask at once, one fits and the
-    others wait. A damaged folder is fitted anew.
+    others wait. What can't be used is fitted anew; where it can't be kept, one line says why.
     """
     if not guard.needs_fit:
         return guard
-    folder = (
-        cache_directory(cache_dir) / "guards" / f"{guard.name}-{subject.fingerprint}-{_key(guard, subject, anchors)}"
-    )
-    folder.parent.mkdir(exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if folder.is_dir():
-            try:
-                kept = load_guard(folder, subject)
-                guard.take(kept.tensors, kept.facts)
-                return guard.with_settings()  # facts as under this guard's settings, not those of the first fit
-            except (DamagedGuard, FileNotFoundError) as error:
-                print(f"vlmguard: {error}; fitting again", file=sys.stderr)
+    name = f"{guard.name}-{subject.fingerprint}-{_key(guard, subject, anchors)}"
+    try:
+        folder = cache_directory(cache_dir) / "guards" / name
+    except OSError as error:
+        return _fitted_for_now(guard, subject, anchors, error)
+    kept = _kept(guard, subject, folder, say=False)  # a folder appears whole, so reading it takes no lock
+    if kept is not None:
+        return kept
+    with ExitStack() as stack:
+        try:
+            folder.parent.mkdir(exist_ok=True)
+            stack.enter_context(FileLock(f"{folder}.lock"))
+        except (OSError, NotImplementedError) as error:
+            return _fitted_for_now(guard, subject, anchors, error)
+        kept = _kept(guard, subject, folder, say=True)
+        if kept is not None:
+            return kept
         guard.fit(subject, anchors, progress=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            fresh = Path(scratch) / "guard"
-            guard.save(fresh)
-            if folder.is_dir():
-                folder.rename(Path(scratch) / "damaged")
-            fresh.rename(folder)
+        try:
+            _keep(guard, folder)
+        except OSError as error:
+            _say_not_kept(guard, error)
     return guard
+
+
+def _kept(guard: Guard, subject: Subject, folder: Path, say: bool) -> Guard | None:
+    """The guard with the fit of a folder; None where there is none that can be used. say: in one line why."""
+    if not folder.exists():
+        return None
+    try:
+        kept = load_guard(folder, subject)
+        if (kept.name, kept.fit_identity) != (guard.name, guard.fit_identity):
+            raise DamagedGuard(f"{folder} holds a fit of {kept.name} with other settings")
+        guard.take(kept.tensors, kept.facts)
+        return guard.with_settings()  # facts as under this guard's settings, not those of the first fit
+    except (DamagedGuard, WrongModel, UnknownGuard, OSError) as error:
+        if say:
+            print(f"vlmguard: {error}; fitting again", file=sys.stderr)
+        return None
+
+
+def _keep(guard: Guard, folder: Path) -> None:
+    """Save the guard as this folder, which appears whole, in the place of what is there. Called with the lock held."""
+    scratch = folder.with_name(f".{folder.name}.part")
+    for old in (scratch, folder):  # what a killed process has left, and what can't be used
+        if old.is_dir() and not old.is_symlink():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
+    try:
+        guard.save(scratch)
+        scratch.rename(folder)
+    except OSError:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+
+
+def _fitted_for_now(guard: Guard, subject: Subject, anchors: Anchors, error: Exception) -> Guard:
+    """The guard, fitted but not kept."""
+    _say_not_kept(guard, error)
+    return guard.fit(subject, anchors, progress=True)
+
+
+def _say_not_kept(guard: Guard, error: Exception) -> None:
+    print(
+        f"vlmguard: the fit of {guard.name} can't be kept ({error}), so the next run fits again; "
+        f"set ${environment.CACHE.name} to a folder that can be written",
+        file=sys.stderr,
+    )
 
 
 def _key(guard: Guard, subject: Subject, anchors: Anchors) -> str:

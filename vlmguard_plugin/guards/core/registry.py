@@ -116,10 +116,10 @@ def load_guard(folder: str | Path, subject: Subject | None = None) -> Guard:
     try:
         guard = build_guard(fitted.guard, **settings_from_saved(fitted.guard, fitted.settings))
         guard.take(fitted.tensors, fitted.facts)
-    except UnknownGuard:
-        raise
-    except (TypeError, ValueError, KeyError) as error:
-        raise DamagedGuard(f"the settings in {folder} are not those of guard {fitted.guard!r}: {error}") from error
+    except UnknownGuard as error:
+        raise UnknownGuard(f"{folder}: {error}") from None
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise DamagedGuard(f"what {folder} holds is no fit of guard {fitted.guard!r}: {error}") from error
     if subject is not None:
         try:
             guard.check_fits(subject)

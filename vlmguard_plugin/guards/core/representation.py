@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Sequence
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.base import Guard, GuardSettings
+from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import BlankImage, Query
 from vlmguard_plugin.steering.edit import POSITIONS, Edits, Prompts
 from vlmguard_plugin.subjects.base import Subject
@@ -154,11 +155,23 @@ class AddVectors(AddDecision):
         return added * prompts.has_image.unsqueeze(1) if self.pictured_only else added
 
 
+def check_finite(states: Tensor) -> Tensor:
+    """The states [N, L, d]; ValueError, naming the decoder layers, where some are not finite."""
+    finite = torch.isfinite(states).all(dim=2).all(dim=0)
+    if not bool(finite.all()):
+        layers = (~finite).nonzero().flatten().tolist()
+        raise ValueError(
+            f"the model's hidden states after decoder layers {layers[:8]} are not finite on anchors; load it in "
+            "bfloat16 or float32 (float16 overflows in many models), or mend the checkpoint"
+        )
+    return states
+
+
 def record_anchors(subject: Subject, anchors: Anchors, guard: str, progress: bool) -> tuple[Tensor, Tensor]:
     """Text-only states of the harmful and of the harmless anchors, [N, L, d] each."""
     label = f"fit {guard}: " if progress else None
     harmful, harmless = (
-        subject.record([Query(text) for text in requests], progress=label and f"{label}{side} anchors")
+        check_finite(subject.record([Query(text) for text in requests], progress=label and f"{label}{side} anchors"))
         for side, requests in (("harmful", anchors.harmful), ("harmless", anchors.harmless))
     )
     return harmful, harmless
@@ -168,7 +181,8 @@ def record_shifts(subject: Subject, queries: Sequence[Query], image: str, label:
     """Shift of each query's state by a meaningless image, and its text-only state: both [N, L, d]."""
     text = subject.record([query.without_images() for query in queries], progress=label and label + "text")
     blank = [query.with_blank_images(image) for query in queries]
-    return subject.record(blank, progress=label and f"{label}with {image} image") - text, text
+    pictured = subject.record(blank, progress=label and f"{label}with {image} image")
+    return check_finite(pictured) - check_finite(text), text
 
 
 def record_anchor_shifts(

@@ -6,18 +6,20 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Mapping
 
 from vlmguard_plugin import __version__
 from vlmguard_plugin.files import write_whole
 from vlmguard_plugin.lazy import safetensors, torch, transformers
-from vlmguard_plugin.reading import read_json
+from vlmguard_plugin.reading import parsed_json, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 TENSORS_FILE, FACTS_FILE = "guard.safetensors", "guard.json"
-_FORMAT = 1
+_FORMAT = 2
+_WITHOUT_DIGEST = 1
+"""The format of earlier versions, whose guard.json has no sha256 of its own; it is read, not written."""
 
 
 class DamagedGuard(ValueError):
@@ -54,12 +56,17 @@ class FittedFolder:
                 "transformers": transformers.__version__,
             },
         }
+        facts = parsed_json(json.dumps(facts))
+        facts["sha256"] = digest_of(facts)
         write_whole(folder / TENSORS_FILE, tensors)
         write_whole(folder / FACTS_FILE, json.dumps(facts, indent=2))
 
     @classmethod
     def load(cls, folder: str | Path) -> FittedFolder:
-        """Read a folder. Raises FileNotFoundError or DamagedGuard, naming the file and the remedy."""
+        """Read a folder, whose files must be as they were written, with numbers that can be worked with.
+
+        Raises FileNotFoundError or DamagedGuard, naming the file and the remedy.
+        """
         folder = Path(folder)
         for name in (FACTS_FILE, TENSORS_FILE):
             if not (folder / name).is_file():
@@ -69,22 +76,28 @@ class FittedFolder:
         remedy = "the guard has to be fitted again"
         try:
             facts = read_json(folder / FACTS_FILE)
+            format_there = facts["format"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DamagedGuard(f"{folder / FACTS_FILE} is damaged ({error!r}); {remedy}") from error
+        if format_there not in (_FORMAT, _WITHOUT_DIGEST):
+            raise DamagedGuard(
+                f"{folder / FACTS_FILE} has format {format_there!r} but this version reads {_FORMAT}; "
+                "use the version of vlmguard_plugin that wrote it, or fit again"
+            )
+        if format_there == _FORMAT and facts.get("sha256") != digest_of(facts):
+            raise DamagedGuard(f"{folder / FACTS_FILE} is not as it was written (its sha256 differs); {remedy}")
+        try:
             guard, settings, shapes, digest = (facts[key] for key in ("guard", "settings", "tensors", "tensors_sha256"))
             model = {key: facts["model"][key] for key in ("fingerprint", "num_layers", "hidden_size")}
-        except (ValueError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise DamagedGuard(f"{folder / FACTS_FILE} is damaged ({error!r}); {remedy}") from error
         for key, value, kind in (("guard", guard, str), ("settings", settings, dict), ("tensors", shapes, dict)):
             if not isinstance(value, kind):
                 raise DamagedGuard(f"{folder / FACTS_FILE} is damaged ({key} is {value!r}); {remedy}")
-        if facts.get("format") != _FORMAT:
-            raise DamagedGuard(
-                f"{folder / FACTS_FILE} has format {facts.get('format')!r} but this version reads {_FORMAT}; "
-                "use the version of vlmguard_plugin that wrote it, or fit again"
-            )
-        data = (folder / TENSORS_FILE).read_bytes()
         try:
+            data = (folder / TENSORS_FILE).read_bytes()
             tensors = safetensors.torch.load(data)
-        except safetensors.SafetensorError as error:
+        except (OSError, safetensors.SafetensorError) as error:
             raise DamagedGuard(f"{folder / TENSORS_FILE} is damaged ({error}); {remedy}") from error
         shapes_there = {name: list(tensor.shape) for name, tensor in tensors.items()}
         if hashlib.sha256(data).hexdigest() != digest or shapes_there != shapes:
@@ -92,8 +105,28 @@ class FittedFolder:
                 f"{folder / TENSORS_FILE} is not the file that {FACTS_FILE} describes (tensors {shapes_there}, "
                 f"described {shapes}); {remedy}"
             )
-        kept = {
-            key: facts[key] for key in facts if key not in ("format", "guard", "settings", "tensors", "tensors_sha256")
-        }
+        problem = problem_in(tensors)
+        if problem:
+            raise DamagedGuard(f"{folder / TENSORS_FILE}: {problem}; {remedy}")
+        own = ("format", "guard", "settings", "tensors", "tensors_sha256", "sha256")
+        kept = {key: facts[key] for key in facts if key not in own}
         kept["model"] = model
         return cls(guard, settings, kept, tensors)
+
+
+def digest_of(facts: dict[str, Any]) -> str:
+    """The sha256 of a guard.json's content, but for the digest itself."""
+    content = {key: value for key, value in facts.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def problem_in(tensors: Mapping[str, Tensor]) -> str | None:
+    """Why fitted numbers are worthless, naming the tensor; None where they are not."""
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32:
+            return f"{name} is {tensor.dtype}, not float32"
+        if not bool(torch.isfinite(tensor).all()):
+            return f"{name} holds numbers that are not finite"
+        if not bool(tensor.any()):
+            return f"{name} is zero everywhere"
+    return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from functools import wraps
-from types import ModuleType
 from typing import Any, Sequence
 
 SHORTEST = "--judge-k"
@@ -13,7 +12,7 @@ SHORTEST = "--judge-k"
 HIDDEN = "***"
 
 
-def hide_judge_key(smp: ModuleType) -> None:
+def hide_judge_key(smp: Any) -> None:
     """Put HIDDEN in the key's place wherever the host writes its arguments down. smp: the module `vlmeval.smp`."""
     key = key_in(sys.argv)
     if not key:
