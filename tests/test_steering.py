@@ -1,7 +1,9 @@
 """Recording and editing hidden states: exact, row by row, and gone afterwards."""
 
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -187,16 +189,42 @@ def test_an_edits_tensors_are_put_where_its_layer_is():
     assert on_device(plain, torch.device("meta")) is plain
 
 
-def test_a_model_compiled_before_it_is_guarded_is_refused():
+WAYS_TO_COMPILE = {
+    "forward": lambda model: setattr(model, "forward", torch.compile(model.forward, backend="eager")),
+    "in place": lambda model: model.compile(backend="eager"),
+    "language model": lambda model: model.model.language_model.compile(backend="eager"),
+    "its forward": lambda model: setattr(
+        model.model.language_model, "forward", torch.compile(model.model.language_model.forward, backend="eager")
+    ),
+    "a layer": lambda model: model.model.language_model.layers[1].compile(backend="eager"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_COMPILE)
+def test_a_model_compiled_and_used_before_it_is_guarded_is_edited_all_the_same(way, subject):
+    """Compiled code passes by hooks that come later, so it is left out while edits are in place."""
+    edits, asked = Edits({1: AddConstant(0.9)}, "all"), [vg.Query("Hi"), vg.Query("A longer request")]
+    compiled = vg.HuggingFaceSubject(tiny_llava(), tiny_processor())
+    WAYS_TO_COMPILE[way](compiled.model)
+    plain = compiled.generate(asked, max_new_tokens=4)
+    assert compiled.generate(asked, edits, max_new_tokens=4) == subject.generate(asked, edits, max_new_tokens=4)
+    assert compiled.generate(asked, max_new_tokens=4) == plain == subject.generate(asked, max_new_tokens=4)
+
+
+def test_a_layer_that_is_not_reached_is_named(monkeypatch):
+    """As where compiling can't be left out: PyTorch before 2.6, traced and exported modules."""
+    monkeypatch.setattr("vlmguard_plugin.steering.editing.without_compiling", nullcontext)
     compiled = vg.HuggingFaceSubject(tiny_llava(layers=2), tiny_processor())
-    compiled.model.model.language_model.forward = torch.compile(
-        compiled.model.model.language_model.forward, backend="eager"
-    )
+    WAYS_TO_COMPILE["its forward"](compiled.model)
     asked = [vg.Query("Hi")]
     compiled.generate(asked, max_new_tokens=2)
-    with pytest.raises(RuntimeError, match=r"decoder layers \[1\] being reached.*leave torch.compile out"):
-        with compiled.editing(Edits({1: AddConstant(0.5)}, "all")):
-            compiled.model.generate(**compiled.encode(asked), do_sample=False, max_new_tokens=2)
+    inputs = compiled.encode(asked)
+    for run in (partial(compiled.model.generate, do_sample=False, max_new_tokens=2), compiled.model):
+        with torch.no_grad():
+            run(**inputs)
+        with pytest.raises(RuntimeError, match=r"without its decoder layers \[1\] being reached"):
+            with compiled.editing(Edits({1: AddConstant(0.5)}, "all")), torch.no_grad():
+                run(**inputs)
 
 
 def test_beams_carry_their_rows_edit(subject, pictures):

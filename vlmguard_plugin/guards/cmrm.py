@@ -114,7 +114,14 @@ class CMRM(RepresentationGuard):
                     subject, [queries[index] for index in pictured], self.settings.image, None
                 )
         return Edits(
-            {layer: AddVectors(-self.settings.alpha * shifts[:, layer], pictured_only=True) for layer in layers},
+            {
+                layer: AddVectors(
+                    -self.settings.alpha * shifts[:, layer],
+                    pictured_only=True,
+                    per_query=self.settings.level == "sample",
+                )
+                for layer in layers
+            },
             self.settings.positions,
         )
 

@@ -95,7 +95,8 @@ class ShiftDC(RepresentationGuard):
             along = (moved * direction).sum(dim=-1) / (direction * direction).sum(dim=-1)  # [N, L]
             shifts[pictured] = self.settings.alpha * along.unsqueeze(-1) * direction
         return Edits(
-            {layer: AddVectors(-shifts[:, layer]) for layer in self.layers(subject.num_layers)}, self.settings.positions
+            {layer: AddVectors(-shifts[:, layer], per_query=True) for layer in self.layers(subject.num_layers)},
+            self.settings.positions,
         )
 
     def captioned(self, subject: Subject, queries: Sequence[Query]) -> list[Query]:

@@ -109,7 +109,8 @@ class ProjectOut:
 
     def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
         """Share of its component that each row loses: [rows, 1]."""
-        rows = torch.ones_like(prompts.has_image) if self.text_too else prompts.has_image
+        every = torch.ones(prompts.rows, dtype=torch.bool, device=last.device)
+        rows = every if self.text_too else prompts.has_image
         return self.alpha * rows.float().unsqueeze(1)
 
     def apply(self, hidden: Tensor, decision: Tensor) -> Tensor:

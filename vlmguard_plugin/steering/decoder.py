@@ -30,6 +30,18 @@ class Decoder:
     hidden_size: int
     callers: tuple[nn.Module, ...]
 
+    def is_of(self, model: nn.Module) -> bool:
+        """Whether these are still the model's layers: modules may be replaced, wrapped or unwrapped after they were
+        found.
+        """
+        names = self.path.split(".")
+        try:
+            around = [model.get_submodule(".".join(names[:depth])) for depth in range(len(names))]
+            there = {id(layer) for layer in model.get_submodule(self.path).children()}
+        except AttributeError:
+            return False
+        return set(map(id, self.callers)) <= set(map(id, around)) and all(id(layer) in there for layer in self.layers)
+
 
 class DecoderNotFound(ValueError):
     """No ModuleList, or several, of a model behave like its language model's decoder layers."""

@@ -21,22 +21,36 @@ POSITIONS = ("last", "prompt", "generated", "all")
 class Prompts:
     """What an edit may know of the batch it is decided for.
 
-    has_image: bool [rows], which prompts hold an image; rows counts beams and returned sequences.
+    rows: of the batch, beams and returned sequences counted. images: bool [rows], which prompts hold an image; None
+        where it can't be told. expansion: rows per query.
     states: the last prompt token's hidden states [rows, d] after the layers heard so far that are edited or
         watched, by layer.
     """
 
-    has_image: Tensor
+    rows: int
+    images: Tensor | None
+    expansion: int = 1
     states: Mapping[int, Tensor] = field(default_factory=dict)
+
+    @property
+    def has_image(self) -> Tensor:
+        """bool [rows], which prompts hold an image; RuntimeError where it can't be told."""
+        if self.images is None:
+            raise RuntimeError(
+                "whether the prompt holds an image can't be told from its embeddings, and this guard acts by it; give "
+                "the model input_ids"
+            )
+        return self.images
 
     def repeat(self, per_query: Tensor) -> Tensor:
         """Values [queries, ...] repeated to [rows, ...]: beams of one query lie next to each other."""
-        rows, queries = len(self.has_image), len(per_query)
-        if rows % queries:
+        if len(per_query) * self.expansion != self.rows:
+            each = f" ({self.expansion} rows a query)" if self.expansion > 1 else ""
             raise ValueError(
-                f"edits were made for {queries} queries but the batch has {rows} rows; give the same queries"
+                f"edits were made for {len(per_query)} queries but the batch has {self.rows} rows{each}; give the same "
+                "queries"
             )
-        return per_query.repeat_interleave(rows // queries, dim=0)
+        return per_query.repeat_interleave(self.expansion, dim=0)
 
 
 class LayerEdit(Protocol):

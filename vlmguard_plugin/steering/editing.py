@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Callable, Iterator, NamedTuple, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Callable, ContextManager, Iterator, NamedTuple, Sequence
 from weakref import WeakKeyDictionary
 
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.steering.decoder import Decoder, hidden_state, with_hidden_state
-from vlmguard_plugin.steering.edit import Edits, LayerEdit, Prompts, on_device
-from vlmguard_plugin.steering.passes import Pass, hearing_passes, last_token
+from vlmguard_plugin.steering.edit import Edits
+from vlmguard_plugin.steering.edited_generations import EditedGenerations
+from vlmguard_plugin.steering.generation import Generation, given_to
+from vlmguard_plugin.steering.passes import Pass, hearing_passes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_owners: WeakKeyDictionary[nn.Module, list[int]] = WeakKeyDictionary()
+_edited: WeakKeyDictionary[nn.Module, _EditedModel] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -27,53 +29,57 @@ def editing(
     image_token_id: int | None = None,
     has_image: Callable[[], bool] | None = None,
     answer_tokens: Callable[[], Tensor | None] | None = None,
-    one_generation: bool = False,
+    own_loop: bool = False,
 ) -> Iterator[None]:
     """While open, every generation (or plain forward pass) of `model` has `edits` in place.
 
     A generation's first pass is its prefill, whatever its length and with the KV cache on or off; outside
     `generate`, a pass with an empty cache starts a new one. Contexts nest, the outer one editing first.
-    A second thread is refused. Hooks come off on the way out, also after an error.
+    A second thread is refused, and so is what can't be followed: a prompt in parts, a pass that belongs to no prompt
+    that was heard, a layer that is not reached. Compiled models run without torch.compile meanwhile, since compiled
+    code passes hooks by. Hooks come off on the way out, also after an error.
 
     image_token_id: token that stands for an image in the prompt. has_image: whether the prompt under way
     holds an image, where the caller knows. answer_tokens: int [rows], how many of each row's last tokens in a
     generation's first pass are no prompt but an answer's, which are edited as if they were being decoded; None for
     none.
-    one_generation: all passes belong to one generation, also outside `generate` (a model
-    that decodes in a loop of its own).
+    own_loop: the model decodes without `generate`, so that outside it a longer pass without a KV cache goes on with
+    the prompt before it; `new_generation` says where another prompt begins.
     """
-    generations = _EditedGenerations(model, edits, image_token_id, has_image, answer_tokens, one_generation)
-    owners = _owners.setdefault(model, [])
-    if owners and owners[-1] != generations.thread:
-        raise RuntimeError(
-            f"another thread is already editing this {type(model).__name__}; guard one model from one thread at a time"
-        )
-    owners.append(generations.thread)
-    handles = []
-    generators = [module for module in dict.fromkeys((model, *decoder.callers)) if hasattr(module, "generate")]
+    edited = _edited.get(model) or _EditedModel(model, decoder)
+    context = EditedGenerations(edits, type(model).__name__, image_token_id, has_image, answer_tokens, own_loop)
+    edited.open(context, decoder)
+    _edited[model] = edited
     try:
-        for index in sorted({*edits.by_layer, *edits.watched}):
-            handles.append(
-                decoder.layers[index].register_forward_hook(generations.layer_hook(index, edits.by_layer.get(index)))
-            )
-        with replaced_generate(generators, generations.generation), hearing_passes(decoder, generations.begin_pass):
-            yield
+        yield
     finally:
-        for handle in handles:
-            handle.remove()
-        owners.pop()
+        edited.close(context)
+        if not edited.contexts:
+            _edited.pop(model, None)
+
+
+def is_edited(model: nn.Module) -> bool:
+    """Whether edits are in place on a model now."""
+    return model in _edited
+
+
+def new_generation(model: nn.Module) -> None:
+    """Say that what the model runs next, outside `generate`, begins a new prompt."""
+    if model in _edited:
+        for context in _edited[model].contexts:
+            context.generations[-1] = Generation(context.generations[-1].given)
 
 
 @contextmanager
 def replaced_generate(
-    modules: Sequence[nn.Module], wrap: Callable[[Callable[..., Any]], Callable[..., Any]]
+    modules: Sequence[nn.Module], wrap: Callable[[nn.Module, Callable[..., Any]], Callable[..., Any]]
 ) -> Iterator[None]:
-    """While open, each module's `generate` is what `wrap` makes of it."""
+    """While open, each module's `generate` is what `wrap` makes of the module and its `generate`."""
     own = {module: vars(module).get("generate") for module in modules}
     try:
         for module in modules:
             edited: Any = module
-            edited.generate = wrap(edited.generate)
+            edited.generate = wrap(module, edited.generate)
         yield
     finally:
         for module, generate in own.items():
@@ -83,189 +89,144 @@ def replaced_generate(
                 restored.generate = generate
 
 
-class _Prefill(NamedTuple):
-    """A generation's first pass. prompt: bool [rows, tokens], its real tokens. has_image: bool [rows].
-
-    answer: bool [rows, tokens], tokens of an answer that is given with its prompt; None if there is none.
-    last: int64 [rows], the column of the last prompt token.
-    """
-
-    prompt: Tensor
-    answer: Tensor | None
-    last: Tensor
-    has_image: Tensor
+def without_compiling() -> ContextManager[Any]:
+    """A context in which compiled code runs as it was written, hooks included; empty before PyTorch 2.6."""
+    set_stance = getattr(torch.compiler, "set_stance", None)
+    stance: ContextManager[Any] = set_stance("force_eager") if set_stance else ExitStack()
+    return stance
 
 
-class _Edited(NamedTuple):
-    """Which tokens of one pass are edited: those of a mask, one column of each row, or without either every token.
+class _LayerOutput(NamedTuple):
+    """A layer's hidden states in the pass under way, before and after all edits of it."""
 
-    mask: bool [rows, tokens]. columns: int64 [rows]. Both on the device of the first decoder layer.
-    """
-
-    mask: Tensor | None = None
-    columns: Tensor | None = None
+    own: Tensor
+    edited: Tensor
 
 
-class _EditedGenerations:
-    """The state of one open context: the generation under way, and what was decided at its prefill."""
+class _EditedModel:
+    """A model with open contexts: its hooks, its replaced `generate`, and the one thread that may run it."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        edits: Edits,
-        image_token_id: int | None,
-        has_image: Callable[[], bool] | None,
-        answer_tokens: Callable[[], Tensor | None] | None,
-        one_generation: bool,
-    ) -> None:
-        self.positions = edits.positions
-        self.layers = frozenset(edits.by_layer)
-        self.image_token_id = image_token_id
-        self.known_image = has_image
-        self.answer_tokens = answer_tokens or (lambda: None)
+    def __init__(self, model: nn.Module, decoder: Decoder) -> None:
+        self.model, self.decoder = model, decoder
+        self.name = type(model).__name__
+        self.contexts: list[EditedGenerations] = []
         self.thread = threading.get_ident()
-        self.model_name = type(model).__name__
-        self.in_generate = one_generation
-        self.reached: set[int] = set()  # edited layers that the generation's prefill went through
-        self.restart()
+        self.outputs: dict[int, _LayerOutput] = {}
+        self._hooks = ExitStack()
+        self._while_open = ExitStack()
 
-    def restart(self) -> None:
-        self.prefill: _Prefill | None = None
-        self.prefilling = False
-        self.seen = 0  # tokens that the layers have been through, padding included
-        self.edited: _Edited | None = None  # tokens of the pass under way; None where it edits none
-        self.states: dict[int, Tensor] = {}
-        self.placed: dict[int, LayerEdit] = {}
-        self.decisions: dict[int, Tensor] = {}
+    def open(self, context: EditedGenerations, decoder: Decoder) -> None:
+        self.check_thread()
+        if self.contexts and decoder.layers != self.decoder.layers:
+            raise RuntimeError(f"decoder layers of this {self.name} were replaced under a guard; leave the guard first")
+        generators = [module for module in dict.fromkeys((self.model, *decoder.callers)) if hasattr(module, "generate")]
+        if not self.contexts:
+            self._while_open.enter_context(without_compiling())
+            self._while_open.enter_context(replaced_generate(generators, self.guarded_generate))
+        self.contexts.append(context)
+        try:
+            self.set_hooks()
+        except BaseException:
+            self.close(context)
+            raise
 
-    def generation(self, generate: Callable[..., Any]) -> Callable[..., Any]:
+    def close(self, context: EditedGenerations) -> None:
+        self.contexts.remove(context)
+        self.set_hooks()
+        if not self.contexts:
+            self._while_open.close()
+
+    def set_hooks(self) -> None:
+        """One hook a layer for all contexts, before any that was there: who listens hears what is edited."""
+        self._hooks.close()
+        if not self.contexts:
+            return
+        with ExitStack() as stack:
+            layers = {index for context in self.contexts for index in (*context.edits.by_layer, *context.edits.watched)}
+            for index in sorted(layers):
+                layer = self.decoder.layers[index]
+                stack.callback(layer.register_forward_hook(self.after_layer(index), prepend=True).remove)
+                if index + 1 < len(self.decoder.layers):
+                    before_next = self.before_layer_after(index)
+                    following = self.decoder.layers[index + 1]
+                    stack.callback(following.register_forward_pre_hook(before_next, with_kwargs=True).remove)
+            stack.enter_context(hearing_passes(self.decoder, self.begin_pass, self.end_pass))
+            self._hooks = stack.pop_all()
+
+    def check_thread(self) -> None:
+        if self.contexts and threading.get_ident() != self.thread:
+            raise RuntimeError(
+                f"another thread is already editing this {self.name}; guard one model from one thread at a time"
+            )
+        self.thread = threading.get_ident()
+
+    def guarded_generate(self, module: nn.Module, generate: Callable[..., Any]) -> Callable[..., Any]:
         """`generate`, told here, so that its first pass is known to be the prefill."""
 
         def generate_edited(*args: Any, **kwargs: Any) -> Any:
-            config = kwargs.get("generation_config")
-            for option in ("prefill_chunk_size", "assistant_model", "prompt_lookup_num_tokens"):
-                if kwargs.get(option) or getattr(config, option, None):
-                    raise ValueError(
-                        f"generate({option}=...) splits or guesses passes, which edits decided once a prefill can't "
-                        f"follow; leave {option} out"
-                    )
-            self.restart()
-            self.reached = set()
-            was, self.in_generate = self.in_generate, True
+            self.check_thread()
+            given = given_to(generate, getattr(module, "generation_config", None), args, kwargs)
+            contexts = list(self.contexts)
+            for context in contexts:
+                context.generations.append(Generation(given))
             try:
                 generated = generate(*args, **kwargs)
-            finally:
-                self.in_generate = was
-                self.restart()
-            missed = sorted(self.layers - self.reached)
-            if missed:
-                raise RuntimeError(
-                    f"{self.model_name} generated without its decoder layers {missed} being reached, so they were not "
-                    "edited; a model that was compiled before it is guarded runs past its layers: guard it first, or "
-                    "leave torch.compile out"
-                )
+            except BaseException:
+                for context in contexts:
+                    context.generations.pop()
+                raise
+            for context in contexts:
+                context.end_generation()
             return generated
 
         return generate_edited
 
     def begin_pass(self, heard: Pass) -> None:
-        if threading.get_ident() != self.thread:
-            raise RuntimeError(
-                f"this {self.model_name} is being edited by another thread; guard one model from one thread at a time"
-            )
-        if not self.in_generate and heard.cache_is_empty():
-            self.restart()
-        if self.prefill is None:
-            has_image = heard.has_image(self.image_token_id)
-            if self.known_image is not None:
-                has_image = torch.full_like(has_image, self.known_image())
-            prompt, answer = split(heard.mask(), self.answer_tokens())
-            self.prefill = _Prefill(prompt, answer, last_token(prompt), has_image)
-            self.prefilling = True
-            self.seen = heard.tokens
-            self.edited = self.edited_tokens(self.prefill, heard.tokens)
-            return
-        self.prefilling = False
-        rows = len(self.prefill.prompt)
-        if heard.rows != rows:
-            raise RuntimeError(
-                f"the batch changed from {rows} to {heard.rows} rows within one generation; use greedy search, "
-                "sampling or beam search"
-            )
-        rerun = heard.tokens > self.seen  # without a KV cache every pass holds the whole sequence
-        self.seen = heard.tokens if rerun else self.seen + heard.tokens
-        if rerun:
-            self.edited = self.edited_tokens(self.prefill, heard.tokens)
-        else:
-            self.edited = _Edited() if self.positions in ("generated", "all") else None
+        self.outputs.clear()
+        for context in self.contexts:
+            context.begin_pass(heard)
 
-    def layer_hook(self, index: int, edit: LayerEdit | None) -> Callable[..., Any]:
+    def end_pass(self, entered: bool) -> None:
+        self.outputs.clear()
+        for context in self.contexts:
+            context.end_pass(entered)
+
+    def after_layer(self, index: int) -> Callable[..., Any]:
         """What is called behind a layer: notes the last prompt token in the prefill, and edits."""
 
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
-            hidden = hidden_state(output)
-            prefill = self.prefill
-            if prefill is None:
-                raise RuntimeError(
-                    f"decoder layer {index} of {self.model_name} was called by itself, outside a pass through the "
-                    "decoder, so it can't be edited; call the model"
-                )
-            if self.prefilling:
-                self.decide(index, edit, hidden, prefill)
-            if edit is None or self.edited is None:
+            own = hidden = hidden_state(output)
+            with as_written(own.device):
+                for context in self.contexts:
+                    hidden = context.after_layer(index, hidden)
+            if hidden is own:
                 return None
-            return with_hidden_state(output, self.apply(index, hidden, self.edited))
+            self.outputs[index] = _LayerOutput(own, hidden)
+            return with_hidden_state(output, hidden)
 
         return hook
 
-    def decide(self, index: int, edit: LayerEdit | None, hidden: Tensor, prefill: _Prefill) -> None:
-        """Note a layer's last prompt tokens, and what its edit decides by them. hidden: [rows, tokens, d]."""
-        device = hidden.device
-        last = hidden[row_numbers(hidden), prefill.last.to(device)].float()
-        self.states[index] = last
-        if edit is not None:
-            states = {layer: state.to(device) for layer, state in self.states.items()}
-            self.placed[index] = on_device(edit, device)
-            self.decisions[index] = self.placed[index].decide(last, Prompts(prefill.has_image.to(device), states))
-            self.reached.add(index)
+    def before_layer_after(self, index: int) -> Callable[..., Any]:
+        """What is called before the next layer: where the model has added to the hidden states in between, as
+        Qwen3-VL does with pictures' features, the edit is of what the layer gave and this together.
+        """
 
-    def apply(self, index: int, hidden: Tensor, edited: _Edited) -> Tensor:
-        """A layer's hidden states [rows, tokens, d] with its edit in place. Never waits for the device."""
-        edit, decision = self.placed[index], self.decisions[index].unsqueeze(1)
-        if edited.columns is not None:
-            where = row_numbers(hidden), edited.columns.to(hidden.device)
-            result = hidden.clone()
-            result[where] = edit.apply(hidden[where].unsqueeze(1).float(), decision).squeeze(1).to(hidden.dtype)
-            return result
-        result = edit.apply(hidden.float(), decision).to(hidden.dtype)
-        if edited.mask is None:
-            return result
-        return torch.where(edited.mask.to(hidden.device).unsqueeze(-1), result, hidden)
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            output = self.outputs.pop(index, None)
+            entering = args[0] if args else kwargs.get("hidden_states")
+            if output is None or entering is output.edited or not isinstance(entering, torch.Tensor):
+                return None
+            if entering.shape != output.edited.shape:
+                return None
+            with as_written(entering.device):
+                hidden = output.own.to(entering.device) + (entering - output.edited.to(entering.device))
+                for context in self.contexts:
+                    hidden = context.edit(index, hidden)
+            return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
 
-    def edited_tokens(self, prefill: _Prefill, length: int) -> _Edited | None:
-        """Which tokens of a pass that begins with the prompt, `length` tokens, are edited; None if none."""
-        rows, prompt_length = prefill.prompt.shape
-        if self.positions == "last":
-            return _Edited(columns=prefill.last)
-        if self.positions == "generated" and prefill.answer is None and length == prompt_length:
-            return None
-        mask = torch.zeros_like(prefill.prompt) if self.positions == "generated" else prefill.prompt
-        decoded = self.positions in ("generated", "all")
-        if decoded and prefill.answer is not None:
-            mask = mask | prefill.answer
-        after = torch.full((rows, length - prompt_length), decoded, device=mask.device)
-        return _Edited(mask=torch.cat([mask, after], dim=1))
+        return hook
 
 
-def row_numbers(hidden: Tensor) -> Tensor:
-    """The rows of hidden states [rows, ...], int64 [rows], on their device."""
-    return torch.arange(hidden.shape[0], device=hidden.device)
-
-
-def split(real: Tensor, answer_tokens: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Real tokens, bool [rows, tokens], as those of the prompt and the last `answer_tokens` [rows] of each row."""
-    if answer_tokens is None:
-        return real, None
-    from_last = real.flip(1).cumsum(1).flip(1)
-    prompt = real & (from_last > answer_tokens.to(real.device).unsqueeze(1))
-    return prompt, real & ~prompt
+def as_written(device: torch.device) -> ContextManager[Any]:
+    """Edits are in float32, also where the model around them runs under autocast."""
+    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else ExitStack()

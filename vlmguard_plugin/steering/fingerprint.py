@@ -1,33 +1,124 @@
-"""Tell one model's weights from another's."""
+"""Tell one model from another by what it computes with."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+import secrets
+from typing import TYPE_CHECKING, Any, Iterator
+from weakref import WeakKeyDictionary
 
 from vlmguard_plugin.lazy import torch
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-_SAMPLES = 16  # elements read of each parameter
+_SAMPLES = 32  # elements read of each tensor
+_UNREAD = "unread"
+_unread: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
 
 def model_fingerprint(model: nn.Module) -> str:
-    """Identify a model's weights: "<model type>-<16 hex digits>".
+    """Identify a model's weights as they are now: "<model type>-<16 hex digits>".
 
-    Equal for the same checkpoint on any device and in float32 or bfloat16: evenly spaced elements of every
-    two-dimensional parameter are rounded to bfloat16 and hashed with the sorted shapes. Names are left out,
-    since transformers renames modules between versions.
+    Equal for the same checkpoint on any device and in float32 or bfloat16: evenly spaced elements of every parameter
+    and kept buffer (quantised weights are such), rounded to bfloat16 where they are floating, are hashed in the
+    modules' order with their shapes. Names are left out, since transformers renames modules between versions. Of
+    adapters the active ones count, with their strength. Off-loaded weights are read where accelerate keeps them.
+    Where a weight can't be read, the name is this model object's own: see is_readable.
     """
-    entries = []
-    for parameter in model.parameters():
-        if parameter.dim() < 2 or parameter.device.type == "meta":
-            continue
-        flat = parameter.detach().reshape(-1)
-        steps = torch.linspace(0, flat.numel() - 1, min(_SAMPLES, flat.numel()), dtype=torch.float64).long()
-        values = flat[steps.to(flat.device)].to("cpu", torch.bfloat16).view(torch.int16).numpy()
-        entries.append(str(tuple(parameter.shape)).encode() + values.tobytes())
-    digest = hashlib.sha256(b"".join(sorted(entries))).hexdigest()
     kind = getattr(getattr(model, "config", None), "model_type", None) or type(model).__name__
-    return f"{kind}-{digest[:16]}"
+    digest = hashlib.sha256()
+    try:
+        for part in parts_of(model):
+            digest.update(part)
+    except Unreadable:
+        own = _unread.setdefault(model, secrets.token_hex(5))
+        return f"{kind}-{_UNREAD}-{own}"
+    return f"{kind}-{digest.hexdigest()[:16]}"
+
+
+def is_readable(fingerprint: str) -> bool:
+    """Whether a fingerprint is of weights that could be read, so that it means the same in another process."""
+    return f"-{_UNREAD}-" not in fingerprint
+
+
+class Unreadable(ValueError):
+    """A tensor whose numbers can't be read."""
+
+
+def parts_of(model: nn.Module) -> Iterator[bytes]:
+    """What identifies a model, module by module. Raises Unreadable."""
+    seen: set[int] = set()
+    left_out: set[int] = set()
+    for module in model.modules():
+        if hasattr(module, "adapter_layer_names"):  # of PEFT, which transformers' own adapters are too
+            active = adapters_in(module)
+            yield repr(active).encode()
+            left_out |= {id(parameter) for parameter in of_other_adapters(module, [name for name, _ in active])}
+        for name, tensor in kept_tensors(module):
+            if id(tensor) not in seen and id(tensor) not in left_out:  # tied weights count once
+                seen.add(id(tensor))
+                yield from tensor_parts(present(module, name, tensor))
+
+
+def kept_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """A module's own parameters and the buffers that a checkpoint keeps, by name."""
+    yield from module.named_parameters(recurse=False)
+    yield from (
+        (name, buffer)
+        for name, buffer in module.named_buffers(recurse=False)
+        if name not in module._non_persistent_buffers_set
+    )
+
+
+def adapters_in(layer: Any) -> list[tuple[str, Any]]:
+    """A layer's active adapters and their strengths, in order; none where they are switched off."""
+    if getattr(layer, "disable_adapters", False):
+        return []
+    names: Any = getattr(layer, "active_adapters", None) or getattr(layer, "active_adapter", ())
+    names = [names] if isinstance(names, str) else list(names)
+    strengths = getattr(layer, "scaling", {})
+    return [(name, strengths.get(name) if isinstance(strengths, dict) else strengths) for name in names]
+
+
+def of_other_adapters(layer: Any, active: list[str]) -> Iterator[nn.Parameter]:
+    """Parameters of a layer's adapters that are not active."""
+    for holder in (getattr(layer, name, None) for name in layer.adapter_layer_names):
+        if not isinstance(holder, (torch.nn.ModuleDict, torch.nn.ParameterDict)):
+            continue
+        for name, part in holder.items():
+            if name not in active:
+                yield from part.parameters() if isinstance(part, torch.nn.Module) else [part]
+
+
+def present(module: nn.Module, name: str, tensor: Tensor) -> Tensor:
+    """The tensor itself, or where accelerate has off-loaded it, what it keeps. Raises Unreadable."""
+    if tensor.device.type != "meta":
+        return tensor
+    kept = getattr(getattr(module, "_hf_hook", None), "weights_map", None)
+    try:
+        there: Tensor = kept[name] if kept is not None else tensor
+    except KeyError:
+        there = tensor
+    if there.device.type == "meta":
+        raise Unreadable(f"{name} of a {type(module).__name__} has no numbers")
+    return there
+
+
+def tensor_parts(tensor: Tensor) -> Iterator[bytes]:
+    """Shape and samples of a tensor; of one made of others (quantised), of those."""
+    yield str(tuple(tensor.shape)).encode()
+    inner = getattr(tensor, "__tensor_flatten__", None)
+    if inner is not None:
+        for name in inner()[0]:
+            yield from tensor_parts(getattr(tensor, name))
+        return
+    try:
+        flat = tensor.detach().reshape(-1)
+        steps = torch.linspace(0, flat.numel() - 1, min(_SAMPLES, flat.numel()), dtype=torch.float64).long()
+        values = flat[steps.to(flat.device)].cpu()
+        if values.is_floating_point():
+            values = values.to(torch.bfloat16)
+        yield values.contiguous().view(torch.uint8).numpy().tobytes()
+    except (NotImplementedError, RuntimeError, TypeError) as error:
+        raise Unreadable(f"a {type(tensor).__name__} can't be read ({error})") from error

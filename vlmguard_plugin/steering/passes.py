@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable, Iterator
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
 class Pass:
     """One pass through the decoder, as the modules around it were called.
 
-    rows, tokens: shape of the hidden states that enter the first layer. device: where they are.
+    rows, tokens: shape of the hidden states that enter the first layer. device: where they are. cache: the KV cache
+    that the pass goes on from, an object or a tuple; None where it has none.
     """
 
-    def __init__(self, hidden: Tensor, calls: list[Call]) -> None:
+    def __init__(self, hidden: Tensor, calls: list[Call], first_layer: dict[str, Any]) -> None:
         self.rows, self.tokens = hidden.shape[:2]
         self.device = hidden.device
         self._calls = calls
+        self._first_layer = first_layer
 
     @cached_property
     def _arguments(self) -> list[dict[str, Any]]:
@@ -41,14 +44,32 @@ class Pass:
         """Which tokens are real: bool [rows, tokens]."""
         return token_mask([mask for mask in self.given("attention_mask") if isinstance(mask, torch.Tensor)], self)
 
-    def cache_is_empty(self) -> bool:
-        """Whether no token went before this pass, as far as the KV cache tells; True without one."""
-        cache = next(self.given("past_key_values"), None)
-        return cache is None or (cache.get_seq_length() if hasattr(cache, "get_seq_length") else len(cache)) == 0
+    @cached_property
+    def cache(self) -> Any:
+        own = (value for value in self._first_layer.values() if hasattr(value, "get_seq_length"))
+        return next(own, None) or next(self.given("past_key_values"), None)
 
-    def has_image(self, image_token_id: int | None) -> Tensor:
-        """Which rows hold an image, bool [rows]: by the image token where there is one, else by the pixels given."""
-        for tokens in self.given("input_ids"):
+    def cache_length(self) -> int:
+        """Tokens that went before this pass, as far as the KV cache tells; 0 without one. May wait for the device."""
+        if self.cache is None:
+            return 0
+        if hasattr(self.cache, "get_seq_length"):
+            return int(self.cache.get_seq_length())
+        return int(self.cache[0][0].shape[-2]) if len(self.cache) else 0
+
+    def ids(self) -> Tensor | None:
+        """Token ids [rows, tokens] of the pass, int64; None where the model was given none of this shape."""
+        shape = (self.rows, self.tokens)
+        return next((ids for ids in self.given("input_ids") if tuple(ids.shape) == shape), None)
+
+    def has_image(self, image_token_id: int | None, prompt: Tensor | None = None) -> Tensor | None:
+        """Which rows hold an image, bool [rows]: by the image token where there is one, else by the pixels given.
+
+        prompt: ids [rows, any] of the prompt, where they are known beside what the modules were given. None where it
+        can't be told: the prompt came as embeddings.
+        """
+        several = [*self.given("input_ids"), *([] if prompt is None else [prompt])]
+        for tokens in several:
             if image_token_id is not None and tokens.shape[0] == self.rows:
                 holds: Tensor = (tokens == image_token_id).any(dim=1).to(self.device)
                 return holds
@@ -58,28 +79,55 @@ class Pass:
             for name, value in arguments.items()
             if name.startswith("pixel_values")
         )
+        if not pixels and not several:
+            return None
         return torch.full((self.rows,), pixels, dtype=torch.bool, device=self.device)
 
 
 @contextmanager
-def hearing_passes(decoder: Decoder, begin: Callable[[Pass], Any]) -> Iterator[None]:
-    """While open, `begin` is called with every pass as it enters the first decoder layer."""
-    calls: list[Call] = []
+def hearing_passes(
+    decoder: Decoder, begin: Callable[[Pass], Any], end: Callable[[bool], Any] | None = None
+) -> Iterator[None]:
+    """While open, `begin` is called with every pass as it enters the first decoder layer.
+
+    end: called when the outermost module around the decoder has come to its end without an error, with whether the
+    pass has entered the first layer. RuntimeError where another thread runs the model.
+    """
+    thread = threading.get_ident()
+    calls: list[Call] = []  # under way, the outermost first
+    entered = False
 
     def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if module is decoder.callers[0]:
-            calls.clear()
+        nonlocal entered
+        if threading.get_ident() != thread:
+            raise RuntimeError(
+                "another thread runs this model while its hidden states are read or edited; use one model from one "
+                "thread at a time"
+            )
+        if not calls:
+            entered = False
         calls.append((module, args, kwargs))
 
     def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        nonlocal entered
         hidden = next(
             value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor) and value.dim() == 3
         )
-        heard = Pass(hidden, list(calls))
-        calls.clear()
-        begin(heard)
+        entered = True
+        begin(Pass(hidden, list(calls), kwargs))
+
+    def done(module: nn.Module, args: Any, output: Any) -> None:
+        if end is not None and calls and calls[0][0] is module:
+            end(entered)
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        """Also after an error: what is left of a call that failed tells nothing of the next."""
+        while threading.get_ident() == thread and calls and calls.pop()[0] is not module:
+            pass
 
     handles = [module.register_forward_pre_hook(note, with_kwargs=True) for module in decoder.callers]
+    handles += [module.register_forward_hook(done) for module in decoder.callers]
+    handles += [module.register_forward_hook(leave, always_call=True) for module in decoder.callers]
     handles.append(decoder.layers[0].register_forward_pre_hook(enter, with_kwargs=True))
     try:
         yield
@@ -103,21 +151,40 @@ def token_mask(masks: list[Tensor], prompt: Pass) -> Tensor:
 
     masks: attention masks given to the modules around the decoder, the outermost first; the first that fits
     counts, none given means all real. Each is [rows, tokens] with 0 for padding, or the causal
-    [rows, 1, tokens, keys] that is built for static caches (what the last token may see is real).
+    [rows, 1, tokens, keys] that is built for static caches.
     """
     shape = (prompt.rows, prompt.tokens)
     if not masks:
         return torch.ones(shape, dtype=torch.bool, device=prompt.device)
     for mask in masks:
         if mask.dim() == 4:
-            mask = mask[:, 0, -1, : prompt.tokens]
-            mask = mask if mask.dtype == torch.bool else mask >= 0
+            mask = mask[:, 0, :, : prompt.tokens]
+            mask = seen_tokens(mask if mask.dtype == torch.bool else mask >= 0)
         if tuple(mask.shape) == shape:
             return mask.to(device=prompt.device, dtype=torch.bool)
     raise ValueError(
         f"attention_mask has shape {tuple(masks[0].shape)} but the prompt has {shape[0]} rows of {shape[1]} tokens; "
         "pass the mask that the processor returned with the input ids"
     )
+
+
+def seen_tokens(sees: Tensor) -> Tensor:
+    """Which tokens are real, bool [rows, tokens]: the last one that sees another, and all that it can see in the end.
+
+    sees: bool [rows, tokens, tokens], which token (second) is seen by which (first). A sliding window shows only
+    part of the prompt to the last token, but all of it to those before it in turn. A prompt of one token sees itself.
+    """
+    rows, tokens, _ = sees.shape
+    others = sees & ~torch.eye(tokens, dtype=torch.bool, device=sees.device)
+    last = torch.where(others.any(dim=2), torch.arange(tokens, device=sees.device), -1).amax(dim=1)
+    last = torch.where(last < 0, tokens - 1, last)
+    real = torch.zeros((rows, tokens), dtype=torch.bool, device=sees.device)
+    real[torch.arange(rows, device=sees.device), last] = True
+    while True:
+        more = real | (sees & real.unsqueeze(2)).any(dim=1)
+        if bool((more == real).all()):
+            return real
+        real = more
 
 
 def last_token(mask: Tensor) -> Tensor:

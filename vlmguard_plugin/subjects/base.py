@@ -45,6 +45,10 @@ class Subject(Protocol):
         """Identifies the weights; equal for the same checkpoint whatever its dtype or device."""
 
     @property
+    def is_edited(self) -> bool:
+        """Whether edits are in place on the model now, so that what is recorded is not the model's own."""
+
+    @property
     def prompt_form(self) -> str:
         """Identifies how prompts are built."""
 

@@ -18,7 +18,7 @@ from vlmguard_plugin.pictures.meaningless import draw_blank
 from vlmguard_plugin.query import BlankImage, ImageLike, Parts, Query, Turn, read_image
 from vlmguard_plugin.steering.decoder import Decoder, DecoderNotFound, OnePassHeard, find_decoder
 from vlmguard_plugin.steering.edit import SomeEdits, as_edits
-from vlmguard_plugin.steering.editing import editing, replaced_generate
+from vlmguard_plugin.steering.editing import editing, is_edited, new_generation, replaced_generate
 from vlmguard_plugin.steering.fingerprint import model_fingerprint
 from vlmguard_plugin.steering.passes import Pass, hearing_passes
 from vlmguard_plugin.steering.record import record_last_token
@@ -51,13 +51,23 @@ class HostSubject:
         self.dataset: str | None = None
         self.by_chat = False
         self._layers_path = layers_path
+        self._known: tuple[nn.Module, Decoder] | None = None
         self._pictured = False  # whether the query under way has an image
         self._extras: dict[str, dict[str, Any]] = {}
         self._drawn = tempfile.TemporaryDirectory(prefix="vlmguard-")
 
-    @cached_property
+    @property
     def _found(self) -> tuple[nn.Module, Decoder]:
-        """The torch model and its decoder layers."""
+        """The torch model and its decoder layers; looked for again where modules were replaced."""
+        if (
+            self._known is None
+            or self._known[0] not in torch_models(self.vlm)
+            or not self._known[1].is_of(self._known[0])
+        ):
+            self._known = self._find()
+        return self._known
+
+    def _find(self) -> tuple[nn.Module, Decoder]:
         name = type(self.vlm).__name__
         roots = torch_models(self.vlm)
         if not roots:
@@ -91,7 +101,11 @@ class HostSubject:
     def hidden_size(self) -> int:
         return self.decoder.hidden_size
 
-    @cached_property
+    @property
+    def is_edited(self) -> bool:
+        return any(is_edited(model) for model in torch_models(self.vlm))
+
+    @property
     def fingerprint(self) -> str:
         return model_fingerprint(self._found[0])
 
@@ -186,17 +200,21 @@ class HostSubject:
 
     @contextmanager
     def editing(self, edits: SomeEdits | None) -> Iterator[None]:
-        """While open, the model runs with `edits` in place; all of it is taken for one generation."""
+        """While open, the model runs with `edits` in place; what it runs for one query is one generation, unless it
+        begins another prompt.
+        """
         with ExitStack() as stack:
             for layer_edits in as_edits(edits):
                 model, decoder = self._found
                 stack.enter_context(
-                    editing(model, decoder, layer_edits, has_image=lambda: self._pictured, one_generation=True)
+                    editing(model, decoder, layer_edits, has_image=lambda: self._pictured, own_loop=True)
                 )
             yield
 
     def _ask(self, query: Query) -> str:
         self._pictured = bool(query.all_images)
+        for model in torch_models(self.vlm):
+            new_generation(model)
         with torch.no_grad():
             if not (query.history or self.by_chat):
                 answer: str = self.vlm.generate(message=self.message(query), dataset=self.dataset)
@@ -212,7 +230,7 @@ class HostSubject:
     def _at_most(self, tokens: int) -> ContextManager[None]:
         """A context in which no `generate` of the torch models decodes more than this many tokens."""
 
-        def short(generate: Callable[..., Any]) -> Callable[..., Any]:
+        def short(module: nn.Module, generate: Callable[..., Any]) -> Callable[..., Any]:
             return lambda *args, **kwargs: generate(
                 *args, **{**kwargs, "max_new_tokens": min(kwargs.get("max_new_tokens") or tokens, tokens)}
             )

@@ -12,9 +12,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from vlmguard_plugin.query import Query
-from vlmguard_plugin.steering.decoder import OnePassHeard, find_decoder
+from vlmguard_plugin.steering.decoder import Decoder, OnePassHeard, find_decoder
 from vlmguard_plugin.steering.edit import Edits, SomeEdits, as_edits
-from vlmguard_plugin.steering.editing import editing
+from vlmguard_plugin.steering.editing import editing, is_edited
 from vlmguard_plugin.steering.fingerprint import model_fingerprint
 from vlmguard_plugin.steering.record import record_last_token
 from vlmguard_plugin.subjects.base import AnswersCutShort, Likelihood
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from vlmguard_plugin.subjects.base import EditsForBatch
 
 
+ONE_ANSWER = {"num_return_sequences": 1, "return_dict_in_generate": False}
+"""Arguments of `generate` that a checkpoint's generation_config must not decide: one text a query."""
+ONE_PASS = {**ONE_ANSWER, "do_sample": False, "num_beams": 1, "max_new_tokens": 1}
+"""The same for one pass over prompts, a row each."""
+
+
 class HuggingFaceSubject:
     """A transformers image-text-to-text model and its processor.
 
@@ -38,7 +44,8 @@ class HuggingFaceSubject:
     processor: the model's own; prompts are built with its chat template, generation prompt included.
     batch_size: queries per pass. layers_path: name of the decoder's ModuleList, where it can't be found.
 
-    num_layers (L), hidden_size (d) and fingerprint describe the language model and the weights.
+    num_layers (L), hidden_size (d) and fingerprint describe the language model and the weights, as they are now: a
+    model whose modules or weights change, or another one put into `model`, is looked at again.
     generated_tokens: how many have been generated so far, by all answers together.
     """
 
@@ -51,11 +58,34 @@ class HuggingFaceSubject:
         self.batch_size = batch_size
         self.generated_tokens = 0
         self._answer_tokens: Tensor | None = None  # int [rows]: of the answers in the pass under way, if it scores some
-        text_only = Query("Hello")
-        self.decoder = find_decoder(model, lambda: self._prefill([text_only]), layers_path)
-        self.num_layers = len(self.decoder.layers)
-        self.hidden_size = self.decoder.hidden_size
-        self.fingerprint = model_fingerprint(model)
+        self._layers_path = layers_path
+        self._decoder = self._find_decoder()
+
+    def _find_decoder(self) -> Decoder:
+        return find_decoder(self.model, lambda: self._prefill([Query("Hello")]), self._layers_path)
+
+    @property
+    def decoder(self) -> Decoder:
+        """The language model's decoder layers, found again where modules were replaced."""
+        if not self._decoder.is_of(self.model):
+            self._decoder = self._find_decoder()
+        return self._decoder
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.decoder.layers)
+
+    @property
+    def hidden_size(self) -> int:
+        return self.decoder.hidden_size
+
+    @property
+    def fingerprint(self) -> str:
+        return model_fingerprint(self.model)
+
+    @property
+    def is_edited(self) -> bool:
+        return is_edited(self.model)
 
     def record(
         self,
@@ -93,12 +123,15 @@ class HuggingFaceSubject:
         edits: edits for all queries alike, the first acting first, or a function from a batch's queries to its edits;
             None for none.
         stop: texts that an answer ends before.
-        generation: arguments of the model's `generate` (max_new_tokens, num_beams, ...).
+        generation: arguments of the model's `generate` (max_new_tokens, num_beams, ...), before the checkpoint's own
+            generation_config.
         Raises AnswersCutShort, with the answers so far, when a batch fails (an unreadable image, out of memory).
         """
         if generation.get("num_return_sequences", 1) != 1:
             raise ValueError("num_return_sequences must be 1: there is one answer per query; sample by calling again")
-        generation = {"do_sample": False, **generation}
+        if generation.get("return_dict_in_generate"):
+            raise ValueError("return_dict_in_generate: answers are texts; call the model's own generate in guard.on")
+        generation = {"do_sample": False, **generation, **ONE_ANSWER}
         answers: dict[int, str] = {}
         with tqdm(total=len(queries), desc=progress, unit="answer", disable=progress is None) as bar:
             for indices in self._batches(queries):
@@ -164,8 +197,8 @@ class HuggingFaceSubject:
 
     @property
     def prompt_form(self) -> str:
-        """Identifies how prompts are built: a request in the model's chat template."""
-        return self.prompt(Query("request"))
+        """Identifies how prompts are built: chat template, tokenizer and image processor."""
+        return f"processor-{self.prompts.form}"
 
     @property
     def image_token_id(self) -> int | None:
@@ -208,7 +241,7 @@ class HuggingFaceSubject:
     def _prefill(self, queries: Sequence[Query]) -> None:
         """Start a generation: the same preparation as an answer's, for as long as nobody cuts it short."""
         with torch.no_grad():
-            self.model.generate(**self.encode(queries), do_sample=False, max_new_tokens=1)
+            self.model.generate(**self.encode(queries), **ONE_PASS)
 
     def _answer(
         self, queries: Sequence[Query], edits: SomeEdits | None, stop: Sequence[str], generation: dict[str, Any]
@@ -280,7 +313,7 @@ class HuggingFaceSubject:
         self._answer_tokens = answer_tokens
         try:
             with self.editing(edits), torch.no_grad():
-                self.model.generate(**inputs, **keep, do_sample=False, max_new_tokens=1)
+                self.model.generate(**inputs, **keep, **ONE_PASS)
         except OnePassHeard:
             pass
         finally:

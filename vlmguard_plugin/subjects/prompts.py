@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Sequence
@@ -12,6 +14,9 @@ from torch import Tensor
 
 from vlmguard_plugin.pictures.meaningless import draw_blank
 from vlmguard_plugin.query import BlankImage, ImageLike, Query, Turn, read_image
+
+NAMES_ALONE = ("image_processor_type", "feature_extractor_type", "processor_class", "_processor_class", "name_or_path")
+"""What an image processor says of itself that changes no picture."""
 
 
 class PromptBuilder:
@@ -38,6 +43,17 @@ class PromptBuilder:
         if token is None and self.image_token_id is not None:
             token = self.tokenizer.decode([self.image_token_id])
         return token
+
+    @property
+    def form(self) -> str:
+        """Identifies how queries become inputs: a request in the chat template, the tokenizer, the image processor."""
+        vocabulary = hashlib.sha256(json.dumps(sorted(self.tokenizer.get_vocab().items())).encode()).hexdigest()
+        images = getattr(self.processor, "image_processor", None)
+        settings = images.to_dict() if images is not None else {}
+        kept = {name: value for name, value in settings.items() if name not in NAMES_ALONE and value is not None}
+        pictures = json.dumps(kept, sort_keys=True, default=str)
+        whole = [self.prompt(Query("request")), vocabulary, pictures]
+        return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:12]
 
     @property
     def prefix_token_id(self) -> int:

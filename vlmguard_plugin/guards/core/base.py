@@ -136,8 +136,14 @@ class Guard(ABC):
     def fit(self, subject: Subject, anchors: Anchors, *, progress: bool = False) -> Self:
         """Fit on anchor requests. Returns the guard itself; nothing of an earlier fit is kept if this one fails.
 
-        ValueError where the numbers are worthless: not finite, or zero everywhere.
+        ValueError where the numbers are worthless: not finite, or zero everywhere. RuntimeError while a guard is on the
+        model.
         """
+        if subject.is_edited:
+            raise RuntimeError(
+                f"guard {self.name!r} can't be fitted while a guard is on the model; leave it first, or fit on a "
+                "GuardedSubject if the guarded model is what you mean"
+            )
         tensors, facts = self.fit_tensors(subject, anchors, progress)
         # a copy has the strides of a loaded one, so that both give the same sums to the last bit
         fitted = {name: torch.empty(tensor.shape).copy_(tensor) for name, tensor in tensors.items()}
@@ -153,6 +159,7 @@ class Guard(ABC):
                 "fingerprint": subject.fingerprint,
                 "num_layers": subject.num_layers,
                 "hidden_size": subject.hidden_size,
+                "prompt_form": own_prompt_form(subject),
             },
             "anchors": {"pairs": len(anchors.pairs), "sha256": anchors.sha256},
             **facts,
@@ -259,6 +266,13 @@ class Guard(ABC):
                 f"guard {self.name!r} is not fitted; call guard.fit(subject, anchors) or load a fitted one"
             )
         model = self.facts["model"]
+        fitted, here = str(model.get("prompt_form", "")), own_prompt_form(subject)
+        # earlier versions did not write it down; a host's model and a processor tell it in ways of their own
+        if fitted.rpartition("-")[0] == here.rpartition("-")[0] and fitted != here:
+            raise WrongModel(
+                f"guard {self.name!r} was fitted with another chat template, tokenizer or image processor than this "
+                "model has; fit it again on this model"
+            )
         for fact, label in (
             ("hidden_size", "hidden size"),
             ("num_layers", "number of decoder layers"),
@@ -314,6 +328,13 @@ class Guard(ABC):
         if not self.facts:
             raise GuardNotFitted(f"guard {self.name!r} is not fitted; there is nothing to save yet")
         FittedFolder(self.name, self.saved_settings(), self.facts, self.tensors).save(folder)
+
+
+def own_prompt_form(subject: Subject) -> str:
+    """How prompts are built by a subject, whatever guards are on it."""
+    while isinstance(subject, GuardedSubject):
+        subject = subject.subject
+    return subject.prompt_form
 
 
 def setting_names(settings: type[GuardSettings]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from vlmguard_plugin.files import cache_directory
 from vlmguard_plugin.guards.core.base import Guard, WrongModel
 from vlmguard_plugin.guards.core.registry import UnknownGuard, load_guard
 from vlmguard_plugin.guards.core.saved import DamagedGuard
+from vlmguard_plugin.steering.fingerprint import is_readable
 from vlmguard_plugin.subjects.base import Subject
 
 _FIT = 4  # raise when a guard's fit changes, so that older fits are not taken for it
@@ -31,6 +32,13 @@ def load_or_fit(guard: Guard, subject: Subject, anchors: Anchors, cache_dir: str
     """
     if not guard.needs_fit:
         return guard
+    if not is_readable(subject.fingerprint):
+        print(
+            f"vlmguard: the model's weights can't all be read, so it can't be told from others: {guard.name} is fitted "
+            "for this run alone, and not kept",
+            file=sys.stderr,
+        )
+        return guard.fit(subject, anchors, progress=True)
     name = f"{guard.name}-{subject.fingerprint}-{_key(guard, subject, anchors)}"
     try:
         folder = cache_directory(cache_dir) / "guards" / name

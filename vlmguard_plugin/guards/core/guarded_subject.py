@@ -45,6 +45,10 @@ class GuardedSubject:
         return self.subject.fingerprint
 
     @property
+    def is_edited(self) -> bool:
+        return self.subject.is_edited
+
+    @property
     def prompt_form(self) -> str:
         """The inner subject's, and the guards on it: what is recorded here is no state of the model alone."""
         return "\n".join([self.subject.prompt_form, *(guard.fingerprint for guard in self.guards)])

@@ -144,14 +144,19 @@ class AddDecision:
 
 @dataclass(frozen=True)
 class AddVectors(AddDecision):
-    """Adds a vector: [1, d] for all queries alike, or [queries, d]. pictured_only: to rows with an image alone."""
+    """Adds a vector: [1, d] for all queries alike, or [queries, d].
+
+    pictured_only: to rows with an image alone. per_query: a single vector too is one query's, not all queries'.
+    """
 
     vectors: Tensor
     pictured_only: bool = False
+    per_query: bool = False
 
     def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
         """What is added at each edited position of a row: [rows, d]."""
-        added = prompts.repeat(self.vectors)
+        alike = len(self.vectors) == 1 and not self.per_query
+        added = self.vectors.expand(prompts.rows, -1) if alike else prompts.repeat(self.vectors)
         return added * prompts.has_image.unsqueeze(1) if self.pictured_only else added
 
 
