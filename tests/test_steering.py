@@ -9,28 +9,13 @@ import numpy as np
 import pytest
 import torch
 from helpers.reference import layer_states
-from helpers.steering import full_states, hook_counts
+from helpers.steering import AddConstant, full_states, hook_counts
 from helpers.tiny_models import tiny_llava, tiny_processor
 from PIL import Image
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.steering.decoder import DecoderNotFound
 from vlmguard_plugin.steering.edit import Edits, on_device
-
-
-class AddConstant:
-    """A layer edit for tests: adds `amount`, and notes what it was shown at the prefill."""
-
-    def __init__(self, amount):
-        self.amount = amount
-        self.seen = []
-
-    def decide(self, last, prompts):
-        self.seen.append((last.clone(), prompts.has_image.clone()))
-        return torch.full((len(last), 1), self.amount)
-
-    def apply(self, hidden, decision):
-        return hidden + decision
 
 
 def queries(pictures):

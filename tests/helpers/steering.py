@@ -1,8 +1,23 @@
-"""What a subject's layers give and which hooks are on them."""
+"""An edit for tests, what a subject's layers give, and which hooks are on them."""
 
 from contextlib import nullcontext
 
 import torch
+
+
+class AddConstant:
+    """A layer edit for tests: adds `amount`, and notes what it was shown at the prefill."""
+
+    def __init__(self, amount):
+        self.amount = amount
+        self.seen = []
+
+    def decide(self, last, prompts):
+        self.seen.append((last.clone(), prompts.has_image.clone()))
+        return torch.full((len(last), 1), self.amount)
+
+    def apply(self, hidden, decision):
+        return hidden + decision
 
 
 def hook_counts(subject):

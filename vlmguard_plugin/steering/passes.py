@@ -104,6 +104,10 @@ def hearing_passes(
                 "another thread runs this model while its hidden states are read or edited; use one model from one "
                 "thread at a time"
             )
+        for number, call in enumerate(calls):
+            if call[0] is module:  # left behind by a pass that was cut short
+                del calls[number:]
+                break
         if not calls:
             entered = False
         calls.append((module, args, kwargs))
