@@ -97,10 +97,11 @@ def without_compiling() -> ContextManager[Any]:
 
 
 class _LayerOutput(NamedTuple):
-    """A layer's hidden states in the pass under way, before and after all edits of it."""
+    """A layer's hidden states in the pass under way, before and after all edits. written: times_written of the latter."""
 
     own: Tensor
     edited: Tensor
+    written: int
 
 
 class _EditedModel:
@@ -201,10 +202,16 @@ class _EditedModel:
                     hidden = context.after_layer(index, hidden)
             if hidden is own:
                 return None
-            self.outputs[index] = _LayerOutput(own, hidden)
+            self.outputs[index] = _LayerOutput(own, hidden, times_written(hidden))
             return with_hidden_state(output, hidden)
 
         return hook
+
+    def edit(self, index: int, hidden: Tensor) -> Tensor:
+        """A layer's hidden states with the edits of all contexts, as decided."""
+        for context in self.contexts:
+            hidden = context.edit(index, hidden)
+        return hidden
 
     def before_layer_after(self, index: int) -> Callable[..., Any]:
         """What is called before the next layer: where the model has added to the hidden states in between, as
@@ -214,17 +221,23 @@ class _EditedModel:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             output = self.outputs.pop(index, None)
             entering = args[0] if args else kwargs.get("hidden_states")
-            if output is None or entering is output.edited or not isinstance(entering, torch.Tensor):
+            if output is None or not isinstance(entering, torch.Tensor) or entering.shape != output.edited.shape:
                 return None
-            if entering.shape != output.edited.shape:
+            in_place = entering is output.edited
+            if in_place and times_written(entering) == output.written:
                 return None
             with as_written(entering.device):
-                hidden = output.own.to(entering.device) + (entering - output.edited.to(entering.device))
-                for context in self.contexts:
-                    hidden = context.edit(index, hidden)
+                edited = self.edit(index, output.own) if in_place else output.edited
+                added = entering - edited.to(entering.device)
+                hidden = self.edit(index, output.own.to(entering.device) + added)
             return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
 
         return hook
+
+
+def times_written(hidden: Tensor) -> int:
+    """Tells whether a tensor was written to in the meantime; 0 in inference mode, where torch does not count."""
+    return 0 if hidden.is_inference() else hidden._version
 
 
 def as_written(device: torch.device) -> ContextManager[Any]:
