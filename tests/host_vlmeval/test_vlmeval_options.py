@@ -180,3 +180,20 @@ def test_a_fitted_guard_by_folder(place):
     assert len(predictions(place / "mine", "llava_cmrm", "Requests_mine_blank")) == 10
     assert "fitted on a model with model fingerprint" in done.stdout + done.stderr
     assert not list((place / "other" / "llava_cmrm").glob("*.xlsx"))
+
+    subject = vg.HuggingFaceSubject(fits["mine"], tiny_processor())
+    vg.build_guard("cmrm", alpha=0.75).fit(subject, anchors).save(place / "guard-stronger")
+    table = place / "mine" / "llava_cmrm" / "llava_cmrm_Requests_mine_blank.xlsx"
+    answers = table.read_bytes()
+    for kept, guard, refused in (("all", "stronger", True), ("half", "stronger", True), ("half", "mine", False)):
+        if kept == "half":
+            rows = pd.read_excel(table, keep_default_na=False)
+            rows.head(5).to_excel(table, index=False)
+        done = python(
+            "-m", "vlmeval.run", "--data", "Requests_mine_blank", "--model", "llava_cmrm", "--work-dir", place / "mine",
+            "--reuse", environment={**environment, "VLMGUARD_GUARD_DIR": str(place / f"guard-{guard}")},
+        )  # fmt: skip
+        said = done.stdout + done.stderr
+        assert ("with another settings" in said and "leave --reuse out" in said) == refused, (kept, guard)
+        if kept == "all":
+            assert table.read_bytes() == answers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -139,6 +140,11 @@ class GuardSpec:
             return folder
         if self.guard_dir is not None:
             raise ValueError(f"guard_dir {folder!r} holds the guard {held!r}, but {guard!r} was asked for")
+        print(
+            f"vlmguard: ${environment.GUARD_DIR.name} holds the guard {held}, so {self.model} gets a {guard} fitted on "
+            "its anchors, or taken from the cache",
+            file=sys.stderr,
+        )
         return None
 
     def _refuse_what_belongs_to_a_guard(self) -> None:

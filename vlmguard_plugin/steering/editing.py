@@ -97,7 +97,7 @@ def without_compiling() -> ContextManager[Any]:
 
 
 class _LayerOutput(NamedTuple):
-    """A layer's hidden states in the pass under way, before and after all edits. written: times_written of the latter."""
+    """A layer's hidden states in the pass under way, before and after all edits. written: times_written of these."""
 
     own: Tensor
     edited: Tensor

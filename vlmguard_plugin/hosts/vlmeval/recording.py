@@ -18,6 +18,11 @@ from vlmeval.smp import get_pred_file_path, get_rank_and_world_size
 from vlmguard_plugin.files import write_whole
 from vlmguard_plugin.hosts.guarded import Meter, Spent, no_video
 from vlmguard_plugin.hosts.vlmeval.host_facts import HOST, facts_of_host_model, host_version
+from vlmguard_plugin.hosts.vlmeval.kept_answers import (
+    check_kept_answers,
+    identity_before_loading,
+    loaded_identity,
+)
 from vlmguard_plugin.hosts.vlmeval.models import guarded_host, guarded_vlm
 from vlmguard_plugin.reading import read_json
 from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, read_facts, record
@@ -158,6 +163,7 @@ class DatasetRun:
 
         def loaded(**named: Any) -> Any:
             built = models[self.name](**named)
+            self.check_kept(loaded_identity(built, self.name))
             self.watch(built, stack)
             return built
 
@@ -169,11 +175,18 @@ class DatasetRun:
         with ExitStack() as stack:
             stack.callback(vars(inference).update, supported_VLM=models, infer_data=infer_data)
             if isinstance(model, str):
+                self.check_kept(identity_before_loading(models.get(model)))
                 inference.supported_VLM = {self.name: loaded}
             else:
+                self.check_kept(loaded_identity(model, self.name))
                 self.watch(model, stack)
             inference.infer_data = infer_and_share
             yield
+
+    def check_kept(self, now: dict[str, Any]) -> None:
+        """ValueError where answers that are kept were given under other facts than these; see kept_answers."""
+        if self.kept and not self.broken:
+            check_kept_answers(self.path, self.name, self.dataset, now)
 
     @harmless
     def watch(self, model: Any, stack: ExitStack) -> None:
