@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 NEEDS = ("vlmeval", "torchvision", "gguf", "pandas", "python_calamine", "statsmodels", "jinja2")
 MODELS = ("demo_vlm", "demo_vlm_vlmguard", "demo_vlm_cmrm", "demo_vlm_cmrm_sample")
-SEEN = 60  # visual questions, open and multiple choice each
+SEEN = 60
+"""Visual questions, open and multiple choice each, at most: three for two harmful requests."""
 
 
 def run_demo(out: Path, pairs: int, models: tuple[str, ...] = MODELS) -> Board:
@@ -36,7 +37,7 @@ def run_demo(out: Path, pairs: int, models: tuple[str, ...] = MODELS) -> Board:
     cache = cache_directory()
     data = Path(os.environ.get("LMUData") or cache / "LMUData")
     data.mkdir(parents=True, exist_ok=True)
-    names = write_demo_datasets(data, pairs, SEEN)
+    names = write_demo_datasets(data, pairs, min(SEEN, 3 * pairs // 2))
     for variant, model in (("answers", "demo_vlm"), ("captions", "demo_vlm_control")):
         if any(name == model or name.startswith(f"{model}_") for name in models):
             build_demo_vlm(variant)
