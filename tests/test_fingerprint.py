@@ -61,7 +61,8 @@ def test_what_does_not_leaves_it(model):
 
 def adapted(model, *names):
     """The model with a LoRA adapter of each name, random throughout."""
-    peft = pytest.importorskip("peft")
+    import peft
+
     for seed, name in enumerate(names):
         config = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
         torch.manual_seed(seed)
@@ -95,7 +96,7 @@ def test_the_active_adapter_counts(model, anchors):
 
 
 def test_quantised_weights_count(model):
-    quantisation = pytest.importorskip("torchao.quantization")
+    quantisation = pytest.importorskip("torchao.quantization", reason="torchao is not installed")
     other = tiny_llava(seed=1)
     for each in (model, other):
         quantisation.quantize_(layers_of(each), quantisation.Int8WeightOnlyConfig())
