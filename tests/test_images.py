@@ -68,3 +68,30 @@ def test_a_damaged_image_costs_its_own_answer_alone(damaged, pictures, tmp_path,
     before, failed, after = guarded.respond_each(asked)
     assert isinstance(failed, NoAnswer) and "damaged.png" in failed.reason
     assert [before, after] == guarded.respond([asked[0], asked[2]])
+
+
+REFUSES_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+
+
+@pytest.mark.parametrize("guard", [None, "self_reminder"])
+@pytest.mark.parametrize("kind", ["a lone surrogate", "a role that the template refuses", "half an AVIF"])
+def test_whatever_is_wrong_with_a_query_costs_its_own_answer_alone(kind, guard, pictures, tmp_path):
+    processor = tiny_processor()
+    processor.chat_template = REFUSES_SYSTEM + processor.chat_template
+    tiny_llava().save_pretrained(tmp_path / "llava")
+    processor.save_pretrained(tmp_path / "llava")
+    if kind == "a lone surrogate":
+        wrong, said = vg.Query("What is \ud800 this?", (pictures[0],)), "TextEncodeInput must be"
+    elif kind == "half an AVIF":
+        whole = io.BytesIO()
+        Image.new("RGB", (64, 64), "red").save(whole, "AVIF")
+        (tmp_path / "half.avif").write_bytes(whole.getvalue()[: len(whole.getvalue()) * 2 // 3])
+        wrong, said = vg.Query("What is this?", (str(tmp_path / "half.avif"),)), "half.avif"
+    else:
+        history = (vg.Turn("system", (("text", "Be brief."),)),)
+        wrong, said = vg.Query("What is this?", (pictures[0],), history=history), "System role not supported"
+    guarded = GuardedModel(GuardSpec(str(tmp_path / "llava"), guard, device="cpu", max_new_tokens=3))
+    asked = [vg.Query("What is this?", (pictures[0],)), wrong, vg.Query("And this?", (pictures[1],))]
+    before, failed, after = guarded.respond_each(asked)
+    assert isinstance(failed, NoAnswer) and said in failed.reason and "\n" not in failed.reason
+    assert [before, after] == guarded.respond([asked[0], asked[2]])

@@ -20,6 +20,19 @@ class AddConstant:
         return hidden + decision
 
 
+class ByTheLastToken:
+    """Adds a vector that depends on the last prompt token and on the picture, so that a mix-up shows."""
+
+    def __init__(self, by_picture=1.0):
+        self.by_picture = by_picture
+
+    def decide(self, last, prompts):
+        return 0.3 * last.roll(1, dims=1).tanh() + self.by_picture * prompts.has_image.float().unsqueeze(1)
+
+    def apply(self, hidden, decision):
+        return hidden + decision
+
+
 def hook_counts(subject):
     return [len(layer._forward_hooks) for layer in subject.decoder.layers] + [len(subject.model._forward_pre_hooks)]
 

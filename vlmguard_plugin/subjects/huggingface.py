@@ -139,7 +139,7 @@ class HuggingFaceSubject:
                 try:
                     batch_edits = edits(batch) if callable(edits) else edits
                     texts = self._answer(batch, batch_edits, stop, generation)
-                except (ValueError, RuntimeError, OSError) as error:
+                except Exception as error:  # templates, tokenizers and image readers raise of any kind
                     where = f"query {indices[0]}" if len(indices) == 1 else f"the batch of queries {indices}"
                     raise AnswersCutShort(
                         f"{where} could not be answered: {error} "
