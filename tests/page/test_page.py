@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from helpers.page_boards import SCRIPT, Elements, safety
@@ -41,6 +42,13 @@ def test_answers_are_those_that_changed_and_at_most_so_many(board, monkeypatch):
 def test_a_lone_models_first_answers(tmp_path):
     safety(tmp_path, "vlm", "Set", 10)
     assert "Question 0?" in to_html(build_board(tmp_path), answers=True)
+
+
+def test_the_page_does_not_say_where_its_folders_lie(board, outputs):
+    assert all(folder.is_absolute() for folder in board.folders) and board.skipped
+    html = to_html(board)
+    assert str(Path.home()) + "/" not in html and not any(str(folder.parent) + "/" in html for folder in board.folders)
+    assert board.folders[0].name in html
 
 
 def test_nothing_is_fetched(board):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from vlmguard_plugin.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,6 +64,7 @@ def new_figure(panels: int, columns: int) -> tuple[Figure, list[Axes]]:
 
 def save_figure(figure: Figure, files: list[Path]) -> list[Path]:
     for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(file, dpi=RESOLUTION)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, dpi=RESOLUTION, format=file.suffix[1:] or None)
+        write_whole(file, drawn.getvalue())
     return files

@@ -12,11 +12,12 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Iterable, Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from vlmguard_plugin.leaderboard.board import Block, Board, Entry, Origin, Overall, measures_of
 from vlmguard_plugin.leaderboard.outputs.changed import ANSWERS, changed_answers
@@ -78,6 +79,15 @@ def to_html(board: Board, answers: bool = False) -> str:
         style=style,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+    return without_places(html, board.folders)
+
+
+def without_places(html: str, folders: Iterable[Path]) -> str:
+    """The page without where its folders lie: it is handed on, and the machine it was made on is nobody's business."""
+    places = {folder.parent for folder in folders if folder.is_absolute()} | {Path.cwd(), Path.home()}
+    for place in sorted(places, key=lambda place: -len(str(place))):
+        if place != Path(place.anchor):
+            html = html.replace(str(escape(f"{place}/")), "")
     return html
 
 
