@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,13 @@ WAIT = timedelta(days=7)
 """How long a process waits for the slowest one."""
 
 
+def leave() -> None:
+    """End the groups before Python ends: with their threads still running a process may abort, and its launcher then
+    ends the others, the one that writes the results too."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 class ManyProcesses(LM):
     """Joins the other processes of torchrun or accelerate. What they exchange is small and lies on the CPU."""
 
@@ -24,6 +32,7 @@ class ManyProcesses(LM):
             return
         if not torch.distributed.is_initialized():
             torch.distributed.init_process_group("gloo", timeout=WAIT)
+        atexit.register(leave)
         self._group = torch.distributed.new_group(backend="gloo", timeout=WAIT)
         self._rank, self._world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
 
