@@ -4,11 +4,13 @@ import io
 import json
 
 import pytest
+from click.testing import CliRunner
 from helpers.export_boards import NASTY, shown, two
 from helpers.prediction_rows import NO
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from vlmguard_plugin.cli.main import main
 from vlmguard_plugin.judges.rules import RulesJudge
 from vlmguard_plugin.leaderboard import leaderboard, to_markdown
 from vlmguard_plugin.leaderboard.judging import judge_outputs
@@ -73,3 +75,24 @@ def test_text_that_utf8_cannot_hold(tmp_path):
     board = leaderboard(tmp_path)
     assert set(as_json(board)["datasets"][0]["entries"][0]["by_category"]["attack_success"]) == {"\\ud800x", "y"}
     json.dumps(as_json(board), ensure_ascii=False).encode("utf-8")
+
+
+def hostile_csv(tmp_path):
+    (tmp_path / "mine.csv").write_text("question,A,B,answer,image\nWhich?,a,b,A,\x1b]0;x\x07.png\nWhich?,a,b,A,\n")
+    return ["data", "prepare", "MCQ_mine", "--source", str(tmp_path / "mine.csv"), "--out", str(tmp_path)]
+
+
+def hostile_folder(tmp_path):
+    return ["leaderboard", str(tmp_path / "no\x1b[31mwhere")]
+
+
+def hostile_board(tmp_path):
+    two(tmp_path, name=NASTY + "\u202e\x07")
+    return ["leaderboard", str(tmp_path), "--csv"]
+
+
+@pytest.mark.parametrize("words", [hostile_csv, hostile_folder, hostile_board, lambda _: ["env"]])
+def test_no_command_hands_control_characters_on(words, tmp_path, monkeypatch):
+    monkeypatch.setenv("VLMGUARD_ANCHORS", "/a\x1b[31m.csv")
+    done = CliRunner().invoke(main, words(tmp_path))
+    assert not any(one in done.output for one in ("\x1b", "\x07", "\u202e")) and "\\x1b" in done.output, done.output

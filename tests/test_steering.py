@@ -8,13 +8,14 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+import transformers
 from helpers.reference import layer_states
 from helpers.steering import AddConstant, full_states, hook_counts
 from helpers.tiny_models import tiny_llava, tiny_processor
 from PIL import Image
 
 import vlmguard_plugin as vg
-from vlmguard_plugin.steering.decoder import DecoderNotFound
+from vlmguard_plugin.steering.decoder import DecoderNotFound, find_decoder
 from vlmguard_plugin.steering.edit import Edits, on_device
 
 
@@ -67,6 +68,23 @@ def test_a_wrong_layers_path_is_not_believed(subject):
     )
     with pytest.raises(DecoderNotFound, match="layers_path="):
         vg.HuggingFaceSubject(subject.model, subject.processor, layers_path=tower)
+
+
+def test_blocks_that_are_silent_on_text_are_no_decoder_layers():
+    """Mllama's cross-attention layers run where there is an image alone; the guard edits the layers that always do."""
+    text = transformers.models.mllama.MllamaTextConfig(
+        vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=5, num_attention_heads=4,
+        num_key_value_heads=4, cross_attention_layers=[1, 3], pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    config = transformers.MllamaConfig(vision_config={"num_hidden_layers": 1, "num_global_layers": 1}, text_config=text)
+    with torch.device("meta"):
+        model = transformers.MllamaForConditionalGeneration(config)
+    model = model.to_empty(device="cpu").eval()
+    tokens = torch.tensor([[1, 5, 6, 7]])
+    run = partial(model.generate, tokens, attention_mask=torch.ones_like(tokens), do_sample=False, max_new_tokens=1)
+    decoder = find_decoder(model, run)
+    assert decoder.numbers == (0, 2, 4) and decoder.layers == tuple(model.model.language_model.layers[::2])
+    assert [decoder.next_to(index) for index in range(3)] == [None] * 3 and decoder.is_of(model)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

@@ -1,4 +1,4 @@
-"""JSON and text that others have written, read within limits: what can't be read is one ValueError, never a crash."""
+"""JSON and text that others have written: read within limits, where what can't be read is one ValueError, and shown."""
 
 from __future__ import annotations
 
@@ -58,6 +58,13 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
             yield number, parsed_json(line.decode("utf-8"))
         except ValueError as error:
             yield number, error
+
+
+def visible(text: str) -> str:
+    """Text in one line in which control characters, and others that print nothing, are written as escapes."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
 
 
 def read_bytes(path: Path) -> bytes:

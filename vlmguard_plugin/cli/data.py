@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from vlmguard_plugin.cli.options import JSON, set_option
+from vlmguard_plugin.reading import visible
 
 
 @click.group("data")
@@ -79,7 +80,7 @@ def data_prepare(
         click.echo(json.dumps({"path": str(prepared.path), "rows": prepared.rows, "bad": bad}, indent=2))
         return
     for row in bad:
-        click.echo(f"left out: {row}", err=True)
+        click.echo(f"left out: {visible(row)}", err=True)
     click.echo(f"{name}: {prepared.rows} rows in {prepared.path}; {len(bad)} left out")
 
 

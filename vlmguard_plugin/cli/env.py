@@ -8,6 +8,7 @@ import click
 
 from vlmguard_plugin.cli.options import JSON
 from vlmguard_plugin.environment import VARIABLES, as_markdown
+from vlmguard_plugin.reading import visible
 
 COLUMNS = ("Variable", "Now", "Default", "Meaning")
 
@@ -52,5 +53,5 @@ def print_table() -> None:
         table.add_column(header, no_wrap=header == "Variable", overflow="fold")
     for variable in VARIABLES:
         cells = (variable.name, variable.shown() or "-", variable.default, variable.meaning)
-        table.add_row(*(Text(text) for text in cells))
+        table.add_row(*(Text(visible(text)) for text in cells))
     Console(width=120, highlight=False).print(table)

@@ -22,6 +22,7 @@ from vlmguard_plugin.cli.list import list_command
 from vlmguard_plugin.cli.perplexity import perplexity_command
 from vlmguard_plugin.cli.sweep import sweep_command
 from vlmguard_plugin.cli.tasks import tasks_command
+from vlmguard_plugin.reading import visible
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 COMMANDS = (
@@ -47,11 +48,16 @@ class Commands(click.Group):
         try:
             return super().invoke(context)
         except ModuleNotFoundError as error:
-            raise click.ClickException(with_extra(error)) from error
+            raise click.ClickException(shown(with_extra(error))) from error
         except OSError as error:
-            raise click.ClickException(about_file(error)) from error
+            raise click.ClickException(shown(about_file(error))) from error
         except (ValueError, ImportError) as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(shown(str(error))) from error
+
+
+def shown(message: str) -> str:
+    """A message, which may quote what others have written, with nothing in it that does something in a terminal."""
+    return "\n".join(map(visible, message.split("\n")))
 
 
 def with_extra(error: ModuleNotFoundError) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from vlmguard_plugin.inspection.points import MEASURES, interval_of, is_chosen, outcome, remarks, settings_text
 from vlmguard_plugin.inspection.rates import rate_text
 from vlmguard_plugin.inspection.shift import CONDITIONS
-from vlmguard_plugin.leaderboard.outputs.escaping import visible
 from vlmguard_plugin.leaderboard.outputs.wording import percent
+from vlmguard_plugin.reading import visible
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -22,13 +22,19 @@ class Decoder:
 
     path: name of their ModuleList in the model. layers: the L blocks in order. hidden_size: width d.
     callers: the modules around the list that are called in a pass, outermost first; their arguments tell where
-    padding and images are.
+    padding and images are. numbers: the blocks' places in the list, from 0: all, unless some are silent on text.
     """
 
     path: str
     layers: tuple[nn.Module, ...]
     hidden_size: int
     callers: tuple[nn.Module, ...]
+    numbers: tuple[int, ...]
+
+    def next_to(self, index: int) -> nn.Module | None:
+        """The decoder layer that takes what this one gives; None for the last, and where another block lies between."""
+        follows = index + 1 < len(self.layers) and self.numbers[index + 1] == self.numbers[index] + 1
+        return self.layers[index + 1] if follows else None
 
     def is_of(self, model: nn.Module) -> bool:
         """Whether these are still the model's layers: modules may be replaced, wrapped or unwrapped after they were
@@ -68,7 +74,8 @@ def find_decoder(model: nn.Module, run_text_prompt: Callable[[], Any], layers_pa
     A candidate is a ModuleList or Sequential with as many blocks as the text config has hidden layers (any
     ModuleList, where the model has no config that says so). It is proved by one text-only prompt: in the first pass
     each block must speak exactly once, in order, with a hidden state [1, tokens, hidden_size]. Vision and audio
-    towers stay silent on text, or have another width.
+    towers stay silent on text, or have another width. Blocks of a class of their own may stay silent too, as Mllama's
+    cross-attention layers do without an image: the decoder layers are then the others.
 
     run_text_prompt: starts a generation on one text-only prompt (one row); it is cut short after its first pass.
     layers_path: name of the ModuleList, where the user knows better; it is proved all the same.
@@ -87,7 +94,7 @@ def find_decoder(model: nn.Module, run_text_prompt: Callable[[], Any], layers_pa
     proved = [
         path
         for path, blocks in candidates.items()
-        if heard[path] and _one_pass(heard[path], len(blocks), width or heard[path][0][1][-1])
+        if heard[path] and _one_pass(heard[path], list(blocks), width or heard[path][0][1][-1])
     ]
     if len(proved) != 1:
         shape = f"{count or 'any number of'} decoder layers of width {width or 'unknown'}"
@@ -100,7 +107,9 @@ def find_decoder(model: nn.Module, run_text_prompt: Callable[[], Any], layers_pa
     names = path.split(".")[:-1]
     around = [model.get_submodule(".".join(names[:depth])) for depth in range(len(names) + 1)]
     callers = tuple(module for module in around if module in called)
-    return Decoder(path, tuple(candidates[path]), heard[path][0][1][-1], callers)
+    numbers = tuple(index for index, _ in heard[path])
+    layers = tuple(candidates[path][index] for index in numbers)
+    return Decoder(path, layers, heard[path][0][1][-1], callers, numbers)
 
 
 def text_shape(model: nn.Module) -> tuple[int | None, int | None]:
@@ -121,11 +130,12 @@ def _first_number(config: Any, names: tuple[str, ...]) -> int | None:
     return next((value for value in values if isinstance(value, int)), None)
 
 
-def _one_pass(heard: list[tuple[int, tuple[int, ...]]], blocks: int, width: int) -> bool:
-    """Whether each block spoke once, in order, for one row, with this width."""
-    return [index for index, _ in heard] == list(range(blocks)) and all(
-        len(shape) == 3 and shape[0] == 1 and shape[-1] == width for _, shape in heard
-    )
+def _one_pass(heard: list[tuple[int, tuple[int, ...]]], blocks: list[nn.Module], width: int) -> bool:
+    """Whether each block, but for those of classes that were silent, spoke once, in order, for a row of this width."""
+    spoken = [index for index, _ in heard]
+    kinds = {type(blocks[index]) for index in spoken}
+    expected = [index for index, block in enumerate(blocks) if type(block) in kinds]
+    return spoken == expected and all(len(shape) == 3 and shape[0] == 1 and shape[-1] == width for _, shape in heard)
 
 
 def _listen(

@@ -147,9 +147,9 @@ class _EditedModel:
             for index in sorted(layers):
                 layer = self.decoder.layers[index]
                 stack.callback(layer.register_forward_hook(self.after_layer(index), prepend=True).remove)
-                if index + 1 < len(self.decoder.layers):
+                following = self.decoder.next_to(index)
+                if following is not None:
                     before_next = self.before_layer_after(index)
-                    following = self.decoder.layers[index + 1]
                     stack.callback(following.register_forward_pre_hook(before_next, with_kwargs=True).remove)
             stack.enter_context(hearing_passes(self.decoder, self.begin_pass, self.end_pass))
             self._hooks = stack.pop_all()

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from vlmguard_plugin.calibration.sweep.curve import Curve
 from vlmguard_plugin.leaderboard.board import Block, Entry, measures_of
-from vlmguard_plugin.leaderboard.outputs.escaping import visible
 from vlmguard_plugin.leaderboard.outputs.tables import WIDTH
 from vlmguard_plugin.leaderboard.outputs.wording import NONE, p_text, points, rate_text
 from vlmguard_plugin.naming import flat
+from vlmguard_plugin.reading import visible
 from vlmguard_plugin.statistics.measures import MEASURES
 
 if TYPE_CHECKING:

@@ -23,9 +23,10 @@ from vlmguard_plugin.leaderboard.compare import (
     Transitions,
     named_changes,
 )
-from vlmguard_plugin.leaderboard.outputs.escaping import csv_cell, escaped, visible
+from vlmguard_plugin.leaderboard.outputs.escaping import csv_cell, escaped
 from vlmguard_plugin.leaderboard.outputs.tables import WIDTH
 from vlmguard_plugin.leaderboard.outputs.wording import NONE, difference_text, p_number, plural, rate_text
+from vlmguard_plugin.reading import visible
 from vlmguard_plugin.statistics.measures import MEASURES, UNKNOWN
 
 if TYPE_CHECKING:

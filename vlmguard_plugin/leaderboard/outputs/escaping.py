@@ -10,6 +10,8 @@ import re
 from numbers import Integral, Real
 from typing import Any, Mapping
 
+from vlmguard_plugin.reading import visible
+
 SPECIAL = re.compile(r"([\\`*<>&|~$]|(?<=\])\(|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=//)|(?<=www)\.)", re.IGNORECASE)
 """What Markdown, as GitHub has it, would not show as it is within a line ..."""
 STARTS = re.compile(r"^(\d*)([#+=.)\[-])")
@@ -20,13 +22,6 @@ UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 """Control characters, marks that turn the direction of text, and lone surrogates."""
-
-
-def visible(text: str) -> str:
-    """Text in one line in which control characters, and others that print nothing, are written as escapes."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
 
 
 def escaped(text: str) -> str:
@@ -71,4 +66,6 @@ def csv_cell(value: Any) -> str | int | float | None:
     plain: str | int | float | None = json_value(value)
     if isinstance(plain, bool):
         return str(plain).lower()
-    return f"'{plain}" if isinstance(plain, str) and plain.startswith(FORMULA) else plain
+    if not isinstance(plain, str):
+        return plain
+    return f"'{visible(plain)}" if plain.startswith(FORMULA) else visible(plain)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Sequence
 
-from vlmguard_plugin.leaderboard.outputs.escaping import visible
 from vlmguard_plugin.leaderboard.outputs.tables import WIDTH
 from vlmguard_plugin.leaderboard.outputs.wording import NONE, percent, rate_text
+from vlmguard_plugin.reading import visible
 from vlmguard_plugin.statistics.measures import MEASURES, UNKNOWN
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Sequence
 
 from vlmguard_plugin.leaderboard.board import Block, Board, Entry, Origin, Overall, measures_of
-from vlmguard_plugin.leaderboard.outputs.escaping import escaped, paragraph, visible
+from vlmguard_plugin.leaderboard.outputs.escaping import escaped, paragraph
 from vlmguard_plugin.leaderboard.outputs.sentences import finding_of
 from vlmguard_plugin.leaderboard.outputs.wording import (
     NONE,
@@ -23,6 +23,7 @@ from vlmguard_plugin.leaderboard.outputs.wording import (
     plural,
     rate_text,
 )
+from vlmguard_plugin.reading import visible
 from vlmguard_plugin.runs.facts import RunFacts
 from vlmguard_plugin.statistics.differences import PairedDifference
 from vlmguard_plugin.statistics.measures import MEASURES
