@@ -1,5 +1,5 @@
 # make demo: set everything up, then compare the guards on a small real VLM.
-# make test: set everything up, then test. make test-fast: all but the demo VLM and the hosts' processes, in minutes.
+# make test: set everything up, then test. make test-fast: all but the demo VLM, the hosts' processes and most architectures, in minutes.
 # make check: format, lint, types, layers, in a minute; `pre-commit install` runs the same before every commit.
 # make picture: draw docs/rooms.svg anew from the imports.
 

@@ -18,7 +18,14 @@ REWRITING = [name for name in other_guards() if name in ON_ARCHITECTURES and nam
 LAYER = 2
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+FAST = ("llava", "qwen3_vl", "gemma3")
+"""Architectures of the fast part: the plain one, one that adds between its layers, one with windows."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in ARCHITECTURES],
+)
 def subject(request):
     return vg.HuggingFaceSubject(*tiny_vlm(request.param), batch_size=3)
 

@@ -115,10 +115,8 @@ def tensor_parts(tensor: Tensor) -> Iterator[bytes]:
         return
     try:
         flat = tensor.detach().reshape(-1)
-        steps = torch.linspace(0, flat.numel() - 1, min(_SAMPLES, flat.numel()), dtype=torch.float64).long()
-        values = flat[steps.to(flat.device)].cpu()
-        if values.is_floating_point():
-            values = values.to(torch.bfloat16)
+        values = flat[:: max(1, flat.numel() // _SAMPLES)][:_SAMPLES]
+        values = values.to("cpu", torch.bfloat16) if values.is_floating_point() else values.cpu()
         yield values.contiguous().view(torch.uint8).numpy().tobytes()
     except (NotImplementedError, RuntimeError, TypeError) as error:
         raise Unreadable(f"a {type(tensor).__name__} can't be read ({error})") from error
