@@ -18,8 +18,8 @@ REWRITING = [name for name in other_guards() if name in ON_ARCHITECTURES and nam
 LAYER = 2
 
 
-FAST = ("llava", "qwen3_vl", "gemma3")
-"""Architectures of the fast part: the plain one, one that adds between its layers, one with windows."""
+FAST = ("llava", "qwen3_vl")
+"""Architectures of the fast part: the plain one, and one that adds between its layers."""
 
 
 @pytest.fixture(

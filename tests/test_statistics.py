@@ -179,7 +179,12 @@ def simulated(rng, clusters, size, mean, effect, alike, correlation=0.7):
 
 
 @pytest.mark.parametrize(
-    "clusters, size, mean, effect, alike", [(80, 1, 0.6, 0.0, 0.5), (40, 4, 0.6, 0.0, 0.5), (20, 5, 0.5, 0.0, 0.7)]
+    "clusters, size, mean, effect, alike",
+    [
+        (80, 1, 0.6, 0.0, 0.5),
+        pytest.param(40, 4, 0.6, 0.0, 0.5, marks=pytest.mark.slow),
+        pytest.param(20, 5, 0.5, 0.0, 0.7, marks=pytest.mark.slow),
+    ],
 )
 def test_no_effect_is_found_no_more_often_than_the_level_says(clusters, size, mean, effect, alike):
     rng = np.random.default_rng(size)
@@ -190,7 +195,7 @@ def test_no_effect_is_found_no_more_often_than_the_level_says(clusters, size, me
         assert sum(one.p_mcnemar < ALPHA for one in found) / 300 > 0.1, "the case is one that McNemar's test gets wrong"
 
 
-@pytest.mark.parametrize("clusters, size, alike", [(100, 1, 0.5), (60, 4, 0.5)])
+@pytest.mark.parametrize("clusters, size, alike", [(100, 1, 0.5), pytest.param(60, 4, 0.5, marks=pytest.mark.slow)])
 def test_a_known_effect_is_found_and_covered(clusters, size, alike):
     rng = np.random.default_rng(7)
     found = [paired_difference(*simulated(rng, clusters, size, 0.6, 0.25, alike)) for _ in range(300)]
@@ -255,6 +260,7 @@ def test_shared_base_requests_make_the_detectable_difference_larger():
     assert detectable_difference(3, 0.0) is None
 
 
+@pytest.mark.slow
 def test_simulated_predictions_from_files_to_the_verdict(tmp_path):
     """12 boards of prediction files: one guard that helps, one that does nothing, one that refuses everything more."""
     from vlmguard_plugin.leaderboard.build import build_board

@@ -203,9 +203,8 @@ WAYS_TO_COMPILE = {
 }
 
 
-@pytest.mark.parametrize(
-    "way", [pytest.param(way, marks=[] if way == "in place" else pytest.mark.slow) for way in WAYS_TO_COMPILE]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS_TO_COMPILE)
 def test_a_model_compiled_and_used_before_it_is_guarded_is_edited_all_the_same(way, subject):
     """Compiled code passes by hooks that come later, so it is left out while edits are in place."""
     edits, asked = Edits({1: AddConstant(0.9)}, "all"), [vg.Query("Hi"), vg.Query("A longer request")]
