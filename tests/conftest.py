@@ -45,6 +45,12 @@ def subject(processor):
     return vg.HuggingFaceSubject(tiny_llava(), processor, batch_size=4)
 
 
+@pytest.fixture
+def fresh():
+    """A subject of the test's own, whose model it may change."""
+    return vg.HuggingFaceSubject(tiny_llava(), tiny_processor(), batch_size=4)
+
+
 @pytest.fixture(scope="session")
 def anchors(tmp_path_factory):
     """Eight short pairs, enough for a fit on a tiny model."""

@@ -7,7 +7,7 @@ import torch
 from helpers.architectures import tiny_vlm
 from helpers.host_models import RemoteStyleVLM, TransformersVLM
 from helpers.steering import AddConstant, ByTheLastToken, hook_counts
-from helpers.tiny_models import tiny_llava, tiny_processor
+from helpers.tiny_models import tiny_llava
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.guards.core.cached import load_or_fit
@@ -19,12 +19,6 @@ GREEDY = {"do_sample": False, "max_new_tokens": 5}
 
 
 EDITS = Edits({1: ByTheLastToken()}, "all")
-
-
-@pytest.fixture
-def fresh():
-    """A subject of the test's own, whose model it may change."""
-    return vg.HuggingFaceSubject(tiny_llava(), tiny_processor(), batch_size=4)
 
 
 # Models that change after the subject was made

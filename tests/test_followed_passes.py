@@ -8,7 +8,6 @@ import torch
 import transformers
 from helpers.architectures import tiny_vlm
 from helpers.steering import AddConstant, ByTheLastToken, full_states
-from helpers.tiny_models import tiny_llava, tiny_processor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
 
 import vlmguard_plugin as vg
@@ -19,12 +18,6 @@ GREEDY = {"do_sample": False, "max_new_tokens": 5}
 
 
 EDITS = Edits({1: ByTheLastToken()}, "all")
-
-
-@pytest.fixture
-def fresh():
-    """A subject of the test's own, whose model it may change."""
-    return vg.HuggingFaceSubject(tiny_llava(), tiny_processor(), batch_size=4)
 
 
 # A second use of the model while it answers

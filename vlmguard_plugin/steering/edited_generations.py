@@ -83,8 +83,9 @@ class EditedGenerations:
         return generation
 
     def end_pass(self, entered: bool) -> None:
-        missed = sorted(set(self.edits.by_layer) - self.reached)
-        if missed or not entered:
+        """RuntimeError where a pass has come to its end without all edited layers. entered: it came to the decoder."""
+        missed = sorted(set(self.edits.by_layer) - (self.reached if entered else set()))
+        if missed:
             self.refuse(missed)
 
     def end_generation(self) -> None:
@@ -95,6 +96,7 @@ class EditedGenerations:
         self.generations[-1].heard = True
 
     def refuse(self, missed: list[int]) -> None:
+        """RuntimeError that names edited layers which were not reached, and the likely reason."""
         raise RuntimeError(
             f"{self.model_name} ran without its decoder layers {missed} being reached, so they were not edited; one "
             "that was compiled, traced or exported before it is guarded runs past its layers: guard it first, or leave "
