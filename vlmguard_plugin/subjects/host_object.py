@@ -19,9 +19,9 @@ from vlmguard_plugin.query import BlankImage, ImageLike, Parts, Query, Turn, rea
 from vlmguard_plugin.steering.decoder import Decoder, DecoderNotFound, OnePassHeard, find_decoder
 from vlmguard_plugin.steering.edit import SomeEdits, as_edits
 from vlmguard_plugin.steering.editing import editing, is_edited, new_generation, replaced_generate
-from vlmguard_plugin.steering.fingerprint import model_fingerprint
 from vlmguard_plugin.steering.passes import Pass, hearing_passes
 from vlmguard_plugin.steering.record import record_last_token
+from vlmguard_plugin.subjects.local import LocalSubject
 
 if TYPE_CHECKING:
     from vlmguard_plugin.subjects.base import EditsForBatch
@@ -30,7 +30,7 @@ Message = Sequence[dict[str, Any]]  # the host's: [{"type": "text" or "image", "
 PROCESSOR_NAMES = ("image_processor", "processor", "vis_processor")
 
 
-class HostSubject:
+class HostSubject(LocalSubject):
     """A host's model object: prompt building, image handling and generation stay its own.
 
     vlm: an object with `generate(message=[{type, value}, ...], dataset=...)` that holds its torch model as an
@@ -89,25 +89,16 @@ class HostSubject:
         raise DecoderNotFound(" ".join(problems))
 
     @property
+    def torch_model(self) -> nn.Module:
+        return self._found[0]
+
+    @property
     def decoder(self) -> Decoder:
-        """The language model's decoder layers, looked for at first need."""
         return self._found[1]
-
-    @property
-    def num_layers(self) -> int:
-        return len(self.decoder.layers)
-
-    @property
-    def hidden_size(self) -> int:
-        return self.decoder.hidden_size
 
     @property
     def is_edited(self) -> bool:
         return any(is_edited(model) for model in torch_models(self.vlm))
-
-    @property
-    def fingerprint(self) -> str:
-        return model_fingerprint(self._found[0])
 
     @cached_property
     def prompt_form(self) -> str:

@@ -15,9 +15,9 @@ from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.decoder import Decoder, OnePassHeard, find_decoder
 from vlmguard_plugin.steering.edit import Edits, SomeEdits, as_edits
 from vlmguard_plugin.steering.editing import editing, is_edited
-from vlmguard_plugin.steering.fingerprint import model_fingerprint
 from vlmguard_plugin.steering.record import record_last_token
 from vlmguard_plugin.subjects.base import AnswersCutShort, Likelihood
+from vlmguard_plugin.subjects.local import LocalSubject
 from vlmguard_plugin.subjects.prompts import PromptBuilder
 from vlmguard_plugin.subjects.scoring import (
     ScoredAnswer,
@@ -37,15 +37,14 @@ ONE_PASS = {**ONE_ANSWER, "do_sample": False, "num_beams": 1, "max_new_tokens": 
 """The same for one pass over prompts, a row each."""
 
 
-class HuggingFaceSubject:
+class HuggingFaceSubject(LocalSubject):
     """A transformers image-text-to-text model and its processor.
 
     model: any model with `generate` whose language model's decoder layers can be found (see layers_path).
     processor: the model's own; prompts are built with its chat template, generation prompt included.
     batch_size: queries per pass. layers_path: name of the decoder's ModuleList, where it can't be found.
 
-    num_layers (L), hidden_size (d) and fingerprint describe the language model and the weights, as they are now: a
-    model whose modules or weights change, or another one put into `model`, is looked at again.
+    A model whose modules or weights change, or another one put into `model`, is looked at again.
     generated_tokens: how many have been generated so far, by all answers together.
     """
 
@@ -65,23 +64,15 @@ class HuggingFaceSubject:
         return find_decoder(self.model, lambda: self._prefill([Query("Hello")]), self._layers_path)
 
     @property
+    def torch_model(self) -> torch.nn.Module:
+        model: torch.nn.Module = self.model
+        return model
+
+    @property
     def decoder(self) -> Decoder:
-        """The language model's decoder layers, found again where modules were replaced."""
         if not self._decoder.is_of(self.model):
             self._decoder = self._find_decoder()
         return self._decoder
-
-    @property
-    def num_layers(self) -> int:
-        return len(self.decoder.layers)
-
-    @property
-    def hidden_size(self) -> int:
-        return self.decoder.hidden_size
-
-    @property
-    def fingerprint(self) -> str:
-        return model_fingerprint(self.model)
 
     @property
     def is_edited(self) -> bool:

@@ -1,0 +1,42 @@
+"""What every subject whose torch model runs in this process says of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from vlmguard_plugin.steering.fingerprint import model_fingerprint
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from vlmguard_plugin.steering.decoder import Decoder
+
+
+class LocalSubject(ABC):
+    """A torch model in this process, whose language model's decoder layers can be listened to and edited.
+
+    num_layers (L), hidden_size (d) and fingerprint describe the language model and the weights, as they are now.
+    """
+
+    @property
+    @abstractmethod
+    def torch_model(self) -> nn.Module:
+        """The model that holds the decoder layers."""
+
+    @property
+    @abstractmethod
+    def decoder(self) -> Decoder:
+        """The language model's decoder layers, found again where modules were replaced."""
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.decoder.layers)
+
+    @property
+    def hidden_size(self) -> int:
+        return self.decoder.hidden_size
+
+    @property
+    def fingerprint(self) -> str:
+        return model_fingerprint(self.torch_model)
