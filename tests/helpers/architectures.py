@@ -175,6 +175,36 @@ def gemma3():
     return config, processor
 
 
+def mllama():
+    """Cross-attention layers that run beside an image alone; the image's states are no tokens of the prompt."""
+    tokenizer = byte_tokenizer(image_token="<|image|>")
+    config = transformers.MllamaConfig(
+        text_config=transformers.models.mllama.MllamaTextConfig(
+            **{**TEXT, "num_hidden_layers": 6}, cross_attention_layers=[1, 4]
+        ),
+        vision_config={
+            "hidden_size": 32,
+            "attention_heads": 4,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_global_layers": 1,
+            "image_size": 28,
+            "patch_size": 14,
+            "max_num_tiles": 2,
+            "intermediate_layers_indices": [0, 1],
+            "vision_output_dim": 96,
+            "supported_aspect_ratios": [[1, 1], [1, 2], [2, 1]],
+        },
+        image_token_index=tokenizer.image_token_id,
+    )
+    processor = transformers.MllamaProcessor(
+        image_processor("MllamaImageProcessor", size=TILE, max_image_tiles=2),
+        tokenizer,
+        chat_template=template("<|image|>"),
+    )
+    return config, processor
+
+
 QWEN2_TOWER = {"embed_dim": 32, "mlp_ratio": 2}
 QWEN2_5_TOWER = {"intermediate_size": 64, "out_hidden_size": 32, "window_size": 56, "fullatt_block_indexes": [1, 3]}
 QWEN3_TOWER = {
@@ -193,6 +223,7 @@ BUILDERS = {
     "internvl": internvl,
     "idefics3": idefics3,
     "gemma3": gemma3,
+    "mllama": mllama,
 }
 ARCHITECTURES = tuple(BUILDERS)
 

@@ -92,6 +92,8 @@ def randomised(model):
         for parameter in model.parameters():
             if parameter.dim() >= 2:
                 parameter.normal_(std=0.15)
+            elif parameter.numel() == 1:
+                parameter.fill_(1)  # the gates of cross-attention layers begin shut
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0
     return model.eval()
