@@ -231,11 +231,38 @@ SHEET = "xl/worksheets/sheet1.xml"
         (SHEET, lambda sheet: sheet.replace(b'r="B1"', b"r = 'XFD1'").replace(b'<row r="2"', b'<row r="1048576"')),
         (SHEET, lambda sheet: sheet.replace(b"</sheetData>", b" " * (2 << 20) + b'<c r="ZZZZ99999999"/></sheetData>')),
         ("xl/theme/theme1.xml", lambda theme: bytes((1 << 23) + 1)),
+        (
+            SHEET,
+            lambda sheet: sheet.replace(
+                b"</sheetData>", b'<row x=">" r="9"><c x=">" r="XFD1048576"/></row></sheetData>'
+            ),
+        ),
+        (
+            SHEET,
+            lambda sheet: sheet.replace(
+                b"</sheetData>", b"<row>" + b"<c/>" * 999 + b"</row><row r='9999'/></sheetData>"
+            ),
+        ),
+        (
+            SHEET,
+            lambda sheet: sheet.replace(b"</sheetData>", b'<row r="9"><c r="A' + b"9" * 30 + b'"/></row></sheetData>'),
+        ),
+        ("xl/styles.xml", lambda styles: styles.replace(b"<cellXfs", b"<x/>" * 300_001 + b"<cellXfs")),
     ],
-    ids=["far corner", "far column and row", "late", "unpacks to much"],
+    ids=[
+        "far corner",
+        "far column and row",
+        "late",
+        "unpacks to much",
+        "bracket in a value",
+        "cells without places",
+        "place without end",
+        "many elements",
+    ],
 )
 def test_a_workbook_that_would_take_all_memory_costs_itself_alone(tmp_path, part, change, monkeypatch):
     monkeypatch.setattr("vlmguard_plugin.runs.readers.workbook.MOST_BYTES", 1 << 23)
+    monkeypatch.setattr("vlmguard_plugin.runs.readers.workbook.MOST_ELEMENTS", 300_000)
     write(tmp_path, "m", "S", [NO] * 3, harmful=[1] * 3)
     repacked(write(tmp_path, "m", "Far", [NO] * 3, harmful=[1] * 3), part, change)
     collected = collect(tmp_path)

@@ -140,5 +140,5 @@ def entries(path: Path) -> Iterator[Entry]:
             Judgement(entry["label"])
         except (ValueError, KeyError, TypeError):
             continue
-        if {"case", "judge", "version", "raw", "reason"} <= set(entry):
+        if all(isinstance(entry.get(name), str) for name in Entry.__annotations__):
             yield entry

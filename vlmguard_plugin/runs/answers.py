@@ -6,9 +6,10 @@ Nothing here reads a file: `rows` makes items of a table's rows, the modules of 
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
 from vlmguard_plugin.judges.base import Case
 from vlmguard_plugin.runs.facts import RunFacts
@@ -17,6 +18,21 @@ from vlmguard_plugin.runs.host_sets import benchmark_of
 
 class OutputError(ValueError):
     """A host's output can't be turned into a leaderboard."""
+
+
+@contextmanager
+def costs_itself_alone(what: str = "can't be read") -> Iterator[None]:
+    """A context in which whatever reading someone's file raises becomes an OutputError, so that it costs no other file.
+
+    Readers below raise of every kind at a file that somebody has damaged on purpose, out of memory and too deep
+    recursion included.
+    """
+    try:
+        yield
+    except OutputError:
+        raise
+    except Exception as error:
+        raise OutputError(f"{what} ({type(error).__name__}: {error})") from error
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from vlmguard_plugin.reading import parsed_json, read_json
 FORMAT = 1
 SUFFIX = "_vlmguard.json"
 STATUSES = ("running", "complete", "failed")
+MOST = 1e15
+"""Seconds, answers or tokens of a session, at most."""
 
 
 @dataclass(frozen=True)
@@ -88,15 +90,22 @@ class RunFacts:
         except (TypeError, AttributeError) as error:
             raise ValueError(f"no facts of a run ({error})") from error
         kinds: dict[str, Any] = {
-            **dict.fromkeys(("host", "host_version", "model", "checkpoint", "fingerprint"), str),
+            **dict.fromkeys(("host", "host_version", "model", "checkpoint", "fingerprint", "device", "dtype"), str),
             **dict.fromkeys(("settings", "generation", "versions"), Mapping),
             **dict.fromkeys(("guard", "guard_fingerprint"), (str, type(None))),
-            "seed": (int, type(None)),
+            **dict.fromkeys(("seed", "batch_size"), (int, type(None))),
         }
+        of_session: dict[str, Any] = {"started": str, "processes": int, "status": str, "error": (str, type(None))}
         wrong = [
             f"{name} is {getattr(facts, name)!r}"
             for name, kind in kinds.items()
             if not isinstance(getattr(facts, name), kind)
+        ]
+        wrong += [
+            f"{name} of a session is {getattr(session, name)!r}"
+            for session in sessions
+            for name, kind in of_session.items()
+            if not isinstance(getattr(session, name), kind)
         ]
         amounts = [(name, getattr(session, name)) for session in sessions for name in ("seconds", "answers", "tokens")]
         wrong += [f"{name} of a session is {value!r}" for name, value in amounts if not is_amount(value)]
@@ -112,8 +121,8 @@ def known_values(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_amount(value: object) -> bool:
-    """Whether a value is None or a finite number from 0 on."""
-    return value is None or isinstance(value, (int, float)) and 0 <= value < float("inf")
+    """Whether a value is None or a number from 0 to MOST."""
+    return value is None or isinstance(value, (int, float)) and 0 <= value <= MOST
 
 
 def facts_file(predictions: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any, Callable, Mapping, Sequence
 
 from vlmguard_plugin.benchmarks.benchmark import Benchmark
@@ -88,7 +89,7 @@ def base_request_of(row: TableRow, dataset: str) -> str:
     if text(row.get("pair")):
         return f"{dataset.partition('_')[0]}:{text(row['pair'])}:{text(row.get('harmful')).lower()}"
     index = text(row["index"])
-    if dataset.startswith(("MMBench", "CCBench")) and index.isdigit():
+    if dataset.startswith(("MMBench", "CCBench")) and re.fullmatch("[0-9]{1,18}", index):
         return f"{dataset}:{int(index) % CIRCULAR}"
     return ""
 

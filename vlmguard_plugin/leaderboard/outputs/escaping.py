@@ -22,6 +22,8 @@ UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 """Control characters, marks that turn the direction of text, and lone surrogates."""
+PLACE = re.compile(r"(?<![\w.:/\\<-])(?:~?/|[A-Za-z]:[\\/]+|\\\\)(?:[^\s/\\'\"<>|,;:]+[/\\]+)+([^\s/\\'\"<>|,;:]*)")
+"""A path from the root, the home directory or a drive on, with its last part."""
 
 
 def escaped(text: str) -> str:
@@ -39,6 +41,11 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return UNPRINTABLE.sub(shown_instead, text.replace("\r\n", "\n"))
+
+
+def without_folders(text: str) -> str:
+    """Text in which files and folders with a place on some machine are called by their last name alone."""
+    return PLACE.sub(r"\1", text)
 
 
 def shown_instead(match: re.Match[str]) -> str:

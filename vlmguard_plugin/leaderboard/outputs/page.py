@@ -22,7 +22,7 @@ from markupsafe import Markup, escape
 from vlmguard_plugin.leaderboard.board import Block, Board, Entry, Origin, Overall, measures_of
 from vlmguard_plugin.leaderboard.outputs.changed import ANSWERS, changed_answers
 from vlmguard_plugin.leaderboard.outputs.charts import FRAME, PLACES, SMALL, canonical, curves, scatter, ticks
-from vlmguard_plugin.leaderboard.outputs.escaping import printable
+from vlmguard_plugin.leaderboard.outputs.escaping import printable, without_folders
 from vlmguard_plugin.leaderboard.outputs.published import READ_FROM, published_results
 from vlmguard_plugin.leaderboard.outputs.sentences import Finding, finding_of
 from vlmguard_plugin.leaderboard.outputs.wording import (
@@ -111,7 +111,7 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (bar, data, number, p_number, percent, plural, points, setting_text, shortened)
+    filters = (bar, data, number, p_number, percent, plural, points, setting_text, shortened, verbatim)
     functions = (better_or_worse, interval, p_text)
     environment.filters |= {function.__name__: function for function in filters}
     environment.globals |= {function.__name__: function for function in functions}
@@ -137,8 +137,13 @@ def source(environment: Environment, name: str) -> Markup:
 
 
 def finalized(value: Any) -> Any:
-    """A value before it is printed: text without characters that a page can't hold."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    """A value before it is printed: text without characters that a page can't hold, and without places of a machine."""
+    return without_folders(printable(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def verbatim(text: str) -> Markup:
+    """What a model was asked or has said: whatever paths it names are its own."""
+    return escape(printable(text))
 
 
 def better_or_worse(measure: str, difference: PairedDifference) -> str:

@@ -8,6 +8,7 @@ answer right or wrong (1 or 0); a group of tasks such as mmlu is one data set wi
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, Sequence
@@ -15,10 +16,14 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 from vlmguard_plugin.judges.base import Case
 from vlmguard_plugin.naming import ANY_CHECKPOINT, guarded_name
 from vlmguard_plugin.reading import json_lines, read_json
-from vlmguard_plugin.runs.answers import Found, Item, OutputError, Predictions, Skipped
+from vlmguard_plugin.runs.answers import Found, Item, OutputError, Predictions, Skipped, costs_itself_alone
 from vlmguard_plugin.runs.facts import RunFacts
 from vlmguard_plugin.runs.rows import digest, items_of, text
 
+DEEPEST = 20
+"""Folders within each other that are looked into."""
+TRAINERS = re.compile(r"(?:checkpoint|epoch|step|iter)[-_]?\d+|final|last|best")
+"""Names of folders that a training run makes, which say nothing without the run's own folder."""
 METRICS = ("acc", "accuracy", "exact_match", "em")
 """Tried first as the score of an answer; then the task's others, as they come."""
 
@@ -54,33 +59,42 @@ def read_logs(folder: Path, layout: Layout) -> Found:
     """All runs of a host under a folder; of several for one model and task in one place the newest counts."""
     newest: dict[tuple[Path, str, str], Predictions] = {}
     skipped: list[Skipped] = []
-    dated = [(layout.results(path.name), path) for path in folder.rglob("*.json")]
+    dated = [(layout.results(path.name), path) for path in json_files(folder)]
     for date, path in sorted(((date, path) for date, path in dated if date), reverse=True):
         try:
-            results = read_results(path, layout)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            skipped.append(
-                Skipped(path, f"can't be read as results of {layout.host} ({type(error).__name__}: {error})")
-            )
+            with costs_itself_alone(f"can't be read as results of {layout.host}"):
+                results = read_results(path, layout)
+        except OutputError as error:
+            skipped.append(Skipped(path, str(error)))
             continue
         for dataset, tasks in results.datasets.items():
             if (path.parent, results.model, dataset) in newest:
                 continue
-            logs = {task: path.with_name(layout.samples(date, task)) for task in tasks}
-            without = [task for task, log in logs.items() if not log.is_file()]
-            if without:
-                reason = f"has no sample log of {', '.join(without[:3])}; run it again with --log_samples"
-                skipped.append(Skipped(path, reason))
-                continue
             try:
-                predictions = predictions_in(results, dataset, logs, folder, layout)
+                with costs_itself_alone("a sample can't be read"):
+                    logs = {task: log_of(path, layout.samples(date, task)) for task in tasks}
+                    predictions = predictions_in(results, dataset, logs, folder, layout)
             except OutputError as error:
                 skipped.append(Skipped(path, f"{dataset}: {error}"))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                skipped.append(Skipped(path, f"{dataset}: a sample can't be read ({type(error).__name__}: {error})"))
             else:
                 newest.setdefault((path.parent, results.model, predictions.dataset), predictions)
     return Found(tuple(newest.values()), tuple(skipped))
+
+
+def json_files(folder: Path) -> Iterator[Path]:
+    """The ordinary JSON files under a folder, DEEPEST folders down; links to folders are not followed."""
+    layer = [folder]
+    for _ in range(DEEPEST):
+        inner = [path for place in layer for path in sorted(place.iterdir())]
+        yield from (path for path in inner if path.suffix == ".json" and path.is_file())
+        layer = [path for path in inner if path.is_dir() and not path.is_symlink()]
+
+
+def log_of(results: Path, name: str) -> Path:
+    """The sample log of this name beside a results file; OutputError where there is none."""
+    if "/" in name or not results.with_name(name).is_file():
+        raise OutputError(f"there is no sample log {name[:200]!r}; run it again with --log_samples")
+    return results.with_name(name)
 
 
 def read_results(path: Path, layout: Layout) -> ResultsFile:
@@ -109,11 +123,16 @@ def read_results(path: Path, layout: Layout) -> ResultsFile:
 
 
 def checkpoint_of(config: Mapping[str, Any]) -> str:
-    """The checkpoint of a stock model, from its arguments; "" where they name none."""
+    """The checkpoint of a stock model, from its arguments: hub name, or the end of a folder's path; "" for none."""
     arguments = config.get("model_args")
     if isinstance(arguments, str):
         arguments = dict(part.partition("=")[::2] for part in arguments.split(","))
-    return text(arguments.get("pretrained")) if isinstance(arguments, dict) else ""
+    checkpoint = text(arguments.get("pretrained")) if isinstance(arguments, dict) else ""
+    is_folder = checkpoint.startswith(("/", ".", "~")) or "\\" in checkpoint or checkpoint.count("/") > 1
+    if not is_folder:
+        return checkpoint
+    *around, name = re.split(r"[\\/]", checkpoint.rstrip("\\/"))
+    return f"{around[-1]}/{name}" if around and TRAINERS.fullmatch(name) else name
 
 
 def label_of(facts: RunFacts, ours: bool) -> str:
@@ -130,12 +149,20 @@ def datasets_of(content: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     groups = {name: tuple(members) for name, members in (content.get("group_subtasks") or {}).items() if members}
     tasks = [name for name in content.get("configs") or content["results"] if name not in groups]
 
-    def leaves(name: str) -> Iterator[str]:
-        for member in groups.get(name, ()):
-            yield from leaves(member) if member in groups else [member]
+    def leaves(name: str) -> list[str]:
+        """Tasks of a group and of the groups in it, each once, as they come."""
+        seen: dict[str, None] = {}
+        waiting = [name]
+        while waiting:
+            member = waiting.pop()
+            if member not in seen:
+                seen[member] = None
+                waiting += reversed(groups.get(member, ()))
+        return [member for member in seen if member not in groups]
 
     inner = {member for members in groups.values() for member in members}
-    outermost = {name: tuple(task for task in leaves(name) if task in tasks) for name in groups if name not in inner}
+    known = set(tasks)
+    outermost = {name: tuple(task for task in leaves(name) if task in known) for name in groups if name not in inner}
     grouped = {task for members in outermost.values() for task in members}
     alone = {task: (task,) for task in tasks if task not in grouped}
     return {name: members for name, members in {**outermost, **alone}.items() if members}

@@ -7,18 +7,17 @@ a run under way are noticed, never loaded.
 
 from __future__ import annotations
 
+import io
 import re
-import zipfile
-import zlib
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pandas
-import python_calamine
 
 from vlmguard_plugin.judges.judgements import FOLDER
-from vlmguard_plugin.reading import read_json
-from vlmguard_plugin.runs.answers import Found, OutputError, Predictions, Skipped, Unfinished
+from vlmguard_plugin.reading import read_bytes, read_json
+from vlmguard_plugin.runs.answers import Found, OutputError, Predictions, Skipped, Unfinished, costs_itself_alone
 from vlmguard_plugin.runs.facts import SUFFIX, RunFacts, facts_file, read_facts
 from vlmguard_plugin.runs.host_sets import with_host_columns
 from vlmguard_plugin.runs.readers.workbook import read_workbook
@@ -26,6 +25,7 @@ from vlmguard_plugin.runs.rows import items_of
 
 HOST = "vlmevalkit"
 FORMATS = (".xlsx", ".tsv", ".csv", ".json")
+MOST_COLUMNS = 1000
 RUN_FOLDER = re.compile(r"T\d{8}[-_].+")
 PART = re.compile(r"\d+_(?P<dataset>.+)\.pkl")
 """What a rank writes while it answers: rank and number of ranks in digits, then the data set."""
@@ -47,15 +47,20 @@ def read(folder: Path) -> Found:
         for dataset, files in sorted(prediction_files(place).items()):
             for path in files:
                 try:
-                    usable.append(predictions_in(path, place.name, dataset, folder))
+                    with costs_itself_alone():
+                        usable.append(predictions_in(path, place.name, dataset, folder))
                     done.add(dataset)
                     break
                 except OutputError as error:
                     skipped.append(Skipped(path, str(error)))
+        try:
+            with costs_itself_alone("what is known of its runs can't be read"):
+                begun = sorted(without_predictions(place).items())
+        except OutputError as error:
+            skipped.append(Skipped(place, str(error)))
+            continue
         unfinished += [
-            Unfinished(place.name, dataset, HOST, folder, reason)
-            for dataset, reason in sorted(without_predictions(place).items())
-            if dataset not in done
+            Unfinished(place.name, dataset, HOST, folder, reason) for dataset, reason in begun if dataset not in done
         ]
     return Found(tuple(usable), tuple(skipped), tuple(unfinished))
 
@@ -119,7 +124,7 @@ def host_status(folder: Path) -> dict[str, dict[str, Any]]:
     try:
         content = read_json(folder / "status.json")
     except (OSError, ValueError):
-        return {}
+        return {}  # it tells of failures alone
     datasets = content.get("datasets") if isinstance(content, dict) else None
     return (
         {name: facts for name, facts in datasets.items() if isinstance(facts, dict)}
@@ -198,30 +203,28 @@ def read_table(path: Path) -> pandas.DataFrame:
 
     A blank cell is an empty answer (""): the host writes every answer as text.
     """
-    try:
+    with costs_itself_alone():
         if path.suffix == ".xlsx":
             frame = read_workbook(path)
         elif path.suffix == ".json":
             frame = json_table(read_json(path))
         else:
-            separator = "\t" if path.suffix == ".tsv" else ","
-            frame = pandas.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-        RuntimeError,
-        python_calamine.CalamineError,
-    ) as error:
-        # what pandas, calamine and the zip and XML readers below them raise for a truncated or foreign file
-        raise OutputError(f"can't be read ({type(error).__name__}: {error})") from error
+            frame = separated_table(path, "\t" if path.suffix == ".tsv" else ",")
     frame.columns = [str(column) for column in frame.columns]
     return frame
+
+
+def separated_table(path: Path, separator: str) -> pandas.DataFrame:
+    """A table of values with a separator between; ValueError for one of more than MOST_COLUMNS, or with longer rows."""
+    content = read_bytes(path)
+    columns = content.partition(b"\n")[0].count(separator.encode()) + 1
+    if columns > MOST_COLUMNS:
+        raise ValueError(f"it has {columns:,} columns; that is no table of answers")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pandas.errors.ParserWarning)  # a row of more values than there are names
+        return pandas.read_csv(
+            io.BytesIO(content), sep=separator, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8"
+        )
 
 
 def json_table(content: object) -> pandas.DataFrame:

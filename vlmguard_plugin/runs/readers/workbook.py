@@ -5,21 +5,26 @@ from __future__ import annotations
 import re
 import zipfile
 from pathlib import Path
+from xml.parsers import expat
 
 import pandas
 
-MOST_CELLS = 20_000_000
+from vlmguard_plugin.reading import checked_file
+
+MOST_CELLS = 3_000_000
 """Rows times columns of a sheet; the largest prediction file of a set here has 0.5 million."""
+MOST_ELEMENTS = 10_000_000
+"""XML elements of a part of the workbook."""
 MOST_BYTES = 1 << 30
 """What a workbook may unpack to."""
 CHUNK = 1 << 20
-PLACE = re.compile(rb"<(?:\w+:)?(?:c|row)\s(?:[^<>]*?\s)?r\s*=\s*[\"']([A-Za-z]{0,9})([0-9]{0,20})[\"']")
+PLACE = re.compile(r"([A-Za-z]{0,3})([0-9]{0,7})")
 """The place that a cell or row says it stands at, as "AB12" or "12"."""
-LONGEST_TAG = 4096
 
 
 def read_workbook(path: Path) -> pandas.DataFrame:
     """The first sheet of an xlsx file, every cell as it stands. ValueError or zipfile.BadZipFile where it is none."""
+    checked_file(path)
     check_workbook(path)
     return pandas.read_excel(path, dtype=object, keep_default_na=False, engine="calamine")
 
@@ -33,30 +38,61 @@ def check_workbook(path: Path) -> None:
         if size > MOST_BYTES:
             raise ValueError(f"it unpacks to {size:,} bytes; at most {MOST_BYTES:,} are read")
         for part in parts.infolist():
-            rows, columns = extent(parts, part)
-            if rows * columns > MOST_CELLS:
-                raise ValueError(
-                    f"{part.filename} has {rows:,} rows and {columns:,} columns; that is no table of answers"
-                )
+            with parts.open(part) as stream:
+                begin = stream.read(CHUNK)
+                if b"<" not in begin[:64]:
+                    continue  # no XML, so no sheet
+                extent = Extent(part.filename)
+                while begin:
+                    extent.read(begin)
+                    begin = stream.read(CHUNK)
 
 
-def extent(parts: zipfile.ZipFile, part: zipfile.ZipInfo) -> tuple[int, int]:
-    """The last row and column that cells of a part say they stand at, from 1; (1, 1) where none says so."""
-    row = column = 1
-    rest = b""
-    with parts.open(part) as stream:
-        while block := stream.read(CHUNK):
-            block = rest + block
-            for letters, digits in PLACE.findall(block):
-                row = max(row, int(digits or 1))
-                column = max(column, column_number(letters))
-            rest = block[-LONGEST_TAG:]
-    return row, column
+class Extent:
+    """How far the cells of an XML part reach, read piece by piece. name: of the part, for errors."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.row = self.column = self.last_row = self.last_column = self.elements = 0
+        self._parser = expat.ParserCreate()
+        self._parser.StartElementHandler = self._element
+
+    def read(self, piece: bytes) -> None:
+        """Take the next piece; ValueError where it is no XML, or reaches too far."""
+        try:
+            self._parser.Parse(piece)
+        except expat.ExpatError as error:
+            raise ValueError(f"{self.name} is damaged ({error})") from error
+
+    def _element(self, name: str, attributes: dict[str, str]) -> None:
+        self.elements += 1
+        if self.elements > MOST_ELEMENTS:
+            raise ValueError(f"{self.name} has more than {MOST_ELEMENTS:,} elements; that is no table of answers")
+        kind = name.rpartition(":")[2]
+        if kind not in ("c", "row"):
+            return
+        letters, number = self._place(attributes.get("r", ""))
+        if kind == "row":
+            self.row, self.column = number or self.row + 1, 0
+        else:
+            self.row = number or max(self.row, 1)
+            self.column = column_number(letters) or self.column + 1
+        self.last_row, self.last_column = max(self.last_row, self.row), max(self.last_column, self.column)
+        if self.last_row * self.last_column > MOST_CELLS:
+            raise ValueError(
+                f"{self.name} has {self.last_row:,} rows and {self.last_column:,} columns; that is no table of answers"
+            )
+
+    def _place(self, place: str) -> tuple[str, int]:
+        found = PLACE.fullmatch(place)
+        if not found:
+            raise ValueError(f"{self.name} has a cell at {place[:40]!r}; that is no table of answers")
+        return found[1], int(found[2] or 0)
 
 
-def column_number(letters: bytes) -> int:
-    """The number of a column from 1: "A" is 1, "AA" 27; 1 for no letters."""
+def column_number(letters: str) -> int:
+    """The number of a column from 1: "A" is 1, "AA" 27; 0 for no letters."""
     number = 0
     for letter in letters.upper():
-        number = 26 * number + letter - ord("A") + 1
-    return number or 1
+        number = 26 * number + ord(letter) - ord("A") + 1
+    return number
