@@ -1,9 +1,14 @@
 """Benchmarks: rows made here, in the layouts of the original files, through to the host's TSV."""
 
+import hashlib
 import inspect
+import io
+import json
 import re
 from pathlib import Path
 
+import numpy
+import pandas
 import pytest
 from helpers.benchmark_files import picture_of
 from PIL import Image
@@ -18,13 +23,15 @@ from vlmguard_plugin.benchmarks import (
     find_benchmark,
     grouped,
     lmu_data,
+    open_prepared,
     prepare,
     read_sidecar,
     read_tsv,
     requests,
     write_tsv,
 )  # fmt: skip
-from vlmguard_plugin.benchmarks.picture import beside
+from vlmguard_plugin.benchmarks.picture import beside, encoded
+from vlmguard_plugin.benchmarks.tsv import sidecar_path
 from vlmguard_plugin.pictures.meaningless import draw_blank, meaningless
 from vlmguard_plugin.query import BlankImage
 
@@ -75,6 +82,49 @@ def test_the_host_reads_the_tsv(tmp_path, red, monkeypatch):
         picture = next(part["value"] for part in message if part["type"] == "image")
         assert Image.open(picture).getpixel((0, 0)) == (255, 0, 0)
         assert "A. red" in message[-1]["value"]
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+def test_lines_within_a_cell_tear_no_row(tmp_path, end):
+    """Readers of tables, the hosts' among them, take a carriage return for the end of a row."""
+    rows = [
+        Row(f"r{end}{number}", f"Which{end}one is {number}?", harmful=True, category=f"a{end}b") for number in (1, 2)
+    ]
+    path = write_tsv(rows, tmp_path / "S.tsv", "safety", "me", "none")
+    assert b"\r" not in path.read_bytes()
+    frame = open_prepared(path)
+    assert list(frame["question"]) == ["Which\none is 1?", "Which\none is 2?"] and list(frame["harmful"]) == [1, 1]
+    assert len(pandas.read_csv(path, sep="\t")) == 2
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        (lambda text: text.replace("\n2\t", "\n1\t"), "two rows of the same index"),
+        (lambda text: text.replace("\t1\n", "\t7\n"), "neither 1 nor 0"),
+        (lambda text: text.replace("\t2-", "\t../2-"), "no name of a file"),
+        (lambda text: text.replace("2\tb\t1\t", "2\tb\t99\t"), "image '99', which is neither"),
+    ],
+    ids=["index", "harm", "name", "picture"],
+)
+def test_rows_that_were_changed_with_their_digest_are_looked_at(tmp_path, red, change, reason):
+    rows = [Row(name, "Why?", images=(red,), harmful=True) for name in "ab"]
+    path = write_tsv(rows, tmp_path / "S.tsv", "safety", "me", "none")
+    open_prepared(path)
+    text = change(path.read_text())
+    assert text != path.read_text()
+    path.write_text(text)
+    facts = json.loads(sidecar_path(path).read_text())
+    sidecar_path(path).write_text(json.dumps({**facts, "sha256": hashlib.sha256(text.encode()).hexdigest()}))
+    with pytest.raises(BenchmarkError, match=reason):
+        open_prepared(path)
+
+
+def test_a_picture_of_16_bits_keeps_its_shades(tmp_path):
+    ramp = numpy.linspace(0, 65535, 256).astype(numpy.uint16).reshape(16, 16)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    with Image.open(io.BytesIO(encoded(tmp_path / "deep.png"))) as shown:
+        assert numpy.abs(numpy.asarray(shown)[..., 0] - ramp / 257).max() <= 1
 
 
 def test_sidecar_of_another_tsv_is_refused(tmp_path):

@@ -177,7 +177,7 @@ def test_a_full_disk_costs_one_line(subject, anchors, tmp_path, monkeypatch, cap
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("vlmguard_plugin.guards.core.saved.write_whole", full)
+    monkeypatch.setattr("vlmguard_plugin.guards.core.saved.write_together", full)
     assert load_or_fit(vg.build_guard("cmrm"), subject, anchors, tmp_path).is_fitted
     assert "can't be kept ([Errno 28] No space left on device)" in capsys.readouterr().err
     assert not [path for path in (tmp_path / "guards").iterdir() if path.suffix != ".lock"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 
 import pandas
 import pytest
@@ -105,9 +106,10 @@ CHOICE = {"prediction": "A", "answer": "A", "A": "x", "B": "y", "question": "q"}
         pytest.param(rows("Odd", [{"index": 1, "prediction": "x", "harmful": [1]}]), "harmful", id="a list as a mark"),
     ],
 )
-def test_one_bad_file_costs_itself_alone(tmp_path, damage, reason):
+def test_one_bad_file_costs_itself_alone(tmp_path, damage, reason, request):
     good(tmp_path)
     damage(tmp_path)
+    request.addfinalizer(lambda: subprocess.run(["rm", "-rf", str(tmp_path)]))  # Python's own rmtree is not deep enough
     found = read_folders(tmp_path)
     assert "Good" in [predictions.dataset for predictions in found.predictions]
     reasons = [skip.reason for skip in found.skipped]

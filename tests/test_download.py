@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import random
 import tarfile
 import threading
 import zipfile
@@ -14,6 +15,7 @@ from helpers.file_server import Server
 
 from vlmguard_plugin import benchmarks
 from vlmguard_plugin.benchmarks import BENCHMARKS, BenchmarkError, Download, download as downloading, read_sidecar
+from vlmguard_plugin.benchmarks.archives import unpack
 from vlmguard_plugin.benchmarks.download import RECORD, fetch
 from vlmguard_plugin.benchmarks.sources import download_folder, download_source
 from vlmguard_plugin.cli import data as data_commands
@@ -218,6 +220,44 @@ def test_links_and_damaged_archives_are_refused(server, tmp_path):
         fetch([Download(server.url("half.zip"), "y", unpack=True)], tmp_path)
     with pytest.raises(ValueError, match="inside the source folder"):
         Download("http://x/y", "../y")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "tar.bz2", "tar.xz"])
+def test_random_damage_of_an_archive_is_one_error(tmp_path, kind):
+    """Three decompressors and two formats raise of every kind."""
+    buffer = io.BytesIO()
+    if kind == "zip":
+        buffer.write(zipped(**{f"folder__{number}.txt": bytes(range(200)) for number in range(5)}))
+    else:
+        with tarfile.open(fileobj=buffer, mode="w:" + kind.partition(".")[2]) as archive:
+            for number in range(5):
+                info = tarfile.TarInfo(f"folder/{number}.txt")
+                info.size = 200
+                archive.addfile(info, io.BytesIO(bytes(range(200))))
+    whole, refused = buffer.getvalue(), 0
+    for seed in range(120):
+        generator = random.Random(f"{kind}:{seed}")
+        content = bytearray(whole)
+        for _ in range(generator.choice((1, 3, 20))):
+            content[generator.randrange(len(content))] = generator.randrange(256)
+        (tmp_path / "archive").write_bytes(
+            content[: generator.choice((len(content), generator.randrange(len(content))))]
+        )
+        try:
+            unpack(tmp_path / "archive", tmp_path / str(seed))
+        except BenchmarkError as error:
+            refused += 1
+            assert str(tmp_path / "archive") in str(error) and "\n" not in str(error)
+    assert refused > 20
+    assert {path.parts[len(tmp_path.parts)] for path in tmp_path.rglob("*")} <= {"archive", *map(str, range(120))}
+
+
+def test_a_name_that_is_a_file_and_a_folder(tmp_path):
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        archive.writestr("a", "x")
+        archive.writestr("a/b", "x")
+    with pytest.raises(BenchmarkError, match="archive.zip is no whole"):
+        unpack(tmp_path / "archive.zip", tmp_path / "out")
 
 
 def test_two_commands_at_once_fetch_a_file_once(server, tmp_path):

@@ -1,13 +1,15 @@
 """Files are written whole or not at all, whoever else writes them and whatever interrupts."""
 
+import errno
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 from vlmguard_plugin import files
-from vlmguard_plugin.files import cache_directory, write_whole
+from vlmguard_plugin.files import cache_directory, check_writable, write_together, write_whole
 
 WRITER = """
 import sys
@@ -51,6 +53,70 @@ def test_an_interrupted_write_leaves_what_was_there_and_nothing_else(tmp_path, m
     with pytest.raises(KeyboardInterrupt):
         write_whole(path, "after")
     assert path.read_text() == "before" and os.listdir(tmp_path) == ["file"]
+
+
+def test_files_that_belong_together_are_replaced_together(tmp_path, monkeypatch):
+    both = {tmp_path / "a": "new", tmp_path / "folder" / "b": "new"}
+    write_together({path: "old" for path in both})
+    for disk, reason in (("full", "No space left"), ("a folder", "Is a directory")):
+        if disk == "a folder":
+            monkeypatch.undo()
+            (tmp_path / "folder" / "b").unlink()
+            (tmp_path / "folder" / "b").mkdir()
+        else:
+            monkeypatch.setattr(files.secrets, "token_hex", full_at_the_second())
+        with pytest.raises(OSError, match=reason) as caught:
+            write_together(both)
+        assert caught.value.filename == str(tmp_path / "folder" / "b")
+        assert (tmp_path / "a").read_text() == "old" and sorted(os.listdir(tmp_path)) == ["a", "folder"]
+
+
+def full_at_the_second():
+    """In the place of a scratch file's random name."""
+    names = iter(["first"])
+
+    def name(_):
+        for word in names:
+            return word
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return name
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes there")
+def test_to_a_pipe_or_device_content_is_sent(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE)
+    write_whole(tmp_path / "pipe", "words")
+    assert reader.communicate()[0] == b"words" and not (tmp_path / "pipe").is_file()
+    (tmp_path / "null").symlink_to("/dev/null")
+    write_whole(tmp_path / "null", "words")
+    assert (tmp_path / "null").is_symlink() and not os.path.isfile("/dev/null")
+    script = "from vlmguard_plugin.files import write_whole; write_whole('/dev/stdout', 'words')"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "words"
+
+
+def test_errors_name_the_file_that_was_asked_for(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    (tmp_path / "in the way").write_text("a file")
+    for place in (tmp_path / "a", tmp_path, tmp_path / "in the way" / "file"):
+        with pytest.raises(OSError) as caught:
+            write_whole(place, "x")
+        assert caught.value.filename == str(place) and caught.value.strerror
+    with pytest.raises(OSError) as caught:
+        check_writable(tmp_path / "in the way" / "file")
+    assert caught.value.filename == str(tmp_path / "in the way" / "file")
+    check_writable(tmp_path / "not" / "there" / "yet")
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "in the way"]
+
+
+def test_what_killed_processes_left_is_swept_away(tmp_path):
+    for name, age in ((".vlmguard-1-00.part", 7200), (".vlmguard-2-00.part", 60), ("other.part", 7200)):
+        (tmp_path / name).write_text("half")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    write_whole(tmp_path / "file", "x")
+    assert sorted(os.listdir(tmp_path)) == [".vlmguard-2-00.part", "file", "other.part"]
 
 
 def test_what_can_not_be_encoded_leaves_nothing(tmp_path):

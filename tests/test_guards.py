@@ -1,6 +1,7 @@
 """One matrix of habits for all guards, from the registry; and what settings and saved folders are refused."""
 
 import json
+import os
 import random
 
 import pytest
@@ -181,6 +182,14 @@ class TestDamagedFolders:
             ({"model": {"fingerprint": "x", "num_layers": 4, "hidden_size": 33}}, "a fit has the tensors {'shift'"),
             ({"anchors": None}, "is no fit of guard 'cmrm'"),
             ({"model": 3}, "guard.json is damaged"),
+            ({"model": {"fingerprint": "x", "num_layers": 4.0, "hidden_size": 32}}, "num_layers is 4.0"),
+            ({"model": {"fingerprint": 3, "num_layers": 4, "hidden_size": 32}}, "fingerprint is 3"),
+            ({"settings": {"layers": [9]}}, "beyond the model's 4 decoder layers"),
+            ({"settings": {"layers": [0]}}, r"its settings name the layers \[0\], its facts \[2\]"),
+            ({"settings": {"alpha": 10**400}}, "alpha is 1000"),
+            ({"settings": {"alpha": 1e308}}, "at most 1000"),
+            ({"format": True}, "has format True"),
+            ({"format": 2.0}, "has format 2.0"),
         ],
     )
     def test_what_is_no_fit_of_the_guard(self, folder, change, reason):
@@ -190,6 +199,44 @@ class TestDamagedFolders:
             vg.load_guard(folder)
         assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
 
+    @pytest.mark.parametrize("name", ["guard.json", "guard.safetensors"])
+    @pytest.mark.parametrize("kind", ["pipe", "endless", "huge"])
+    def test_what_is_no_ordinary_file(self, folder, name, kind):
+        (folder / name).unlink()
+        if kind == "pipe":
+            os.mkfifo(folder / name)
+        elif kind == "endless":
+            (folder / name).symlink_to("/dev/zero")
+        else:
+            (folder / name).touch()
+            os.truncate(folder / name, 1 << 42)
+        with pytest.raises((vg.DamagedGuard, FileNotFoundError), match=name):
+            vg.load_guard(folder)
+
+    def test_a_gate_behind_the_layers_it_opens(self, subject, anchors, tmp_path):
+        with pytest.raises(ValueError, match="condition_layer is 3, behind the first edited layer 1"):
+            vg.build_guard("refusal_direction", layers=[1], condition_layer=3).fit(subject, anchors)
+        vg.build_guard("refusal_direction", layers=[1], condition_layer=1).fit(subject, anchors).save(tmp_path / "g")
+        rewrite(tmp_path / "g", settings={"layers": [1], "condition_layer": 50})
+        with pytest.raises(vg.DamagedGuard, match="condition_layer is 50"):
+            vg.load_guard(tmp_path / "g")
+
+    @pytest.mark.parametrize("setting", [{"caption_prompt": "\ud800"}, {"caption_tokens": 10**30}])
+    def test_settings_that_fail_at_the_first_answer(self, subject, anchors, tmp_path, setting):
+        vg.build_guard("shiftdc").fit(subject, anchors).save(tmp_path / "g")
+        rewrite(tmp_path / "g", settings=setting)
+        with pytest.raises(vg.DamagedGuard, match=next(iter(setting))):
+            vg.load_guard(tmp_path / "g")
+
+    def test_a_direction_of_nothing_adds_nothing(self, subject, anchors, pictures):
+        guard = vg.build_guard("shiftdc", layers=[1, 2]).fit(subject, anchors)
+        guard.tensors["safety_direction"][1] = 0
+        guard.tensors["safety_direction"][2] = 1e-30
+        asked = vg.Query("What is this?", (pictures[0],))
+        edits = guard.edits(subject, [asked])
+        assert all(bool(torch.isfinite(edits.by_layer[layer].vectors).all()) for layer in (1, 2))
+        assert not edits.by_layer[1].vectors.any()
+
     def test_every_setting_is_covered_by_the_digest(self, folder):
         text = (folder / "guard.json").read_text()
         for there, damaged in (('"alpha": 1.0', '"alpha": 9.0'), ("edited_layers", "edited"), ('rs": 8', 'rs": 9')):
@@ -198,7 +245,10 @@ class TestDamagedFolders:
             with pytest.raises(vg.DamagedGuard, match="is not as it was written"):
                 vg.load_guard(folder)
 
-    @pytest.mark.parametrize("number, problem", [(float("nan"), "not finite"), (0.0, "zero everywhere")])
+    @pytest.mark.parametrize(
+        "number, problem",
+        [(float("nan"), "not finite"), (0.0, "zero everywhere"), (3e38, "beyond 10,000,000"), (-2e7, "beyond")],
+    )
     def test_worthless_numbers(self, folder, number, problem):
         tensors = safetensors.torch.load_file(folder / "guard.safetensors")
         tensors["shift"][:] = number

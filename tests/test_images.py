@@ -1,6 +1,7 @@
 """Images that can't be read cost their own answer, and are named, wherever the damage shows."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image, ImageFile
 import vlmguard_plugin as vg
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
 from vlmguard_plugin.hosts.guarded import GuardedModel, NoAnswer
-from vlmguard_plugin.query import read_image
+from vlmguard_plugin.query import open_image, read_image
 
 
 def cut_short(png):
@@ -54,6 +55,32 @@ def test_so_is_an_image_that_is_opened_and_not_yet_decoded(damaged):
         return  # known when it was opened: there is no such image
     with pytest.raises(ValueError, match="image in memory can't be read"):
         read_image(opened)
+
+
+@pytest.mark.parametrize("kind", ["16 bits", "16 bits, dark", "32 bits"])
+def test_pixels_of_16_bits_keep_their_shades(tmp_path, kind):
+    """Pillow's own conversion makes everything above 255 white."""
+    most = 200 if kind == "16 bits, dark" else 65535
+    ramp = np.linspace(0, most, 256).astype(np.uint16).reshape(16, 16)
+    image = Image.fromarray(ramp.astype(np.int32), "I") if kind == "32 bits" else Image.fromarray(ramp)
+    image.save(tmp_path / "deep.png" if kind != "32 bits" else tmp_path / "deep.tiff")
+    for given in (image, next(tmp_path.iterdir())):
+        shades = np.asarray(read_image(given))[..., 0].astype(int)
+        assert np.abs(shades - ramp / 257).max() <= 1
+
+
+def test_pixels_without_a_known_range_are_refused():
+    with pytest.raises(ValueError, match="floating-point"):
+        read_image(Image.new("F", (4, 4)))
+    with pytest.raises(ValueError, match="outside of 16 bits"):
+        read_image(Image.new("I", (4, 4), -5))
+
+
+def test_a_pipe_is_no_image(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for read in (read_image, open_image):
+        with pytest.raises(ValueError, match="no ordinary file"):
+            read(tmp_path / "pipe.png")
 
 
 @pytest.mark.parametrize("guard", [None, "self_reminder", "visual_prompt"])

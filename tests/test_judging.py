@@ -9,7 +9,7 @@ from helpers.prediction_rows import BABBLE, NO, YES, write
 from vlmguard_plugin.cli.main import main
 from vlmguard_plugin.judges.agreement import agreement, agreements
 from vlmguard_plugin.judges.base import Case, JudgeError, Judgement, decide
-from vlmguard_plugin.judges.judgements import Judgements, case_digest
+from vlmguard_plugin.judges.judgements import FOLDER, Judgements, case_digest
 from vlmguard_plugin.judges.registry import build_judge
 from vlmguard_plugin.leaderboard import leaderboard, to_json, to_markdown
 from vlmguard_plugin.leaderboard.judging import judge_outputs
@@ -74,6 +74,27 @@ def test_judgements_are_kept_and_failures_asked_again(tmp_path):
     other = Counting(version="2")
     store.judged(other, cases)
     assert other.asked == [YES, "hard " + YES]
+
+
+def test_what_another_process_was_told_is_not_asked_again(tmp_path):
+    """Two commands at once: each looks at the file again before it asks for its next batch."""
+    cases = [Case("Q", f"{YES} {number}") for number in range(40)]
+    mine = Judgements(tmp_path)
+    others, first = Counting(), Counting()
+    mine.judged(first, cases[:16])
+    Judgements(tmp_path).judged(others, cases[8:32])
+    mine.judged(first, cases)
+    assert len(first.asked) + len(others.asked) == 40 and len(set(first.asked) | set(others.asked)) == 40
+    lines = mine.file("counting").read_text().splitlines()
+    assert len(lines) == 40
+
+
+def test_nothing_is_asked_where_nothing_can_be_kept(tmp_path):
+    (tmp_path / FOLDER).write_text("a file in the way")
+    judge = Counting()
+    with pytest.raises(OSError, match=FOLDER):
+        Judgements(tmp_path).judged(judge, [Case("Q", YES)])
+    assert judge.asked == []
 
 
 @pytest.mark.parametrize("change", ["request", "answer", "intent", "shown", "criterion", "harmful"])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable, Sequence, Union
+from typing import Callable, Sequence, Union, cast
 
 from PIL import Image
 
@@ -185,6 +186,7 @@ UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 def open_image(path: str | Path) -> Image.Image:
     """Open an image file; ValueError names the file and why it can't be read."""
     try:
+        check_ordinary(path)
         return Image.open(path)
     except UNREADABLE as error:
         raise unreadable(path, error) from error
@@ -194,11 +196,35 @@ def read_image(image: str | Path | Image.Image, mode: str = "RGB") -> Image.Imag
     """An image's pixels, decoded, in one of Pillow's modes; ValueError as in `open_image`, damaged pixels included."""
     try:
         if isinstance(image, Image.Image):
-            return image.convert(mode)
+            return in_mode(image, mode)
+        check_ordinary(image)
         with Image.open(image) as opened:
-            return opened.convert(mode)
+            return in_mode(opened, mode)
     except UNREADABLE as error:
         raise unreadable(image, error) from error
+
+
+def check_ordinary(path: str | Path) -> None:
+    """ValueError for a pipe or a device, which may never come to its end."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError("it is no ordinary file")
+
+
+def in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """An image in one of Pillow's modes of 8 bits a channel; of 16 bits the upper 8 count.
+
+    Pillow itself would cut off everything above 255. ValueError for floating-point pixels, whose range nobody knows.
+    """
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits a channel")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        low, high = cast("tuple[int, int]", image.getextrema())
+        if low < 0 or high > 65535:
+            raise ValueError("its pixels lie outside of 16 bits; save it with 8 or 16 bits a channel")
+        if image.mode != "I" or high > 255:
+            image = image.convert("I").point(lambda level: level * (1 / 257))
+        image = image.convert("L")
+    return image.convert(mode)
 
 
 def unreadable(image: str | Path | Image.Image, error: BaseException) -> ValueError:

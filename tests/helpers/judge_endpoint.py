@@ -22,9 +22,9 @@ def label(word, reason="so"):
 
 class Server:
     """Answers each request with `reply(request, number)`: a dict (sent as JSON), bytes (HALF...: it hangs up before the
-    announced end), a status, or None to hang up at once."""
+    announced end), a status, or None to hang up at once. headers: sent with every reply."""
 
-    def __init__(self, reply):
+    def __init__(self, reply, **headers):
         self.requests, self.paths, self.keys = [], [], []
         server = self
 
@@ -46,6 +46,8 @@ class Server:
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(said) + 1000 * said.startswith(b"HALF")))
                 self.send_header("Retry-After", "0.01")
+                for name, value in headers.items():
+                    self.send_header(name.replace("_", "-"), value)
                 self.end_headers()
                 self.wfile.write(said)
 

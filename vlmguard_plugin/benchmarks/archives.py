@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import stat
 import tarfile
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO, Callable, Iterable, Sequence, TypeVar, cast
 
 from vlmguard_plugin.benchmarks.row import BenchmarkError
+from vlmguard_plugin.reading import visible
 
 CHUNK = 1 << 20
 """Bytes copied at a time."""
@@ -32,10 +33,14 @@ def unpack(archive: Path, target: Path, strip: int = 0) -> None:
             unpack_zip(archive, target, strip)
         else:
             unpack_tar(archive, target, strip)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except BenchmarkError:
+        raise
+    except Exception as error:  # what three decompressors and two formats raise at damage is of every kind
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
         raise BenchmarkError(
-            f"{archive} is no whole zip or tar archive ({error}); delete it and try again, or unpack it by hand and "
-            "give the folder with --source"
+            f"{archive} is no whole zip or tar archive ({visible(str(error))}); delete it and try again, or unpack it "
+            "by hand and give the folder with --source"
         ) from error
 
 

@@ -10,6 +10,8 @@ from PIL import Image
 from vlmguard_plugin.benchmarks.row import BenchmarkError
 from vlmguard_plugin.benchmarks.table import not_led_out
 from vlmguard_plugin.pictures.meaningless import PLAIN_COLOURS, meaningless
+from vlmguard_plugin.query import in_mode
+from vlmguard_plugin.reading import read_bytes
 
 CONDITIONS = ("blank", *PLAIN_COLOURS, "noise")
 """Names of the meaningless pictures."""
@@ -71,7 +73,7 @@ def encoded(picture: Path | Image.Image) -> bytes:
     if isinstance(picture, Image.Image):
         return as_png(picture)
     try:
-        content = Path(picture).read_bytes()
+        content = read_bytes(Path(picture))
         with Image.open(io.BytesIO(content)) as opened:
             opened.load()
             if opened.format in ("PNG", "JPEG") and opened.mode in ("RGB", "RGBA", "L", "P", "1"):
@@ -86,5 +88,8 @@ def encoded(picture: Path | Image.Image) -> bytes:
 def as_png(picture: Image.Image) -> bytes:
     """A picture as bytes of a PNG file, in RGB."""
     buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, format="PNG")
+    try:
+        in_mode(picture, "RGB").save(buffer, format="PNG")
+    except ValueError as error:
+        raise BenchmarkError(f"a picture can't be used: {error}") from error
     return buffer.getvalue()

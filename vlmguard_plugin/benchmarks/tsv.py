@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any, Sequence
 
 from vlmguard_plugin.benchmarks.picture import encoded
 from vlmguard_plugin.benchmarks.row import LETTERS, BenchmarkError, Row, SourceMissing
-from vlmguard_plugin.files import write_whole
-from vlmguard_plugin.reading import read_json
+from vlmguard_plugin.files import write_together
+from vlmguard_plugin.reading import read_bytes, read_json
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 KINDS = ("safety", "mcq", "open")
 SIDECAR = ".vlmguard.json"
+SHORTEST_PICTURE = 64
+"""Characters of a cell from which on VLMEvalKit takes it for a picture; a shorter one names another row."""
 OF_VLMEVALKIT = {"MMBench_DEV_EN": "mcq", "MMBench_DEV_EN_V11": "mcq"}
 """By name, the kind of sets that VLMEvalKit itself puts into $LMUData, so that utility stands beside safety."""
 
@@ -54,8 +56,8 @@ def write_tsv(rows: Sequence[Row], path: Path, kind: str, source: str, licence: 
         "sha256": hashlib.sha256(content).hexdigest(),
         "columns": text.split("\n", 1)[0].split("\t"),
     }
-    write_whole(path, content)
-    write_whole(sidecar_path(path), json.dumps(facts, indent=2) + "\n")
+    sidecar = json.dumps(facts, indent=2) + "\n"
+    write_together({path: content, sidecar_path(path): sidecar.encode("utf-8")})
     return path
 
 
@@ -119,8 +121,13 @@ def as_tsv(rows: Sequence[Row], kind: str) -> str:
             **dict(zip(letters, row.options or ())),
             **picture_cells(row, index, holders),
         }
-        writer.writerow(cells)
+        writer.writerow({column: with_line_feeds(cell) for column, cell in cells.items()})
     return buffer.getvalue()
+
+
+def with_line_feeds(cell: str | int) -> str | int:
+    """A cell whose lines end at line feeds alone: readers of tables take a carriage return for the end of a row."""
+    return cell.replace("\r\n", "\n").replace("\r", "\n") if isinstance(cell, str) else cell
 
 
 def picture_cells(row: Row, index: int, holders: dict[str, int]) -> dict[str, str]:
@@ -161,6 +168,14 @@ def open_prepared(path: Path, columns: Sequence[str] = ("index", "question")) ->
         outside = [name for name in named if "/" in name or "\\" in name or name.strip(".") == ""]
         if outside:
             raise BenchmarkError(f"{path}: {column} {outside[0][:80]!r} is no name of a file; {again}")
+    indices = set(frame["index"]) if "index" in frame else set()
+    if "index" in frame and len(indices) < len(frame):
+        raise BenchmarkError(f"{path} has two rows of the same index; {again}")
+    if "harmful" in frame and not frame["harmful"].isin((0, 1)).all():
+        raise BenchmarkError(f"{path} has a row whose harmful is neither 1 nor 0; {again}")
+    for cell in frame["image"].dropna().astype(str) if "image" in frame and indices else ():
+        if len(cell) < SHORTEST_PICTURE and cell not in indices:
+            raise BenchmarkError(f"{path} has the image {cell!r}, which is neither a picture nor another row; {again}")
     return frame
 
 
@@ -169,7 +184,8 @@ def read_tsv(path: Path) -> DataFrame:
     harmful an integer, empty images and options NaN."""
     import pandas
 
-    frame = pandas.read_csv(path, sep="\t", dtype=str, keep_default_na=False).astype(object)
+    content = io.BytesIO(read_bytes(path))
+    frame = pandas.read_csv(content, sep="\t", dtype=str, keep_default_na=False).astype(object)
     for column in ("image", "image_path", *LETTERS):
         if column in frame:
             frame[column] = frame[column].where(frame[column] != "", float("nan"))
@@ -194,7 +210,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         raise BenchmarkError(f"{sidecar} is no JSON ({error}); prepare the benchmark again") from error
     if not isinstance(facts, dict) or facts.get("kind") not in KINDS:
         raise BenchmarkError(f"{sidecar} names no kind out of {', '.join(KINDS)}; prepare the benchmark again")
-    if facts.get("sha256") != hashlib.sha256(Path(path).read_bytes()).hexdigest():
+    if facts.get("sha256") != hashlib.sha256(read_bytes(Path(path))).hexdigest():
         raise BenchmarkError(
             f"{path} is not the file that {sidecar.name} describes (sha256 differs); prepare the benchmark again"
         )

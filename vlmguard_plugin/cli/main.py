@@ -6,6 +6,7 @@ command imports when it runs, so that every --help is there at once.
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import click
@@ -49,6 +50,8 @@ class Commands(click.Group):
             return super().invoke(context)
         except ModuleNotFoundError as error:
             raise click.ClickException(shown(with_extra(error))) from error
+        except BrokenPipeError:
+            raise  # whoever read what is printed has seen enough; click ends quietly
         except OSError as error:
             raise click.ClickException(shown(about_file(error))) from error
         except (ValueError, ImportError) as error:
@@ -72,6 +75,9 @@ def with_extra(error: ModuleNotFoundError) -> str:
 
 def about_file(error: OSError) -> str:
     """A file that can't be read or written: its name and why. Our own errors say what to do already."""
+    named = f" for {str(error.filename)!r}" if error.filename is not None else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"there is no space left{named}; make some, or name a place on another disk"
     if error.filename is None or error.strerror is None:
         return str(error)
     return f"{str(error.filename)!r} can't be used ({error.strerror}); name another file or folder"

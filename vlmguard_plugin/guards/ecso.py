@@ -27,7 +27,7 @@ class ECSOSettings(GuardSettings):
     caption_tokens: int = 64
 
     def __post_init__(self) -> None:
-        self.check_whole("caption_tokens", 1)
+        self.check_whole("caption_tokens", 1, most=4096)
 
 
 class ECSO(Guard):

@@ -66,6 +66,15 @@ class RefusalDirection(RepresentationGuard):
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         return band(num_layers, 0.5)
 
+    def layers(self, num_layers: int) -> tuple[int, ...]:
+        layers = super().layers(num_layers)
+        looked_at = self.settings.condition_layer
+        if looked_at is not None and looked_at > layers[0]:
+            raise ValueError(
+                f"condition_layer is {looked_at}, behind the first edited layer {layers[0]}; give an earlier one"
+            )
+        return layers
+
     def grid(self, num_layers: int) -> list[dict[str, list[Any]]]:
         return [
             {"layers": [band(num_layers, 0.5), band(num_layers, 0.625)], "alpha": [0.25, 0.5, 1.0]},
@@ -102,10 +111,6 @@ class RefusalDirection(RepresentationGuard):
 
     def _gate(self, first_layer: int) -> CosineGate:
         layer = first_layer if self.settings.condition_layer is None else self.settings.condition_layer
-        if layer > first_layer:
-            raise ValueError(
-                f"condition_layer is {layer}, behind the first edited layer {first_layer}; give an earlier one"
-            )
         theta = self.settings.theta if self.settings.theta is not None else float(self.tensors["theta"][layer])
         return CosineGate(layer, self.tensors["direction"][layer], theta)
 

@@ -39,9 +39,8 @@ class ShiftDCSettings(RepresentationSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_whole("caption_tokens", 1)
-        if not isinstance(self.caption_prompt, str) or not self.caption_prompt.strip():
-            raise ValueError(f"caption_prompt is {self.caption_prompt!r}; give the request for a caption")
+        self.check_whole("caption_tokens", 1, most=4096)
+        self.check_words("caption_prompt", "the request for a caption")
 
 
 class ShiftDC(RepresentationGuard):
@@ -92,8 +91,9 @@ class ShiftDC(RepresentationGuard):
         if pictured:
             shown = [queries[index] for index in pictured]
             moved = subject.record(shown) - subject.record(self.captioned(subject, shown))
-            along = (moved * direction).sum(dim=-1) / (direction * direction).sum(dim=-1)  # [N, L]
-            shifts[pictured] = self.settings.alpha * along.unsqueeze(-1) * direction
+            unit = torch.nn.functional.normalize(direction, dim=-1)  # [L, d]; 0 stays 0
+            along = (moved * unit).sum(dim=-1)  # [N, L]
+            shifts[pictured] = self.settings.alpha * along.unsqueeze(-1) * unit
         return Edits(
             {layer: AddVectors(-shifts[:, layer], per_query=True) for layer in self.layers(subject.num_layers)},
             self.settings.positions,

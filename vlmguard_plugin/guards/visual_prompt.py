@@ -8,7 +8,7 @@ from functools import cached_property
 from PIL import Image
 
 from vlmguard_plugin.guards.core.base import Guard, GuardSettings
-from vlmguard_plugin.query import BlankImage, ImageLike, Query, open_image, read_image
+from vlmguard_plugin.query import BlankImage, ImageLike, Query, read_image
 
 MODES = ("border", "patch")
 PLACES = ("top left", "top right", "bottom left", "bottom right", "centre")
@@ -43,7 +43,7 @@ class VisualPromptSettings(GuardSettings):
                 )
         if self.image is not None:
             object.__setattr__(self, "image", str(self.image))
-            open_image(self.image).close()
+            read_image(self.image, "RGBA")
 
 
 class VisualPrompt(Guard):
@@ -66,6 +66,10 @@ class VisualPrompt(Guard):
         if self.settings.image is None:
             raise ValueError("visual_prompt has no image; give the prompt's file with image=...")
         return query.with_each_image(lambda image: self.prompted(image, self.prompt))
+
+    def check_loaded(self) -> None:
+        if self.settings.image is None:
+            raise ValueError("visual_prompt has no image")
 
     @cached_property
     def prompt(self) -> Image.Image:

@@ -25,6 +25,7 @@ from vlmguard_plugin.benchmarks.row import LETTERS, choice_prompt
 from vlmguard_plugin.judges import exact
 from vlmguard_plugin.judges.base import Case, decide
 from vlmguard_plugin.judges.rules import RulesJudge
+from vlmguard_plugin.query import in_mode
 from vlmguard_plugin.statistics.measures import SAFETY_MEASURES, UNKNOWN, measured
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def pictures(document: Mapping[str, Any]) -> list[Image.Image]:
 
 def as_rgb(picture: Image.Image) -> Image.Image:
     """The picture itself where it is RGB (it is then decoded when it is used, not before), else a converted one."""
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+    return picture if picture.mode == "RGB" else in_mode(picture, "RGB")
 
 
 @cache

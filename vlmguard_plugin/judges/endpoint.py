@@ -17,14 +17,17 @@ import json
 import os
 import re
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError as NotInTime
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor, TimeoutError as NotInTime
+from contextlib import suppress
 from typing import Any, Iterator, Sequence
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from vlmguard_plugin import environment
 from vlmguard_plugin.judges.base import Case, JudgeError, Judgement
-from vlmguard_plugin.reading import parsed_json
+from vlmguard_plugin.reading import parsed_json, visible
 
+PIECE = 12
+"""Characters of a key in a row that are kept out of whatever an endpoint says."""
 OFFICIAL = "https://api.openai.com/v1"
 SUFFIX = "/chat/completions"
 MAX_TOKENS = 1024
@@ -131,8 +134,10 @@ class EndpointJudge:
             default_query=query,
             timeout=timeout,
             max_retries=int(retry),
-            http_client=openai.DefaultHttpxClient(event_hooks={"response": [bound]}),
+            default_headers={"Accept-Encoding": "identity"},
+            http_client=openai.DefaultHttpxClient(event_hooks={"response": [bound]}, follow_redirects=False),
         )
+        self._waiting: set[Future[Judgement]] = set()
 
     def judge(self, cases: Sequence[Case]) -> list[Judgement]:
         """One judgement a case, in order."""
@@ -142,8 +147,14 @@ class EndpointJudge:
         pool = ThreadPoolExecutor(max_workers=self.workers)
         try:
             return first + list(pool.map(self.judgement, cases[len(first) :]))
+        except BaseException:  # an interrupt: nobody waits for what is still asked
+            pool.shutdown(wait=False, cancel_futures=True)
+            for answer in list(self._waiting):
+                with suppress(InvalidStateError):
+                    answer.set_result(Judgement.failure("interrupted"))
+            raise
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown()
 
     def judgement(self, case: Case) -> Judgement:
         """The judgement of one case; not asked for where the endpoint is lost."""
@@ -156,11 +167,13 @@ class EndpointJudge:
         answer: Future[Judgement] = Future()
 
         def wait() -> None:
-            try:
-                answer.set_result(self.reply_to(case, client))
-            except BaseException as error:  # noqa: BLE001 - raised where the answer is waited for
-                answer.set_exception(error)
+            with suppress(InvalidStateError):  # interrupted meanwhile
+                try:
+                    answer.set_result(self.reply_to(case, client))
+                except BaseException as error:  # noqa: BLE001 - raised where the answer is waited for
+                    answer.set_exception(error)
 
+        self._waiting.add(answer)
         threading.Thread(target=wait, daemon=True).start()  # one that drips for ever must not hold the process
         try:
             return answer.result(self.most_seconds)
@@ -168,6 +181,8 @@ class EndpointJudge:
             with self._count:
                 self.lost += 1
             return Judgement.failure(f"the endpoint's reply was not whole after {self.most_seconds:g} s")
+        finally:
+            self._waiting.discard(answer)
 
     def reply_to(self, case: Case, client: Any) -> Judgement:
         """The judgement of one case, by the endpoint, however long it takes."""
@@ -193,7 +208,16 @@ class EndpointJudge:
             content = reply(body)
         except ValueError as error:
             return Judgement.failure(str(error))
-        return read(content, HARMFUL if case.harmful else HARMLESS)
+        return read(masked(content, self._key), HARMFUL if case.harmful else HARMLESS)
+
+
+def masked(text: str, key: str | None) -> str:
+    """Text without the key, and without any longer piece of it."""
+    if not key:
+        return text
+    text = text.replace(key, "***")
+    pieces = {key[start : start + PIECE] for start in range(len(key) - PIECE + 1)}
+    return re.sub("|".join(map(re.escape, pieces)), "***", text, flags=re.IGNORECASE) if pieces else text
 
 
 def endpoint(url: str) -> tuple[str, dict[str, str]]:
@@ -256,7 +280,7 @@ def read(content: str, labels: dict[str, str]) -> Judgement:
         said = {"label": text.strip("\"'`*. \n")}
     label = said.get("label") if isinstance(said, dict) else said
     if isinstance(said, dict) and isinstance(said.get("reason"), str):
-        reason = " ".join(said["reason"].split())[:200]
+        reason = visible(" ".join(said["reason"].split()))[:200]
     if not isinstance(label, str) or label.strip().lower() not in labels:
         return Judgement.failure(f"the judge's output is not a label ({', '.join(labels)})", content)
     return Judgement(labels[label.strip().lower()], content, reason)
@@ -265,6 +289,7 @@ def read(content: str, labels: dict[str, str]) -> Judgement:
 def status(code: int) -> str:
     """A status in words, with what to do about it."""
     remedy = {
+        **dict.fromkeys(range(300, 400), "; it sends elsewhere, which is not followed: give that address"),
         401: "; check the key",
         403: "; check the key",
         404: "; check the base URL and the model's name",
@@ -280,19 +305,23 @@ def status(code: int) -> str:
 def words(body: object, key: str | None) -> str:
     """What the endpoint says of an error, in one line of at most 200 characters, without the key; "" for nothing."""
     told = body.get("message") if isinstance(body, dict) else body
-    line = " ".join(str(told or "").split())
-    line = line.replace(key, "***") if key else line
+    line = masked(visible(" ".join(str(told or "").split())), key)
     return f": {line[:200]}" if line else ""
 
 
 def bound(response: Any) -> None:
-    """Let no more than MOST_BYTES of a reply be read. response: of the HTTP library that openai brings along."""
+    """Let no more than MOST_BYTES of a reply be read, and none that is compressed: it could unpack to anything.
+
+    response: of the HTTP library that openai brings along.
+    """
     stream = response.stream
     kind: Any = next(kind for kind in type(stream).__mro__ if kind.__name__ == "SyncByteStream")
 
     class Bounded(kind):
         def __iter__(self) -> Iterator[bytes]:
             read = 0
+            if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+                raise OSError(errno.EPROTO, "the reply is compressed, though none such was asked for")
             for block in stream:
                 read += len(block)
                 if read > MOST_BYTES:

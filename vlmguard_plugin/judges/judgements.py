@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Iterator, Mapping, Sequence, TypedDict
@@ -17,6 +18,7 @@ from typing import Iterator, Mapping, Sequence, TypedDict
 from filelock import FileLock
 from tqdm import tqdm
 
+from vlmguard_plugin.files import check_writable
 from vlmguard_plugin.judges.base import Case, Judge, JudgeError, Judgement, decide
 from vlmguard_plugin.reading import json_lines
 
@@ -49,6 +51,7 @@ class Judgements:
         self.folder = Path(work_dir) / FOLDER
         self.known: dict[tuple[str, str], dict[str, Judgement]] = {}
         """What has been read or judged so far, by judge and version, then by case digest."""
+        self._sizes: dict[str, int] = {}  # of each judge's file when it was read or added to
 
     def file(self, judge: str) -> Path:
         """Where a judge's judgements lie; characters that a file name can't have are written as a dash and a digest."""
@@ -87,30 +90,56 @@ class Judgements:
     def judged(self, judge: Judge, cases: Sequence[Case], progress: bool = False) -> list[Judgement]:
         """Judgements of all cases: those kept, then the others, written down batch by batch as they are made.
 
-        A failed judgement is not kept: the next call asks again.
+        A failed judgement is not kept: the next call asks again. Of several processes that judge at once each waits
+        while another judges a batch, and asks for nothing that another has been told. OSError, before anything is
+        asked, where nothing can be kept.
         """
-        if (judge.name, judge.version) not in self.known:
-            self.known[judge.name, judge.version] = self.read(judge.name, judge.version)
-        known = self.known[judge.name, judge.version]
+        known = self.known_by(judge)
         digests = [case_digest(case) for case in cases]
         missing = {digest: case for digest, case in zip(digests, cases) if digest not in known}
         todo = list(missing)
         made: dict[str, Judgement] = {}
+        if todo:
+            check_writable(self.file(judge.name))
         with tqdm(total=len(todo), desc=f"judge {judge.name}", unit="answer", disable=not progress or not todo) as bar:
             for start in range(0, len(todo), BATCH):
-                batch = todo[start : start + BATCH]
-                judgements = dict(zip(batch, decide(judge, [missing[digest] for digest in batch])))
-                made |= judgements
-                kept = {digest: judgement for digest, judgement in judgements.items() if not judgement.failed}
-                self.keep(judge, kept)
-                known |= kept
-                bar.update(len(batch))
+                with self.alone(judge.name):
+                    known = self.known_by(judge)
+                    batch = [digest for digest in todo[start : start + BATCH] if digest not in known]
+                    judgements = dict(zip(batch, decide(judge, [missing[digest] for digest in batch])))
+                    made |= judgements
+                    kept = {digest: judgement for digest, judgement in judgements.items() if not judgement.failed}
+                    self.append(judge, kept)
+                    known |= kept
+                bar.update(len(todo[start : start + BATCH]))
         return [known[digest] if digest in known else made[digest] for digest in digests]
+
+    def known_by(self, judge: Judge) -> dict[str, Judgement]:
+        """By case digest, what is kept of this judge and version; read again where another process has added to it."""
+        path, key = self.file(judge.name), (judge.name, judge.version)
+        size = path.stat().st_size if path.is_file() else 0
+        if key not in self.known or self._sizes.get(judge.name) != size:
+            self.known = {known: judgements for known, judgements in self.known.items() if known[0] != judge.name}
+            self.known[key] = self.read(judge.name, judge.version)
+            self._sizes[judge.name] = size
+        return self.known[key]
+
+    @contextmanager
+    def alone(self, judge: str) -> Iterator[None]:
+        """A context in which no other process adds judgements of this judge."""
+        path = self.file(judge)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            yield
 
     def keep(self, judge: Judge, judgements: Mapping[str, Judgement]) -> None:
         """Append judgements, by case digest; several processes may do so at once."""
+        with self.alone(judge.name):
+            self.append(judge, judgements)
+
+    def append(self, judge: Judge, judgements: Mapping[str, Judgement]) -> None:
+        """`keep`, inside of `alone`. OSError names the file."""
         path = self.file(judge.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
         records = [
             Entry(
                 case=digest,
@@ -123,12 +152,17 @@ class Judgements:
             for digest, judgement in judgements.items()
         ]
         lines = [json.dumps(entry, ensure_ascii=False) for entry in records]
-        with FileLock(f"{path}.lock"), path.open("ab+") as stream:
-            if stream.seek(0, 2):
-                stream.seek(-1, 2)
-                torn = stream.read(1) != b"\n"  # a process was killed while it wrote
-                stream.write(b"\n" * torn)
-            stream.write("".join(line + "\n" for line in lines).encode("utf-8", "replace"))
+        try:
+            with path.open("ab+") as stream:
+                if stream.seek(0, 2):
+                    stream.seek(-1, 2)
+                    torn = stream.read(1) != b"\n"  # a process was killed while it wrote
+                    stream.write(b"\n" * torn)
+                stream.write("".join(line + "\n" for line in lines).encode("utf-8", "replace"))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        if (judge.name, judge.version) in self.known:
+            self._sizes[judge.name] = path.stat().st_size
 
 
 def entries(path: Path) -> Iterator[Entry]:

@@ -16,13 +16,17 @@ from vlmguard_plugin.guards.core.guarded_subject import GuardedScorer, GuardedSu
 from vlmguard_plugin.guards.core.saved import FittedFolder, problem_in
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
-from vlmguard_plugin.reading import parsed_json
+from vlmguard_plugin.reading import parsed_json, visible
 from vlmguard_plugin.steering.edit import Edits, SomeEdits, as_edits
 from vlmguard_plugin.subjects.base import Likelihood, Scorer, Subject
 
 if TYPE_CHECKING:
     from torch import Tensor
     from typing_extensions import Self
+
+
+MOST_WHOLE = 1_000_000
+"""The largest whole number of a setting that has no bound of its own."""
 
 
 class GuardNotFitted(RuntimeError):
@@ -45,17 +49,24 @@ class GuardSettings:
     def check_number(self, field: str, least: float = -math.inf, most: float = math.inf) -> None:
         """ValueError unless the setting is a finite number, least <= number <= most."""
         value = getattr(self, field)
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not (is_number and least <= value <= most):
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not (is_number and -math.inf < value < math.inf and least <= value <= most):
             floor = "" if least == -math.inf else f" of at least {least}"
             ceiling = "" if most == math.inf else f"{' and' if floor else ' of'} at most {most}"
             raise ValueError(f"{field} is {value!r}; it must be a finite number{floor}{ceiling}")
 
-    def check_whole(self, field: str, least: int, otherwise: str = "") -> None:
-        """ValueError unless the setting is a whole number of at least `least`. otherwise: what else it may be."""
+    def check_whole(self, field: str, least: int, otherwise: str = "", most: int = MOST_WHOLE) -> None:
+        """ValueError unless the setting is a whole number, least <= number <= most. otherwise: what else it may be."""
         value = getattr(self, field)
-        if type(value) is not int or value < least:
-            raise ValueError(f"{field} is {value!r}; it must be a whole number of at least {least}{otherwise}")
+        if type(value) is not int or not least <= value <= most:
+            ceiling = f" and at most {most:,}" if type(value) is int and value > most else ""
+            raise ValueError(f"{field} is {value!r}; it must be a whole number of at least {least}{ceiling}{otherwise}")
+
+    def check_words(self, field: str, what: str) -> None:
+        """ValueError unless the setting is text with words in it, which can be written as UTF-8. what: it is to be."""
+        value = getattr(self, field)
+        if not isinstance(value, str) or not value.strip() or value.encode("utf-8", "ignore").decode() != value:
+            raise ValueError(f"{field} is {value!r}; give {what}")
 
     def check_flag(self, field: str) -> None:
         """ValueError unless the setting is True or False."""
@@ -280,8 +291,8 @@ class Guard(ABC):
         ):
             if model[fact] != getattr(subject, fact):
                 raise WrongModel(
-                    f"guard {self.name!r} was fitted on a model with {label} {model[fact]}, but this one has "
-                    f"{getattr(subject, fact)}; fit it again on this model"
+                    f"guard {self.name!r} was fitted on a model with {label} {visible(str(model[fact]))}, but this one "
+                    f"has {getattr(subject, fact)}; fit it again on this model"
                 )
 
     def take(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -293,6 +304,9 @@ class Guard(ABC):
         if shapes is not None and shapes != there:
             raise ValueError(f"a fit has the tensors {shapes}, but there are {there}")
         self.tensors, self.facts = tensors, facts
+
+    def check_loaded(self) -> None:  # noqa: B027 - most guards have nothing to say here
+        """ValueError where settings and fit, as they were read from a folder, do not belong together."""
 
     def unfitted_settings(self) -> dict[str, Any]:
         """The settings as JSON, as they were given."""

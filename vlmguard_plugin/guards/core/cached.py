@@ -14,8 +14,8 @@ from filelock import FileLock
 from vlmguard_plugin import environment
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.files import cache_directory
-from vlmguard_plugin.guards.core.base import Guard, WrongModel
-from vlmguard_plugin.guards.core.registry import UnknownGuard, load_guard
+from vlmguard_plugin.guards.core.base import Guard
+from vlmguard_plugin.guards.core.registry import load_guard
 from vlmguard_plugin.guards.core.saved import DamagedGuard
 from vlmguard_plugin.steering.fingerprint import is_readable
 from vlmguard_plugin.subjects.base import Subject
@@ -44,7 +44,7 @@ def load_or_fit(guard: Guard, subject: Subject, anchors: Anchors, cache_dir: str
         folder = cache_directory(cache_dir) / "guards" / name
     except OSError as error:
         return _fitted_for_now(guard, subject, anchors, error)
-    kept = _kept(guard, subject, folder, say=False)  # a folder appears whole, so reading it takes no lock
+    kept = _kept(guard, subject, anchors, folder, say=False)  # a folder appears whole, so reading it takes no lock
     if kept is not None:
         return kept
     with ExitStack() as stack:
@@ -53,7 +53,7 @@ def load_or_fit(guard: Guard, subject: Subject, anchors: Anchors, cache_dir: str
             stack.enter_context(FileLock(f"{folder}.lock"))
         except (OSError, NotImplementedError) as error:
             return _fitted_for_now(guard, subject, anchors, error)
-        kept = _kept(guard, subject, folder, say=True)
+        kept = _kept(guard, subject, anchors, folder, say=True)
         if kept is not None:
             return kept
         guard.fit(subject, anchors, progress=True)
@@ -64,7 +64,7 @@ def load_or_fit(guard: Guard, subject: Subject, anchors: Anchors, cache_dir: str
     return guard
 
 
-def _kept(guard: Guard, subject: Subject, folder: Path, say: bool) -> Guard | None:
+def _kept(guard: Guard, subject: Subject, anchors: Anchors, folder: Path, say: bool) -> Guard | None:
     """The guard with the fit of a folder; None where there is none that can be used. say: in one line why."""
     if not folder.exists():
         return None
@@ -72,9 +72,11 @@ def _kept(guard: Guard, subject: Subject, folder: Path, say: bool) -> Guard | No
         kept = load_guard(folder, subject)
         if (kept.name, kept.fit_identity) != (guard.name, guard.fit_identity):
             raise DamagedGuard(f"{folder} holds a fit of {kept.name} with other settings")
+        if kept.facts["anchors"].get("sha256") != anchors.sha256:
+            raise DamagedGuard(f"{folder} holds a fit on other anchors")
         guard.take(kept.tensors, kept.facts)
         return guard.with_settings()  # facts as under this guard's settings, not those of the first fit
-    except (DamagedGuard, WrongModel, UnknownGuard, OSError) as error:
+    except (ValueError, OSError) as error:  # DamagedGuard, WrongModel and UnknownGuard among them
         if say:
             print(f"vlmguard: {error}; fitting again", file=sys.stderr)
         return None

@@ -154,6 +154,10 @@ class ComposedGuard(Guard):
             guard.take(own, {**{key: facts[key] for key in ("model", "anchors")}, **facts["parts"][guard.name]})
         self.gather()
 
+    def check_loaded(self) -> None:
+        for guard in self.guards:
+            guard.check_loaded()
+
 
 def check_by_part(guard: str, settings: Mapping[str, Any]) -> None:
     """ValueError unless settings of a composition are {name of one of its guards: {setting: value}}."""

@@ -116,9 +116,10 @@ def load_guard(folder: str | Path, subject: Subject | None = None) -> Guard:
     try:
         guard = build_guard(fitted.guard, **settings_from_saved(fitted.guard, fitted.settings))
         guard.take(fitted.tensors, fitted.facts)
+        guard.check_loaded()
     except UnknownGuard as error:
         raise UnknownGuard(f"{folder}: {error}") from None
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # whatever a setting of another kind leads to
         raise DamagedGuard(f"what {folder} holds is no fit of guard {fitted.guard!r}: {error}") from error
     if subject is not None:
         try:

@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+MOST_ALPHA = 1000
+"""The strongest edit; a published guard's is near 5."""
+
+
 @dataclass(frozen=True)
 class RepresentationSettings(GuardSettings):
     """Settings every representation guard has.
 
     layers: 0-based decoder layers that are edited; None is the guard's own default for the model's depth.
-    alpha: strength of the edit, a finite number.
+    alpha: strength of the edit, a number from -1000 to 1000.
     positions: "last", "prompt", "generated" or "all" (see steering.edit.Edits).
     """
 
@@ -44,7 +48,7 @@ class RepresentationSettings(GuardSettings):
                     "the default"
                 )
             object.__setattr__(self, "layers", tuple(sorted(layers)))
-        self.check_number("alpha")
+        self.check_number("alpha", -MOST_ALPHA, MOST_ALPHA)
         self.check_choice("positions", POSITIONS)
 
 
@@ -114,6 +118,11 @@ class RepresentationGuard(Guard):
         if not isinstance(facts.get("edited_layers"), list):
             raise ValueError("edited_layers is missing among its facts")
         super().take(tensors, facts)
+
+    def check_loaded(self) -> None:
+        layers, of_facts = list(self.layers(self.facts["model"]["num_layers"])), self.facts["edited_layers"]
+        if layers != of_facts:
+            raise ValueError(f"its settings name the layers {layers}, its facts {of_facts}")
 
     def saved_settings(self) -> dict[str, Any]:
         settings = super().saved_settings()

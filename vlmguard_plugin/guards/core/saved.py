@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Mapping
 
 from vlmguard_plugin import __version__
-from vlmguard_plugin.files import write_whole
+from vlmguard_plugin.files import write_together
 from vlmguard_plugin.lazy import safetensors, torch, transformers
-from vlmguard_plugin.reading import parsed_json, read_json
+from vlmguard_plugin.reading import parsed_json, read_bytes, read_json, visible
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +20,10 @@ TENSORS_FILE, FACTS_FILE = "guard.safetensors", "guard.json"
 _FORMAT = 2
 _WITHOUT_DIGEST = 1
 """The format of earlier versions, whose guard.json has no sha256 of its own; it is read, not written."""
+
+
+LARGEST = 1e7
+"""The largest fitted number that is taken for one; hidden states of large models reach some ten thousand."""
 
 
 class DamagedGuard(ValueError):
@@ -40,7 +44,7 @@ class FittedFolder:
     tensors: dict[str, Tensor]
 
     def save(self, folder: str | Path) -> None:
-        """Write the folder; each file appears whole or not at all."""
+        """Write the folder; the files appear whole, one right after the other, or not at all."""
         folder = Path(folder)
         tensors = safetensors.torch.save(self.tensors, metadata={"guard": self.guard})
         facts = {
@@ -58,8 +62,7 @@ class FittedFolder:
         }
         facts = parsed_json(json.dumps(facts))
         facts["sha256"] = digest_of(facts)
-        write_whole(folder / TENSORS_FILE, tensors)
-        write_whole(folder / FACTS_FILE, json.dumps(facts, indent=2))
+        write_together({folder / TENSORS_FILE: tensors, folder / FACTS_FILE: json.dumps(facts, indent=2)})
 
     @classmethod
     def load(cls, folder: str | Path) -> FittedFolder:
@@ -79,7 +82,7 @@ class FittedFolder:
             format_there = facts["format"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DamagedGuard(f"{folder / FACTS_FILE} is damaged ({error!r}); {remedy}") from error
-        if format_there not in (_FORMAT, _WITHOUT_DIGEST):
+        if type(format_there) is not int or format_there not in (_FORMAT, _WITHOUT_DIGEST):
             raise DamagedGuard(
                 f"{folder / FACTS_FILE} has format {format_there!r} but this version reads {_FORMAT}; "
                 "use the version of vlmguard_plugin that wrote it, or fit again"
@@ -92,13 +95,20 @@ class FittedFolder:
             model |= {key: facts["model"][key] for key in ("prompt_form",) if key in facts["model"]}
         except (KeyError, TypeError) as error:
             raise DamagedGuard(f"{folder / FACTS_FILE} is damaged ({error!r}); {remedy}") from error
-        for key, value, kind in (("guard", guard, str), ("settings", settings, dict), ("tensors", shapes, dict)):
-            if not isinstance(value, kind):
+        for key, value, kind in (
+            ("guard", guard, str),
+            ("settings", settings, dict),
+            ("tensors", shapes, dict),
+            ("num_layers", model["num_layers"], int),
+            ("hidden_size", model["hidden_size"], int),
+            ("fingerprint", model["fingerprint"], str),
+        ):
+            if type(value) is not kind:
                 raise DamagedGuard(f"{folder / FACTS_FILE} is damaged ({key} is {value!r}); {remedy}")
         try:
-            data = (folder / TENSORS_FILE).read_bytes()
+            data = read_bytes(folder / TENSORS_FILE)
             tensors = safetensors.torch.load(data)
-        except (OSError, safetensors.SafetensorError) as error:
+        except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
             raise DamagedGuard(f"{folder / TENSORS_FILE} is damaged ({error}); {remedy}") from error
         shapes_there = {name: list(tensor.shape) for name, tensor in tensors.items()}
         if hashlib.sha256(data).hexdigest() != digest or shapes_there != shapes:
@@ -125,9 +135,11 @@ def problem_in(tensors: Mapping[str, Tensor]) -> str | None:
     """Why fitted numbers are worthless, naming the tensor; None where they are not."""
     for name, tensor in tensors.items():
         if tensor.dtype != torch.float32:
-            return f"{name} is {tensor.dtype}, not float32"
+            return f"{visible(name)} is {tensor.dtype}, not float32"
         if not bool(torch.isfinite(tensor).all()):
-            return f"{name} holds numbers that are not finite"
+            return f"{visible(name)} holds numbers that are not finite"
         if not bool(tensor.any()):
-            return f"{name} is zero everywhere"
+            return f"{visible(name)} is zero everywhere"
+        if float(tensor.abs().max()) > LARGEST:
+            return f"{visible(name)} holds numbers beyond {LARGEST:,.0f}, which no hidden state has"
     return None
