@@ -271,6 +271,13 @@ def test_a_workbook_that_would_take_all_memory_costs_itself_alone(tmp_path, part
     assert skip.file.name == "m_Far.xlsx" and ("no table of answers" in skip.reason or "unpacks to" in skip.reason)
 
 
+def test_control_characters_are_read_as_the_model_wrote_them(tmp_path):
+    """A workbook that the host has read and written anew holds their escapes as text."""
+    write(tmp_path, "m", "S", ["a _x0001__x001F_ b _x0041_", NO], harmful=[1, 1])
+    (predictions,) = collect(tmp_path).predictions
+    assert predictions.items[0].case.answer in ("a \x01\x1f b _x0041_", "a \x01\x1f b A")
+
+
 @pytest.mark.parametrize("depth", [900, 200_000])
 def test_deep_json_costs_its_file_alone(tmp_path, depth):
     write(tmp_path, "m", "S", [NO] * 3, harmful=[1] * 3)

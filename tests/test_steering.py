@@ -15,8 +15,10 @@ from helpers.tiny_models import tiny_llava, tiny_processor
 from PIL import Image
 
 import vlmguard_plugin as vg
+from vlmguard_plugin.guards.core.representation import AddVectors
 from vlmguard_plugin.steering.decoder import DecoderNotFound, find_decoder
 from vlmguard_plugin.steering.edit import Edits, on_device
+from vlmguard_plugin.subjects.base import AnswersCutShort
 
 
 def queries(pictures):
@@ -316,3 +318,13 @@ def test_the_fingerprint_is_the_weights(subject):
     same = vg.HuggingFaceSubject(tiny_llava().to(torch.bfloat16), tiny_processor())
     another = vg.HuggingFaceSubject(tiny_llava(seed=1), tiny_processor())
     assert same.fingerprint == subject.fingerprint != another.fingerprint
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan"), -float("inf")])
+def test_an_edit_that_is_not_finite_is_an_error(subject, number):
+    """Answers would be empty, or one character again and again."""
+    vector = torch.zeros(1, subject.hidden_size)
+    vector[0, 3] = number
+    with pytest.raises(AnswersCutShort, match=r"after decoder layers \[2\] is not finite"):
+        subject.generate([vg.Query("Hello")], Edits({1: AddConstant(0.5), 2: AddVectors(vector)}), max_new_tokens=2)
+    assert subject.generate([vg.Query("Hello")], max_new_tokens=2)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from helpers.vlmeval_command import HOST_RUNS, answered, host_place, host_run
+from helpers.vlmeval_command import HOST_RUNS, answered, host_place, host_run, predictions
 
 from vlmguard_plugin.runs.facts import facts_file, read_facts
 
@@ -87,3 +87,23 @@ def test_one_of_two_processes_killed_and_taken_up_again(host):
     )
     status = json.loads((place / "torn" / MODEL / "status.json").read_text())["datasets"][SET]
     assert status["status"] == "done"
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_was_left_half_written_is_written_again(host, processes):
+    """A workbook and a cached picture that a killed process has cut: the host itself would end at them for ever."""
+    place, run, alone = host
+    out, as_workbook = f"half {processes}", {"PRED_FORMAT": "xlsx"}
+    run(out, **as_workbook)
+    file = place / out / MODEL / f"{MODEL}_{SET}.xlsx"
+    whole = predictions(place / out, MODEL, SET)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    picture = next((place / "data" / "images").rglob("*.png"))
+    content = picture.read_bytes()
+    picture.write_bytes(content[: len(content) // 2])
+    done = run(out, "--reuse", processes=processes, **as_workbook)
+    assert picture.read_bytes() == content
+    again = predictions(place / out, MODEL, SET)
+    assert list(again["prediction"]) == list(whole["prediction"]) and len(again) == ROWS
+    said = [line for line in done.stderr.splitlines() if line.startswith("vlmguard:") and "answered again" in line]
+    assert len(said) == 1 and f"{file.name}.damaged" in said[0]

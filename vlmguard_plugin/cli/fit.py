@@ -9,6 +9,7 @@ import click
 
 from vlmguard_plugin import environment
 from vlmguard_plugin.cli.options import JSON, read_grid, refuse_without, set_option
+from vlmguard_plugin.files import check_writable
 
 
 @click.command("fit")
@@ -77,6 +78,7 @@ def fit_command(
     from vlmguard_plugin.hosts.guard_spec import GuardSpec, merged
 
     refuse_without(calibrated, "--calibrate", "grid", "bound", "pairs")
+    check_writable(out / "guard.json")
     spec = GuardSpec(model)
     fitted = build_guard(guard, **merged(spec.known.guard_settings(guard), settings))
     requests = load_anchors(anchors or environment.ANCHORS.path())

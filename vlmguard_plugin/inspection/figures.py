@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlmguard_plugin.files import write_whole
+from vlmguard_plugin.files import check_writable, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,17 +24,22 @@ def check_plot(path: str | Path, name: str = "figure") -> list[Path]:
     """The files that a figure at `path` will be written to: worth asking before a long measurement.
 
     name: what the files are called where path is a folder that is there.
-    Raises ValueError for a suffix other than .png and .svg, ImportError without matplotlib.
+    Raises ValueError for a suffix other than .png and .svg, ImportError without matplotlib, OSError where nothing can
+    be written.
     """
     figure_class()
     path = Path(path)
     if path.is_dir():
-        return [path / f"{name}.png", path / f"{name}.svg"]
-    if not path.suffix:
-        return [path.with_suffix(".png"), path.with_suffix(".svg")]
-    if path.suffix.lower() not in (".png", ".svg"):
+        files = [path / f"{name}.png", path / f"{name}.svg"]
+    elif not path.suffix:
+        files = [path.with_suffix(".png"), path.with_suffix(".svg")]
+    elif path.suffix.lower() in (".png", ".svg"):
+        files = [path]
+    else:
         raise ValueError(f"figure {str(path)!r} ends in {path.suffix!r}; give .png, .svg, or no suffix for both")
-    return [path]
+    for file in files:
+        check_writable(file)
+    return files
 
 
 def figure_class() -> type[Figure]:

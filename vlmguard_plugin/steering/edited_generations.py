@@ -35,9 +35,11 @@ class EditedGenerations:
         self.prefilling = False
         self.tokens: EditedTokens | None = None  # of the pass under way; None where it edits none
         self.reached: set[int] = set()  # edited layers that the pass under way went through
+        self.finite: dict[int, Tensor] = {}  # bool [], by edited layer, of what was decided in the pass under way
 
     def begin_pass(self, heard: Pass) -> None:
         self.reached = set()
+        self.finite = {}
         generation = self.following(heard)
         if generation.prefill is None:
             self.prefilling = True
@@ -83,10 +85,20 @@ class EditedGenerations:
         return generation
 
     def end_pass(self, entered: bool) -> None:
-        """RuntimeError where a pass has come to its end without all edited layers. entered: it came to the decoder."""
+        """RuntimeError where a pass has come to its end without all edited layers, or an edit is not finite.
+
+        entered: it came to the decoder.
+        """
         missed = sorted(set(self.edits.by_layer) - (self.reached if entered else set()))
         if missed:
             self.refuse(missed)
+        wrong = [index for index, finite in self.finite.items() if not bool(finite)]  # waits for the device, once
+        self.finite = {}
+        if wrong:
+            raise RuntimeError(
+                f"what is to be added to the hidden states of {self.model_name} after decoder layers {wrong} is not "
+                "finite; load the model in bfloat16 or float32, or fit the guard again"
+            )
 
     def end_generation(self) -> None:
         """The innermost generation has come to its end; that its prefill was heard, or one within it, is checked."""
@@ -137,7 +149,9 @@ class EditedGenerations:
         expansion = generation.given.expansion if generation.given else 1
         generation.placed[index] = on_device(edit, device)
         prompts = Prompts(len(last), images, expansion, states)
-        generation.decisions[index] = generation.placed[index].decide(last, prompts)
+        decision = generation.placed[index].decide(last, prompts)
+        generation.decisions[index] = decision
+        self.finite[index] = torch.isfinite(decision).all()
 
     def edit(self, index: int, hidden: Tensor) -> Tensor:
         """A layer's hidden states [rows, tokens, d] with its edit in place. Never waits for the device."""

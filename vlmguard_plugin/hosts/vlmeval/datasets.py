@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from PIL import Image
 from vlmeval.dataset.image_base import ImageBaseDataset
 
 from vlmguard_plugin import environment
@@ -40,6 +41,8 @@ class PreparedDataset(ImageBaseDataset):
     DEFAULT_JUDGE = ""
 
     def __init__(self, dataset: str, **_: Any) -> None:  # some versions of the host hand all their arguments along
+        self.whole: set[str] = set()
+        """Paths of pictures that were looked at."""
         super().__init__(dataset, skip_noimg=False)
 
     @classmethod
@@ -75,9 +78,17 @@ class PreparedDataset(ImageBaseDataset):
         return [*images, {"type": "text", "value": self.request(line)}]
 
     def dump_image(self, line: Any) -> list[str]:
-        """Paths of the row's pictures. A damaged one is written as it is: the model then fails that row alone."""
+        """Paths of the row's pictures. A damaged one is written as it is: the model then fails that row alone.
+
+        A picture that lies there already was perhaps left half written by a run that was killed; it is written again.
+        """
         try:
             paths: list[str] = super().dump_image(line)
+            half = [shown for shown in paths if shown not in self.whole and not is_whole_picture(shown)]
+            for shown in half:
+                Path(shown).unlink(missing_ok=True)
+            paths = super().dump_image(line) if half else paths
+            self.whole.update(paths)
             return paths
         except UNREADABLE:
             path = Path(self.img_root) / f"{line['index']}-damaged.png"
@@ -124,6 +135,16 @@ class PreparedDataset(ImageBaseDataset):
             key: value for key, value in (metrics or {}).items() if key.endswith("|percent") and value is not None
         }
         return dict(list(percentages.items())[:1])
+
+
+def is_whole_picture(path: str) -> bool:
+    """Whether a picture can be decoded to its end."""
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+    except UNREADABLE:
+        return False
+    return True
 
 
 def named_judge(arguments: dict[str, Any]) -> Judge:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,8 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
-from vlmeval.smp import get_pred_file_path, get_rank_and_world_size
+import pandas
+from vlmeval.smp import dump, get_pred_file_path, get_rank_and_world_size, load
 
 from vlmguard_plugin.files import write_whole
 from vlmguard_plugin.hosts.guarded import Meter, Spent, no_video
@@ -147,6 +149,8 @@ class DatasetRun:
             *(Path(self.work_dir, name) for name in (f"{self.name}_{self.dataset}_PREV.pkl", *parts)),
         ]
         self.path, self.kept = facts_file(predictions), any(path.exists() for path in earlier)
+        if self.rank == 0 and predictions.exists():
+            self.replace_damaged(predictions)
         if self.rank > 0:
             self.share_file(self.rank).unlink(missing_ok=True)  # an earlier run's
         elif not self.kept:
@@ -154,6 +158,24 @@ class DatasetRun:
                 RunFacts(host=HOST, host_version=host_version(), model=self.name),
                 "running",
                 ProcessShare(None, None, None),
+            )
+
+    def replace_damaged(self, predictions: Path) -> None:
+        """Put an empty table in the place of a prediction file that was left half written, which is kept beside it.
+
+        The host would end at it, in this run and in every further one. The place is not left empty, since the other
+        processes look there meanwhile, and wait for this one where something is.
+        """
+        try:
+            load(str(predictions))
+        except Exception as error:  # noqa: BLE001 - readers of four formats raise of every kind
+            kept = predictions.with_name(f"{predictions.name}.damaged")
+            os.replace(predictions, kept)
+            dump(pandas.DataFrame({"index": [], "prediction": []}), str(predictions))
+            print(
+                f"vlmguard: {predictions} can't be read ({in_line(error)}), so its rows are answered again; it is kept "
+                f"as {kept.name}",
+                file=sys.stderr,
             )
 
     @contextmanager

@@ -18,6 +18,8 @@ MOST_ELEMENTS = 10_000_000
 MOST_BYTES = 1 << 30
 """What a workbook may unpack to."""
 CHUNK = 1 << 20
+ESCAPE = re.compile("_x(00[01][0-9A-Fa-f])_")
+"""A control character, as Excel writes it."""
 PLACE = re.compile(r"([A-Za-z]{0,3})([0-9]{0,7})")
 """The place that a cell or row says it stands at, as "AB12" or "12"."""
 
@@ -26,7 +28,18 @@ def read_workbook(path: Path) -> pandas.DataFrame:
     """The first sheet of an xlsx file, every cell as it stands. ValueError or zipfile.BadZipFile where it is none."""
     checked_file(path)
     check_workbook(path)
-    return pandas.read_excel(path, dtype=object, keep_default_na=False, engine="calamine")
+    frame = pandas.read_excel(path, dtype=object, keep_default_na=False, engine="calamine")
+    return frame.map(with_control_characters)
+
+
+def with_control_characters(cell: object) -> object:
+    """A cell in which control characters, which XML can't hold, are themselves again.
+
+    A workbook that the host has read and written anew holds their escapes as text.
+    """
+    if not isinstance(cell, str) or "_x" not in cell:
+        return cell
+    return ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), cell)
 
 
 def check_workbook(path: Path) -> None:
