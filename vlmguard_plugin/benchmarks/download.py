@@ -104,10 +104,11 @@ def fetch_archive(download: Download, folder: Path, progress: bool) -> None:
     key = f"{download.path or '.'} <- {download.url}"
     known: FileFacts = read_record(folder)["files"].get(key, {})
     target = folder / download.path
-    if known.get("unpacked") and known.get("sha256") == (download.sha256 or known.get("sha256")) and target.is_dir():
-        return
     name = PurePosixPath(urllib.parse.urlsplit(download.url).path).name or "archive"
     archive = folder / ".archives" / f"{hashlib.sha256(download.url.encode()).hexdigest()[:8]}-{name}"
+    if known.get("unpacked") and known.get("sha256") == (download.sha256 or known.get("sha256")) and target.is_dir():
+        archive.unlink(missing_ok=True)  # a process may have been killed right before it did so
+        return
     digest = fetch_file(download, folder, archive, key, progress)
     unpack(archive, target, download.strip)
     note(folder, key, {"url": download.url, "sha256": digest, "unpacked": True})
