@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Iterable, Mapping, Sequence
 
-from vlmguard_plugin.judges.refusal import missing_answer
+from vlmguard_plugin.judges.said import said
 
 UNITS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
@@ -48,10 +48,10 @@ def judge_choice(answer: str | float | None, letter: str, options: Mapping[str, 
         raise ValueError(
             f"right answer {letter!r} is not among the options {', '.join(options)}; give one of these letters"
         )
-    if missing_answer(answer):
+    text, missing = said(answer)
+    if missing:
         return Score(False, "unknown")
-    assert isinstance(answer, str)  # nothing else comes through missing_answer
-    chosen = chosen_letter(answer, options)
+    chosen = chosen_letter(text, options)
     if chosen is None:
         return Score(False, "unparsed")
     return Score(chosen == letter, "parsed", chosen)
@@ -102,20 +102,20 @@ def judge_open(answer: str | float | None, expected: str, rivals: Iterable[str] 
     wanted = words(expected)
     if not wanted:
         raise ValueError(f"expected answer is {expected!r}; it must hold a letter or digit")
-    if missing_answer(answer):
+    text, missing = said(answer)
+    if missing:
         return Score(False, "unknown")
-    assert isinstance(answer, str)  # nothing else comes through missing_answer
-    said = words(answer)
-    if not said:
+    given = words(text)
+    if not given:
         return Score(False, "unparsed")
     if wanted in (("yes",), ("no",)):
-        return Score(said[0] == wanted[0], "parsed" if said[0] in ("yes", "no") else "unparsed", said[0])
-    if not stands_in(wanted, said):
+        return Score(given[0] == wanted[0], "parsed" if given[0] in ("yes", "no") else "unparsed", given[0])
+    if not stands_in(wanted, given):
         return Score(False, "parsed")
-    rest = without(wanted, said)
+    rest = without(wanted, given)
     for rival in map(words, rivals):
         longer = len(rival) > len(wanted) and stands_in(wanted, rival)
-        if rival and rival != wanted and stands_in(rival, said if longer else rest):
+        if rival and rival != wanted and stands_in(rival, given if longer else rest):
             return Score(False, "parsed", " ".join(rival))
     return Score(True, "parsed", " ".join(wanted))
 

@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Sequence
 
-from vlmguard_plugin.judges import degeneration, refusal, refusal_chinese, refusal_english
+from vlmguard_plugin.judges import degeneration, refusal, refusal_chinese, refusal_english, said
 from vlmguard_plugin.judges.base import Case, Judgement
 
-MODULES = (refusal, refusal_english, refusal_chinese, degeneration)
+MODULES = (refusal, refusal_english, refusal_chinese, degeneration, said)
 """Where the rules are written; another text of any of them may give another label."""
 
 

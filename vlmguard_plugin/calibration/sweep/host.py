@@ -17,7 +17,7 @@ from vlmguard_plugin import environment
 from vlmguard_plugin.benchmarks.tsv import lmu_data
 from vlmguard_plugin.calibration.sweep.points import POINTS, Point
 from vlmguard_plugin.hosts.vlmeval.judge_key import masked
-from vlmguard_plugin.judges.refusal import missing_answer
+from vlmguard_plugin.judges.said import missing_answer
 from vlmguard_plugin.runs.answers import Predictions
 from vlmguard_plugin.runs.readers.vlmevalkit import read
 
