@@ -1,6 +1,7 @@
 """Judging a work directory: judgements are kept, a judge that fails is unknown, agreement is Cohen's kappa."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 from click.testing import CliRunner
@@ -176,6 +177,21 @@ def test_kappa_by_hand():
     assert found.low < found.kappa < found.high
     same = agreement("refusal", "a", "b", ["refusal"] * 3, ["refusal"] * 3)
     assert (same.kappa, same.agreed) == (None, 1.0)
+
+
+@pytest.mark.parametrize(
+    "mine, theirs",
+    [
+        (["refusal"] * 3, ["refusal", "safe", "refusal"]),
+        (["safe", "refusal", "safe"], ["safe"] * 3),
+        (["refusal"] * 3, ["safe"] * 3),
+        (["refusal"], ["refusal"]),
+    ],
+)
+def test_a_judge_who_always_says_the_same_agrees_by_chance(mine, theirs):
+    found = agreement("refusal", "a", "b", mine, theirs)
+    assert (found.kappa, found.low, found.high) == (None, None, None)
+    assert 0 <= found.agreed <= 1 and "NaN" not in json.dumps(asdict(found))
 
 
 def test_peoples_compliance_says_nothing_about_harm():

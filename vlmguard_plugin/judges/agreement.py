@@ -40,8 +40,8 @@ QUESTIONS = {
 class Kappa:
     """Agreement of two judges (one, other) on n answers to a question of QUESTIONS.
 
-    kappa: Cohen's, -1 to 1, with its asymptotic 95% interval (low, high); None where both always give the same one
-    answer. agreed: share, 0 to 1, None where n is 0. left_out: answers on which one of the two says nothing.
+    kappa: Cohen's, -1 to 1, with its asymptotic 95% interval (low, high); None where one of the two always gives the
+    same answer. agreed: share, 0 to 1, None where n is 0. left_out: answers on which one of the two says nothing.
     """
 
     question: str
@@ -78,12 +78,12 @@ def agreement(
 def cohens_kappa(pairs: Sequence[tuple[bool, bool]]) -> tuple[float, float, float] | tuple[None, None, None]:
     """Cohen's kappa of two series of yes and no, with its asymptotic 95% interval (statsmodels).
 
-    None three times where both always say the same one thing: chance alone would agree as much.
+    None three times where one of the two always says the same: whatever the other says, chance would agree as much.
     """
     import numpy
     from statsmodels.stats import inter_rater
 
-    if len({answer for pair in pairs for answer in pair}) == 1:
+    if any(len(set(answers)) < 2 for answers in zip(*pairs)):
         return None, None, None
     table = [[pairs.count((row, column)) for column in (True, False)] for row in (True, False)]
     with numpy.errstate(invalid="ignore", divide="ignore"):  # of perfect agreement, in figures not used here
