@@ -5,13 +5,15 @@ import os
 
 import numpy as np
 import pytest
+import torch
 from helpers.tiny_models import tiny_llava, tiny_processor
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 
 import vlmguard_plugin as vg
+from vlmguard_plugin.benchmarks.picture import encoded
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
 from vlmguard_plugin.hosts.guarded import GuardedModel, NoAnswer
-from vlmguard_plugin.query import open_image, read_image
+from vlmguard_plugin.query import ORIENTATION, image_size, open_image, read_image
 
 
 def cut_short(png):
@@ -67,6 +69,29 @@ def test_pixels_of_16_bits_keep_their_shades(tmp_path, kind):
     for given in (image, next(tmp_path.iterdir())):
         shades = np.asarray(read_image(given))[..., 0].astype(int)
         assert np.abs(shades - ramp / 257).max() <= 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_is_read_as_the_camera_was_held(tmp_path, orientation):
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    Image.fromarray(pixels).save(tmp_path / "photo.png", exif=exif)
+    size = (60, 40) if orientation < 5 else (40, 60)
+    with Image.open(tmp_path / "photo.png") as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+        assert np.array_equal(np.asarray(read_image(opened)), expected) and image_size(opened) == size
+    assert np.array_equal(np.asarray(read_image(tmp_path / "photo.png")), expected)
+    assert image_size(tmp_path / "photo.png") == size
+    with Image.open(io.BytesIO(encoded(tmp_path / "photo.png"))) as kept:
+        assert np.array_equal(np.asarray(kept.convert("RGB")), expected) and kept.getexif().get(ORIENTATION, 1) == 1
+
+
+@pytest.mark.parametrize("picture", [np.zeros((4, 4, 3), np.uint8), torch.zeros(3, 4, 4), b"bytes", None])
+def test_what_is_no_image_is_named(picture):
+    for make in (lambda: vg.Query("Hi", (picture,)), lambda: vg.Turn("user", (("image", picture),))):
+        with pytest.raises(TypeError, match=f"an image of a query is a {type(picture).__name__}; give"):
+            make()
 
 
 def test_pixels_without_a_known_range_are_refused():

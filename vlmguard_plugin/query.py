@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Sequence, Union, cast
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 BLANK_KINDS = ("white", "black", "gray", "mean", "noise")
 
@@ -50,6 +50,7 @@ class Turn:
             raise TypeError(f'the parts of a turn are a string ({self.parts!r}); write (("text", ...),)')
         object.__setattr__(self, "parts", tuple((kind, value) for kind, value in self.parts))
         check_kinds(self.parts)
+        check_images(self.images)
 
     @property
     def images(self) -> tuple[ImageLike, ...]:
@@ -85,6 +86,7 @@ class Query:
             raise TypeError("query images is a single image; write images=(image,)")
         for field in ("images", "layout", "history"):
             object.__setattr__(self, field, tuple(getattr(self, field)))
+        check_images(self.images)
         if self.layout and self.layout.count(None) != len(self.images):
             raise ValueError(
                 f"query layout has {self.layout.count(None)} places for {len(self.images)} images; give one None an "
@@ -171,14 +173,32 @@ def check_kinds(parts: Parts) -> None:
             raise ValueError(f"a part of kind {kind!r} can't be put to a guarded model; it takes text and images")
 
 
+def check_images(images: Sequence[object]) -> None:
+    """TypeError for what is neither the path of an image nor one of Pillow's, or a BlankImage."""
+    for image in images:
+        if not isinstance(image, (str, Path, Image.Image, BlankImage)):
+            remedy = "Image.fromarray(array)" if hasattr(image, "shape") else "a path or an image of Pillow's"
+            raise TypeError(f"an image of a query is a {type(image).__name__}; give {remedy}")
+
+
 def image_size(image: ImageLike) -> tuple[int, int] | None:
-    """(width, height) in pixels of an image, without decoding it; None for a BlankImage of default size."""
-    if isinstance(image, (BlankImage, Image.Image)):
+    """(width, height) in pixels of an image as it is shown, not decoded; None for a BlankImage of default size."""
+    if isinstance(image, BlankImage):
         return image.size
+    if isinstance(image, Image.Image):
+        return shown_size(image)
     with open_image(image) as opened:
-        return opened.size
+        return shown_size(opened)
 
 
+def shown_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of an image that is turned as its camera has noted (EXIF)."""
+    width, height = image.size
+    return (height, width) if image.getexif().get(ORIENTATION) in (5, 6, 7, 8) else (width, height)
+
+
+ORIENTATION = 0x0112
+"""EXIF's tag of how a camera was held: 1 is upright, 5 to 8 lie on their side."""
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """What Pillow raises on an image that is missing, damaged (SyntaxError: a broken chunk of a PNG) or far too large."""
 
@@ -193,13 +213,16 @@ def open_image(path: str | Path) -> Image.Image:
 
 
 def read_image(image: str | Path | Image.Image, mode: str = "RGB") -> Image.Image:
-    """An image's pixels, decoded, in one of Pillow's modes; ValueError as in `open_image`, damaged pixels included."""
+    """An image's pixels, decoded and upright, in one of Pillow's modes.
+
+    ValueError as in `open_image`, damaged pixels included.
+    """
     try:
         if isinstance(image, Image.Image):
-            return in_mode(image, mode)
+            return in_mode(ImageOps.exif_transpose(image), mode)
         check_ordinary(image)
         with Image.open(image) as opened:
-            return in_mode(opened, mode)
+            return in_mode(ImageOps.exif_transpose(opened), mode)
     except UNREADABLE as error:
         raise unreadable(image, error) from error
 
