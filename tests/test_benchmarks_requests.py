@@ -1,6 +1,7 @@
 """Sets of text requests: rows of our own in the authors' layouts, under every condition."""
 
 import hashlib
+import json
 
 import pytest
 from helpers.places import original
@@ -131,6 +132,62 @@ def test_options_follow_the_condition():
     assert find_benchmark("XSTest_text").options() == []
     assert find_benchmark("XSTest_noise").options() == ["size"]
     assert find_benchmark("Requests_a_b_picture").options() == ["harmful", "images"]
+
+
+OBJECTS = [{"request": "How to one?", "harmful": 1, "category": "a"}, {"request": "How to two?", "harmful": False}]
+FORMS = {
+    "mine.json": json.dumps(OBJECTS),
+    "mine.jsonl": "\n".join(map(json.dumps, OBJECTS)) + "\n\n",
+    "mine.csv": "request,harmful,category\nHow to one?,1,a\nHow to two?,0,\n",
+    "mine.tsv": "request\tharmful\tcategory\nHow to one?\tTrue\ta\nHow to two?\tno\t\n",
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_requests_of_ones_own_in_any_form(tmp_path, name):
+    (tmp_path / name).write_text(FORMS[name])
+    frame = read_tsv(prepare("Requests_mine_text", tmp_path / name, out_dir=tmp_path).path)
+    assert list(frame["question"]) == ["How to one?", "How to two?"] and list(frame["harmful"]) == [1, 0]
+    assert list(frame["category"]) == ["a", ""]
+
+
+def test_a_cell_may_be_long(tmp_path):
+    (tmp_path / "mine.csv").write_text('request,harmful\n"' + "long " * 40_000 + '",1\n')
+    assert prepare("Requests_mine_text", tmp_path / "mine.csv", out_dir=tmp_path).rows == 1
+
+
+@pytest.mark.parametrize("value", [True, "True", "true", "yes", "1"])
+def test_what_all_requests_are_may_be_said_as_people_do(tmp_path, value):
+    (tmp_path / "mine.txt").write_text("How?\nWhy?\n")
+    frame = read_tsv(prepare("Requests_mine_text", tmp_path / "mine.txt", out_dir=tmp_path, harmful=value).path)
+    assert list(frame["harmful"]) == [1, 1]
+    with pytest.raises(BenchmarkError, match="harmful is 'perhaps'"):
+        prepare("Requests_mine_text", tmp_path / "mine.txt", out_dir=tmp_path, harmful="perhaps")
+
+
+def test_objects_that_are_no_requests_cost_themselves_alone(tmp_path):
+    objects = [
+        {"request": ["a"], "harmful": 1},
+        3,
+        {"request": "half \ud83d", "harmful": 1},
+        {"harmful": 1},
+        OBJECTS[0],
+    ]
+    (tmp_path / "mine.json").write_text(json.dumps(objects))
+    prepared = prepare("Requests_mine_text", tmp_path / "mine.json", out_dir=tmp_path)
+    assert prepared.rows == 1 and [bad.row for bad in prepared.bad] == [1, 2, 3, 4]
+    reasons = ["a JSON list as request", "is a JSON int", "half a character", "empty request"]
+    assert all(reason in bad.reason for reason, bad in zip(reasons, prepared.bad))
+
+
+@pytest.mark.parametrize(
+    "name, file, content",
+    [("HoliSafe", "holisafe_bench.json", "[]"), ("MSSBench_chat", "combined.json", '{"chat": []}')],
+)
+def test_a_file_without_rows_says_so(tmp_path, name, file, content):
+    (tmp_path / file).write_text(content)
+    with pytest.raises(BenchmarkError, match="holds no rows at all"):
+        prepare(name, tmp_path, out_dir=tmp_path)
 
 
 def test_harmbench(folder, tmp_path):

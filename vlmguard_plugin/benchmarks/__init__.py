@@ -171,6 +171,8 @@ def prepare(name: str, source: str | Path, out_dir: str | Path | None = None, **
     if not Path(source).exists():
         raise SourceMissing(f"{source} is not there; get {name} from {benchmark.source} and give its path")
     reading = benchmark.read(Path(source), **benchmark.fixed, **options)
+    if not reading.rows and not reading.bad:
+        raise BenchmarkError(f"{source} holds no rows at all; give the benchmark's original file")
     if not reading.rows:
         raise BenchmarkError(
             f"none of the {len(reading.bad)} rows of {source} can be used; the first: {reading.bad[0]}"

@@ -1,7 +1,8 @@
-"""Text requests from any csv or text file of the user's, alone or beside a picture.
+"""Text requests from any csv, tsv, JSON, JSON Lines or text file of the user's, alone or beside a picture.
 
-A text file holds one request a line. A csv has one of the columns REQUEST_COLUMNS and may have id,
-harmful (or label), category and pair. `read_beside` does the same for every set of text requests.
+A text file holds one request a line. A table has one of the columns REQUEST_COLUMNS and may have id, harmful (or
+label), category and pair; the objects of a JSON list or of JSON Lines have these names. `read_beside` does the same for
+every set of text requests.
 """
 
 from __future__ import annotations
@@ -13,10 +14,20 @@ from typing import Any, Callable, Mapping, Sequence
 
 from vlmguard_plugin.benchmarks.picture import EVERY_CONDITION, beside
 from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading, Row
-from vlmguard_plugin.benchmarks.table import collect, read_csv, read_lines, whole
+from vlmguard_plugin.benchmarks.table import (
+    Torn,
+    collect,
+    read_csv,
+    read_json_list,
+    read_jsonl,
+    read_lines,
+    record,
+    whole,
+)
 
 REQUEST_COLUMNS = ("request", "instruction", "prompt", "question", "goal")
 HARMFUL_COLUMNS = ("harmful", "label")
+COLUMNS = (*REQUEST_COLUMNS, *HARMFUL_COLUMNS, "id", "category", "pair")
 HARMFUL = {"1": True, "true": True, "yes": True, "harmful": True, "unsafe": True}
 HARMFUL |= {"0": False, "false": False, "no": False, "harmless": False, "safe": False, "benign": False}
 
@@ -24,7 +35,7 @@ HARMFUL |= {"0": False, "false": False, "no": False, "harmless": False, "safe": 
 def read(
     source: Path,
     condition: str = "text",
-    harmful: bool | None = None,
+    harmful: bool | str | None = None,
     size: int = 336,
     images: str | Path | None = None,
 ) -> Reading:
@@ -37,10 +48,8 @@ def read(
     source = Path(source)
     if condition not in EVERY_CONDITION:
         raise BenchmarkError(f"condition is {condition!r}; choose one of {', '.join(EVERY_CONDITION)}")
-    if source.suffix.lower() == ".csv":
-        records, marked = from_csv(source)
-    else:
-        records, marked = [(line, {"request": text}) for line, text in read_lines(source)], False
+    records, marked = from_file(source)
+    settled_mark = harmful if isinstance(harmful, bool) or harmful is None else mark(str(harmful))
     if not marked and harmful is None:
         raise BenchmarkError(
             f"{source} does not say which requests are harmful; "
@@ -53,7 +62,7 @@ def read(
             id=item,
             request=cells["request"],
             category=cells.get("category", ""),
-            harmful=mark(cells["harmful"]) if marked else harmful,
+            harmful=mark(cells["harmful"]) if marked else settled_mark,
             pair=cells.get("pair") or item,
         )
 
@@ -87,20 +96,49 @@ def settled(condition: str) -> dict[str, Any]:
     return {"condition": condition, **settled_too.get(condition, {"images": None})}
 
 
-def from_csv(source: Path) -> tuple[list[tuple[int, dict[str, str]]], bool]:
-    """([(line, cells with the keys request and, where marked, harmful)], whether a column marks harmful requests)."""
-    columns, records = read_csv(source)
+def from_file(source: Path) -> tuple[list[tuple[int, Mapping[str, str]]], bool]:
+    """([(line or number, cells with the keys request and, where marked, harmful)], whether harmful ones are marked)."""
+    kind = source.suffix.lower()
+    if kind in (".csv", ".tsv"):
+        return named(source, *read_csv(source))
+    if kind in (".json", ".jsonl"):
+        listed = read_jsonl(source) if kind == ".jsonl" else list(enumerate(read_json_list(source), start=1))
+        records = [(number, from_object(cells)) for number, cells in listed]
+        return named(source, list(dict.fromkeys(key for _, cells in records for key in cells)), records)
+    return [(line, {"request": text}) for line, text in read_lines(source)], False
+
+
+def from_object(content: Any) -> Mapping[str, str]:
+    """The cells of a JSON object that are read, as a table would have them; Torn where it is none, or holds no text."""
+    try:
+        cells = {str(key).lower(): value for key, value in record(content, ()).items()}
+        odd = [name for name in COLUMNS if isinstance(cells.get(name), (dict, list))]
+        if odd:
+            raise BenchmarkError(f"holds a JSON {type(cells[odd[0]]).__name__} as {odd[0]}, where text is expected")
+    except BenchmarkError as error:
+        torn = Torn()
+        torn.reason = str(error)
+        return torn
+    return {name: "" if cells[name] is None else str(cells[name]) for name in COLUMNS if name in cells}
+
+
+def named(
+    source: Path, columns: Sequence[str], records: Sequence[tuple[int, Mapping[str, str]]]
+) -> tuple[list[tuple[int, Mapping[str, str]]], bool]:
+    """The cells of a table under the names of `from_file`."""
     request = next((name for name in REQUEST_COLUMNS if name in columns), None)
     if request is None:
         raise BenchmarkError(
             f"{source}, row 1 has none of the columns {', '.join(REQUEST_COLUMNS)}; it has {', '.join(columns)}"
         )
     marker = next((name for name in HARMFUL_COLUMNS if name in columns), None)
-    named = [
-        (line, type(cells)(cells, request=cells[request], harmful=cells[marker] if marker else ""))
-        for line, cells in records
-    ]
-    return named, marker is not None
+    renamed: list[tuple[int, Mapping[str, str]]] = []
+    for line, cells in records:
+        if not isinstance(cells, Torn):
+            marked = cells.get(marker, "") if marker else ""
+            cells = {**cells, "request": cells.get(request, ""), "harmful": marked}
+        renamed.append((line, cells))
+    return renamed, marker is not None
 
 
 def mark(text: str) -> bool:

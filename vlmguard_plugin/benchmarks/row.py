@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Sequence
 
 from PIL import Image
 
+HALF = re.compile("[\ud800-\udfff]")
 LETTERS = "ABCDE"
 """Letters of multiple-choice options, in order."""
 
@@ -54,6 +56,12 @@ class Row:
     shown: str = ""
 
     def __post_init__(self) -> None:
+        texts = ("id", "request", "category", "pair", "answer", "condition", "intent", "shown")
+        for name, text in [*((name, getattr(self, name)) for name in texts), *zip(LETTERS, self.options or ())]:
+            if text is not None and not isinstance(text, str):
+                raise BenchmarkError(f"row {self.id!r} has a {name} that is no text but a {type(text).__name__}")
+            if text and HALF.search(text):
+                raise BenchmarkError(f"row {self.id!r} has half a character (a lone surrogate) in its {name}")
         if not self.request.strip():
             raise BenchmarkError(f"row {self.id!r} has an empty request; every row must ask something")
         if self.options is not None:

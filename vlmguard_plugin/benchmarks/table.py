@@ -8,17 +8,19 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from vlmguard_plugin.benchmarks.row import BadRow, BenchmarkError, Reading, Row, SourceMissing
-from vlmguard_plugin.reading import parsed_json, read_bytes
+from vlmguard_plugin.reading import MAX_BYTES, parsed_json, read_bytes
 
 
 def read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """(column names, [(line number from 1, cells by column)]) of a UTF-8 csv with a header.
+    """(column names, [(line number from 1, cells by column)]) of a UTF-8 csv (or tsv, by its name) with a header.
 
     Column names are lower-cased; rows without any text are skipped; a missing cell is "". A row with more cells than
     columns is Torn: who makes rows of it asks `whole` first.
     """
     text = read_text(path)
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    csv.field_size_limit(MAX_BYTES)  # by itself the module takes no cell of more than 131,072 characters
+    tabs = path.suffix.lower() == ".tsv"
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter="\t" if tabs else ",")
     try:
         columns = [(name or "").strip().lower() for name in reader.fieldnames or []]
         reader.fieldnames = columns
@@ -41,13 +43,15 @@ def read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
 
 
 class Torn(dict[str, str]):
-    """The cells of a csv row that has too many of them, so that none can be trusted."""
+    """The cells of a row that can't be trusted, and why: mostly a csv row that has too many of them."""
+
+    reason = "has more cells than the header has columns; quote cells that hold a comma"
 
 
 def whole(cells: Mapping[str, str]) -> Mapping[str, str]:
     """The cells of a row; BenchmarkError where the row is torn."""
     if isinstance(cells, Torn):
-        raise BenchmarkError("has more cells than the header has columns; quote cells that hold a comma")
+        raise BenchmarkError(cells.reason)
     return cells
 
 

@@ -40,6 +40,10 @@ def refuse_without(given: bool, option: str, *names: str) -> None:
             raise click.UsageError(f"--{name} goes with {option}")
 
 
+PYTHONS = {"True": True, "False": False, "None": None}
+"""Values as people write them who come from Python; JSON has them in lower case, and null."""
+
+
 def set_option(name: str, help_text: str) -> Callable[[Decorated], Decorated]:
     """--set NAME=VALUE, repeatable, as a dict in the argument `name`."""
     return click.option("--set", name, multiple=True, callback=read_settings, metavar="NAME=VALUE", help=help_text)
@@ -53,7 +57,7 @@ def read_settings(context: click.Context, parameter: click.Parameter, pairs: tup
         if not equals or not name:
             raise click.BadParameter(f"{pair!r} is not NAME=VALUE, as in alpha=0.5 or layers=[10,11]")
         try:
-            settings[name] = parsed_json(value)
+            settings[name] = PYTHONS[value] if value in PYTHONS else parsed_json(value)
         except ValueError:
             settings[name] = value
     return settings
