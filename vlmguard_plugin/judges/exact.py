@@ -60,24 +60,49 @@ def judge_choice(answer: str | float | None, letter: str, options: Mapping[str, 
 def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
     """The letter that an answer chooses, or None where it chooses none or several.
 
-    Read in this order: a letter alone ("B", "(b)."), "the answer is B" or "Answer: B", a letter with
-    punctuation first ("B. blue"), the text of exactly one option, "(B)" or "option B" anywhere.
+    Read in this order: a letter alone ("B", "(b)."), the last letter in a box (LaTeX), "the answer is B" or
+    {"answer": "B"}, a letter with punctuation first ("B. blue"), an option's text first, the text of exactly one
+    option, "(B)" or "option B" anywhere.
     """
     letters = "".join(options)
     text = unicodedata.normalize("NFKC", answer).strip()
+    boxed = re.findall(rf"\\boxed\s*\{{\s*(?:\\(?:text|mathrm|mathbf|textbf)\s*\{{)?\s*\(?([{letters}])\b", text)
+    if boxed:
+        return str(boxed[-1])
     alone = re.fullmatch(rf"[\W_]*([{letters}])[\W_]*", text, re.IGNORECASE)
     if alone:
         return alone.group(1).upper()
-    stated = rf"\b(?i:answer|choice)(?: is| would be)?\s*[:=]?\s*(?:option |choice )?[\W_]{{0,3}}([{letters}])"
-    chosen = set(re.findall(rf"{stated}(?:[).:]|(?![\w'])(?! \w))", text))
+    said_so = (
+        r"\b(?i:answer|choice|(?:correct|right|best) (?:option|letter|one))[\"'*_]{0,3}(?: is| would be| should be)?"
+    )
+    stated = rf"{said_so}\s*[:=]?\s*(?i:option |choice |letter )?[\W_]{{0,3}}([{letters}])"
+    ended = r"(?:[).:]|[\"']\s*(?:[,}\]]|$)|(?![\w'])(?! \w))"
+    chosen = set(re.findall(stated + ended, text))
     if not chosen:
         first = re.match(rf"[\s*\"'(\[]*([{letters}])[\s*\"']*[).:\],]", text)
         chosen = {first.group(1)} if first else set()
+    if not chosen:
+        chosen = option_first(text, options)
     if not chosen:
         chosen = options_named(text, options)
     if not chosen:
         chosen = set(re.findall(rf"\(([{letters}])\)", text)) | set(re.findall(rf"\b[Oo]ption ([{letters}])\b", text))
     return chosen.pop() if len(chosen) == 1 else None
+
+
+def option_first(text: str, options: Mapping[str, str]) -> set[str]:
+    """The letter of the option whose text an answer begins with, the longest one; whatever it explains behind it.
+
+    Empty where none does, or where another option follows as a further choice ("a cat or a dog").
+    """
+    given = words(text)
+    begins = {letter: len(words(option)) for letter, option in options.items() if words(option)}
+    begins = {letter: length for letter, length in begins.items() if given[:length] == words(options[letter])}
+    longest = {letter for letter, length in begins.items() if length == max(begins.values())}
+    if len(longest) != 1:
+        return set()
+    (letter,) = longest
+    return set() if given[begins[letter] : begins[letter] + 1] in (("or",), ("and",)) else longest
 
 
 def options_named(text: str, options: Mapping[str, str]) -> set[str]:
