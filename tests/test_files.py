@@ -83,7 +83,6 @@ def full_at_the_second():
     return name
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no pipes there")
 def test_to_a_pipe_or_device_content_is_sent(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     reader = subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from vlmguard_plugin.guards.core.base import (
         Guard as Guard,
         GuardNotFitted as GuardNotFitted,
-        GuardSettings as GuardSettings,
         WrongModel as WrongModel,
     )
     from vlmguard_plugin.guards.core.prompt import PromptGuard as PromptGuard
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
         record_anchors as record_anchors,
     )
     from vlmguard_plugin.guards.core.saved import DamagedGuard as DamagedGuard
+    from vlmguard_plugin.guards.core.settings import GuardSettings as GuardSettings
     from vlmguard_plugin.query import BlankImage as BlankImage, Query as Query, Turn as Turn
     from vlmguard_plugin.steering.edit import Edits as Edits, LayerEdit as LayerEdit, Prompts as Prompts
     from vlmguard_plugin.subjects.base import (
@@ -54,7 +54,7 @@ _PUBLIC = {
     "calibrate": "vlmguard_plugin.calibration.calibrate",
     "Guard": "vlmguard_plugin.guards.core.base",
     "GuardNotFitted": "vlmguard_plugin.guards.core.base",
-    "GuardSettings": "vlmguard_plugin.guards.core.base",
+    "GuardSettings": "vlmguard_plugin.guards.core.settings",
     "WrongModel": "vlmguard_plugin.guards.core.base",
     "PromptGuard": "vlmguard_plugin.guards.core.prompt",
     "build_guard": "vlmguard_plugin.guards.core.registry",

@@ -1,6 +1,13 @@
 """An HTTP server of files on loopback that ranges, cuts off, fails and lies."""
 
+import hashlib
+import io
+import threading
+import zipfile
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from vlmguard_plugin.benchmarks import download as downloading
 
 
 class Server(ThreadingHTTPServer):
@@ -48,3 +55,35 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments):
         pass
+
+
+CONTENT = bytes(range(256)) * 400
+
+
+@contextmanager
+def serving(monkeypatch):
+    """A running server that has a.bin, which is CONTENT; no proxy is asked, and nobody waits long."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(downloading, "FIRST_WAIT", 0.001)
+    running = Server()
+    running.files["a.bin"] = CONTENT
+    thread = threading.Thread(target=running.serve_forever, daemon=True)
+    thread.start()
+    yield running
+    running.shutdown()
+    running.server_close()
+    thread.join()
+
+
+def sha(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def zipped(**members):
+    """A zip archive; "__" in a name stands for "/"."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("__", "/"), content)
+    return buffer.getvalue()

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Sequence
 
-from vlmguard_plugin.guards.core.base import Guard, GuardSettings
+from vlmguard_plugin.guards.core.base import Guard
+from vlmguard_plugin.guards.core.settings import GuardSettings
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.subjects.base import Subject
 

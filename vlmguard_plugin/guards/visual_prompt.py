@@ -7,7 +7,8 @@ from functools import cached_property
 
 from PIL import Image
 
-from vlmguard_plugin.guards.core.base import Guard, GuardSettings
+from vlmguard_plugin.guards.core.base import Guard
+from vlmguard_plugin.guards.core.settings import GuardSettings
 from vlmguard_plugin.query import BlankImage, ImageLike, Query, read_image
 
 MODES = ("border", "patch")

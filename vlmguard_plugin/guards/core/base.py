@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from abc import ABC
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Iterator, Sequence
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.guarded_subject import GuardedScorer, GuardedSubject
 from vlmguard_plugin.guards.core.saved import FittedFolder, problem_in
+from vlmguard_plugin.guards.core.settings import GuardSettings, setting_names
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.reading import parsed_json, visible
@@ -25,58 +24,12 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-MOST_WHOLE = 1_000_000
-"""The largest whole number of a setting that has no bound of its own."""
-
-
 class GuardNotFitted(RuntimeError):
     """A guard was used before it was fitted or loaded."""
 
 
 class WrongModel(ValueError):
     """A fitted guard was put on a model it was not fitted on."""
-
-
-@dataclass(frozen=True)
-class GuardSettings:
-    """Checks that settings classes share; a guard's own are a frozen dataclass that validates itself."""
-
-    @classmethod
-    def from_saved(cls, saved: dict[str, Any]) -> dict[str, Any]:
-        """Settings as this version means them, from a folder that any version has written."""
-        return saved
-
-    def check_number(self, field: str, least: float = -math.inf, most: float = math.inf) -> None:
-        """ValueError unless the setting is a finite number, least <= number <= most."""
-        value = getattr(self, field)
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not (is_number and -math.inf < value < math.inf and least <= value <= most):
-            floor = "" if least == -math.inf else f" of at least {least}"
-            ceiling = "" if most == math.inf else f"{' and' if floor else ' of'} at most {most}"
-            raise ValueError(f"{field} is {value!r}; it must be a finite number{floor}{ceiling}")
-
-    def check_whole(self, field: str, least: int, otherwise: str = "", most: int = MOST_WHOLE) -> None:
-        """ValueError unless the setting is a whole number, least <= number <= most. otherwise: what else it may be."""
-        value = getattr(self, field)
-        if type(value) is not int or not least <= value <= most:
-            ceiling = f" and at most {most:,}" if type(value) is int and value > most else ""
-            raise ValueError(f"{field} is {value!r}; it must be a whole number of at least {least}{ceiling}{otherwise}")
-
-    def check_words(self, field: str, what: str) -> None:
-        """ValueError unless the setting is text with words in it, which can be written as UTF-8. what: it is to be."""
-        value = getattr(self, field)
-        if not isinstance(value, str) or not value.strip() or value.encode("utf-8", "ignore").decode() != value:
-            raise ValueError(f"{field} is {value!r}; give {what}")
-
-    def check_flag(self, field: str) -> None:
-        """ValueError unless the setting is True or False."""
-        if type(getattr(self, field)) is not bool:
-            raise ValueError(f"{field} is {getattr(self, field)!r}; it must be True or False")
-
-    def check_choice(self, field: str, choices: Sequence[str]) -> None:
-        """ValueError unless the setting is one of the choices."""
-        if getattr(self, field) not in choices:
-            raise ValueError(f"{field} is {getattr(self, field)!r}; choose one of {', '.join(choices)}")
 
 
 class NoTensors(dict[str, "Tensor"]):
@@ -349,8 +302,3 @@ def own_prompt_form(subject: Subject) -> str:
     while isinstance(subject, GuardedSubject):
         subject = subject.subject
     return subject.prompt_form
-
-
-def setting_names(settings: type[GuardSettings]) -> tuple[str, ...]:
-    """The names of a guard's settings, in order."""
-    return tuple(field.name for field in fields(settings))

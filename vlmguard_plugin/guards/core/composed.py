@@ -6,8 +6,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.core.base import Guard, GuardSettings
+from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.guarded_subject import GuardedSubject
+from vlmguard_plugin.guards.core.settings import GuardSettings
 from vlmguard_plugin.naming import composition, guards_in
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits, as_edits

@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from vlmguard_plugin.guards.core.base import Guard, GuardSettings
+from vlmguard_plugin.guards.core.base import Guard
+from vlmguard_plugin.guards.core.settings import GuardSettings
 from vlmguard_plugin.query import Query
 
 PLACE = "{query}"

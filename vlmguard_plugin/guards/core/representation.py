@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Sequence
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.core.base import Guard, GuardSettings
+from vlmguard_plugin.guards.core.base import Guard
+from vlmguard_plugin.guards.core.settings import GuardSettings
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import BlankImage, Query
 from vlmguard_plugin.steering.edit import POSITIONS, Edits, Prompts
