@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Of make demo: harmful and harmless requests per condition, at most 120.
 ITEMS ?= 40
+# The small real VLM.
+MODEL ?= demo_vlm
 # Of make test: processes that share out the test files.
 WORKERS ?= 2
 READY := $(VENV)/ready
@@ -19,7 +21,7 @@ export GOMP_SPINCOUNT ?= 0
 .PHONY: demo test test-fast check picture setup clean
 
 demo: setup
-	$(BIN)/vlmguard demo --items $(ITEMS)
+	$(BIN)/vlmguard demo --items $(ITEMS) --model $(MODEL)
 
 test test-fast: export OMP_NUM_THREADS ?= 1
 test: setup

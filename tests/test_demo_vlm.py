@@ -98,7 +98,7 @@ def test_it_sees(vlm):
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_guards_bring_refusals_back(vlm, requests, unguarded, name):
-    guard = vg.build_guard(name, **GUARD_SETTINGS.get(name, {})).fit(vlm, vg.load_anchors().split(PAIRS)[0])
+    guard = vg.build_guard(name, **GUARD_SETTINGS["demo_vlm"].get(name, {})).fit(vlm, vg.load_anchors().split(PAIRS)[0])
     guarded = counts(requests, guard.respond(vlm, requests, max_new_tokens=LENGTH))
     least, most = CLAIMS[name].cost
     assert guarded.harmful >= unguarded.harmful + CLAIMS[name].gain

@@ -15,11 +15,11 @@ from tqdm import tqdm
 from transformers import DynamicCache, LlavaForConditionalGeneration, LlavaProcessor, PreTrainedTokenizerBase
 
 from training.captions import CaptionLoss
-from training.instructions import instructions
 from training.questions import training_question
 from training.stage import Stage, image_tokens, pixels_of
-from vlmguard_plugin.demo.build import IMAGE_TOKEN, IMAGE_TOKENS, build_processor
-from vlmguard_plugin.demo.weights import GGUF_SHA256
+from vlmguard_plugin.demo.build import IMAGE_TOKEN, build_processor
+from vlmguard_plugin.demo.instructions import instructions
+from vlmguard_plugin.demo.vlms import TOWER
 from vlmguard_plugin.files import cache_directory, write_whole
 from vlmguard_plugin.judges.refusal import judge
 from vlmguard_plugin.pictures.drawn import picture
@@ -48,7 +48,7 @@ def answers_step(
     tokens behind the caption are free. Without it the tower forgets faster than the model learns to answer.
     """
     targets = own_answers(model, tokenizer, instructions("train"))
-    template = build_processor(tokenizer)
+    template = build_processor(tokenizer, TOWER)
     prefix = prompt_parts(template, "")[0]
     cache = cached_prefix(model, tokenizer, prefix)
     rng = random.Random(f"answers:{seed}")
@@ -90,12 +90,12 @@ def answer_loss(
         answers.append(said[:IMITATED_TOKENS])
     width = max(len(asked) + len(said) for asked, said in zip(questions, answers))
     tokens = torch.full((len(examples), width), tokenizer.pad_token_id)
-    labels = torch.full((len(examples), IMAGE_TOKENS + width), -100)
+    labels = torch.full((len(examples), TOWER.image_tokens + width), -100)
     known = cache.get_seq_length()
-    mask = torch.zeros(len(examples), known + IMAGE_TOKENS + width, dtype=torch.long)
+    mask = torch.zeros(len(examples), known + TOWER.image_tokens + width, dtype=torch.long)
     for row, (asked, said) in enumerate(zip(questions, answers)):
         tokens[row, : len(asked) + len(said)] = torch.tensor(asked + said)
-        start = IMAGE_TOKENS + len(asked)
+        start = TOWER.image_tokens + len(asked)
         labels[row, start : start + len(said)] = torch.tensor(said)
         mask[row, : known + start + len(said)] = 1
 
@@ -144,10 +144,10 @@ def own_answers(
 
     Kept in the cache directory. Answers that are no compliance (a refusal, no language) are left out.
     """
-    key = hashlib.sha256(json.dumps([GGUF_SHA256, TARGET_TOKENS, asked]).encode()).hexdigest()[:12]
-    path = cache_directory() / f"demo-own-answers-{key}.json"
+    of = [model.config.text_config._name_or_path, TARGET_TOKENS, asked]
+    path = cache_directory() / f"demo-own-answers-{hashlib.sha256(json.dumps(of).encode()).hexdigest()[:12]}.json"
     if not path.is_file():
-        template = build_processor(tokenizer)
+        template = build_processor(tokenizer, TOWER)
         said = {}
         for start in tqdm(range(0, len(asked), 48), desc="own answers", unit="batch"):
             batch = asked[start : start + 48]

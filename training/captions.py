@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from tqdm import tqdm
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
-from training.stage import Stage, image_tokens, pixels_of
-from vlmguard_plugin.demo.build import IMAGE_TOKENS
+from training.stage import Stage, image_tokens, pixels_of, tower_states
+from vlmguard_plugin.demo.build import adapter_modules
+from vlmguard_plugin.demo.vlms import TOWER
 from vlmguard_plugin.pictures.drawn import picture
 
 
@@ -56,11 +57,33 @@ def captions_step(
             yield loss(tokens, [shown[number].caption for number in batch.tolist()], padding=True)
 
 
+def projector_step(
+    model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, stage: Stage, seed: int
+) -> Iterator[torch.Tensor]:
+    """Yield losses of the projector stage: as captions, what the vision tower sees being worked out once."""
+    modules = adapter_modules(model)
+    modules["vision_tower"].requires_grad_(False)
+    shown = [picture("train", seed * stage.pool + number) for number in range(stage.pool)]
+    seen = torch.empty(stage.pool, TOWER.image_tokens, modules["vision_tower"].config.hidden_size, dtype=torch.float16)
+    with torch.no_grad():
+        for start in tqdm(range(0, stage.pool, 200), desc="seeing", unit="batch"):
+            images = [np.asarray(drawn.image()) for drawn in shown[start : start + 200]]
+            seen[start : start + 200] = tower_states(modules["vision_tower"], pixels_of(images)).half()
+    loss = CaptionLoss(model, tokenizer)
+    order = torch.Generator().manual_seed(seed)
+    while True:
+        for batch in torch.randperm(stage.pool, generator=order).split(stage.batch):
+            tokens = modules["multi_modal_projector"](seen[batch].float())
+            yield loss(tokens, [shown[number].caption for number in batch.tolist()], padding=True)
+
+
 def caption_tokens(captions: list[str], tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
     """Token numbers [N, 17] of captions, each with a leading space and padded with full stops."""
     (stop,) = tokenizer.encode(".", add_special_tokens=False)
     rows = [tokenizer.encode(" " + caption, add_special_tokens=False) for caption in captions]
     for row, caption in zip(rows, captions):
-        if len(row) > IMAGE_TOKENS:
-            raise ValueError(f"caption {caption!r} has {len(row)} tokens, a picture only {IMAGE_TOKENS}; shorten it")
-    return torch.tensor([row + [stop] * (IMAGE_TOKENS - len(row)) for row in rows])
+        if len(row) > TOWER.image_tokens:
+            raise ValueError(
+                f"caption {caption!r} has {len(row)} tokens, a picture only {TOWER.image_tokens}; shorten it"
+            )
+    return torch.tensor([row + [stop] * (TOWER.image_tokens - len(row)) for row in rows])

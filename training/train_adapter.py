@@ -1,11 +1,15 @@
-"""Train the demo VLM's vision adapter (vision tower and projector) for the frozen language model.
+"""Train a demo VLM's vision adapter (vision tower and projector) for its frozen language model.
 
     python -m training.train_adapter captions --minutes 40 --out captions.safetensors
     python -m training.train_adapter answers --init captions.safetensors --minutes 30 --out answers.safetensors
     python -m training.train_adapter words --init answers.safetensors --minutes 10 --out words.safetensors
 
+--model names the demo VLM; demo_vlm is the default. --init goes on from an adapter of the same model, --init-tower
+begins with the vision tower of another model's adapter.
+
 captions: the language model takes no part but for its embedding matrix. The 17 image tokens of a picture learn
     to be the word embeddings of its caption, padded with full stops.
+projector: the same with the vision tower held as it is, for one that was trained already (--init-tower).
 answers: through the frozen language model. Half of every step are visual questions, open and multiple choice;
     the other half ordinary harmless instructions beside unrelated pictures, where the target is what the model
     itself answers to the instruction as text. Without that half every prompt with a picture gets a description.
@@ -25,34 +29,41 @@ import argparse
 import hashlib
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Iterator
 
 import torch
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from tqdm import tqdm
 from transformers import LlavaForConditionalGeneration
 
 from training.answers import answers_step
-from training.captions import captions_step
+from training.captions import captions_step, projector_step
 from training.stage import Stage
 from training.words import words_step
 from vlmguard_plugin.demo.build import adapter_modules, adapter_state, load_adapter, load_parts
-from vlmguard_plugin.demo.weights import language_model
+from vlmguard_plugin.demo.vlms import DEMO_VLMS
+from vlmguard_plugin.demo.weights import fetch_language_model
 from vlmguard_plugin.files import write_whole
 
 CHECKPOINT_SECONDS = 180
 STAGES = {
     "captions": Stage(batch=96, rate=8e-4, pool=40_000),
+    "projector": Stage(batch=96, rate=1e-3, pool=20_000),
     "answers": Stage(batch=24, rate=3e-4, pool=96),
     "words": Stage(batch=96, rate=5e-4, pool=60_000),
 }
+STEPS = {"captions": captions_step, "projector": projector_step, "answers": answers_step, "words": words_step}
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--model", choices=DEMO_VLMS, default="demo_vlm")
     parser.add_argument("--init", type=Path, help="adapter to start from; without it the adapter starts untrained")
+    parser.add_argument("--init-tower", type=Path, help="adapter of another model, whose vision tower to start from")
+    parser.add_argument("--pool", type=int, help="captioned pictures drawn beforehand, instead of the stage's own")
     parser.add_argument("--minutes", type=float, default=30.0, help="how long to train, pictures and targets apart")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mean-with", type=Path, help="at the end, save the mean of the weights and this adapter's")
@@ -60,24 +71,43 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.stage == "words" and not options.init:
         parser.error("the words stage goes on from an adapter; name it with --init")
+    if options.stage == "projector" and not (options.init or options.init_tower):
+        parser.error("the projector stage holds a trained vision tower; name it with --init-tower, or --init")
     if options.minutes <= 0:
         parser.error(f"--minutes is {options.minutes}; give a positive number")
 
-    model, tokenizer = load_parts(language_model())
-    model.requires_grad_(False)
-    for module in adapter_modules(model).values():
-        module.float().requires_grad_(True)
-    history = {"stage": options.stage, "seed": str(options.seed), "minutes": str(options.minutes), "init": "untrained"}
-    if options.init:
-        load_adapter(model, options.init)
-        history["init"] = hashlib.sha256(options.init.read_bytes()).hexdigest()
     if options.mean_with and not options.mean_with.is_file():
         parser.error(f"--mean-with {options.mean_with} is no file")
 
+    vlm = DEMO_VLMS[options.model]
+    model, tokenizer = load_parts(fetch_language_model(vlm.language), vlm.language, vlm.tower)
+    model.float().requires_grad_(False)  # bfloat16 is slow on CPUs that lack it
+    for module in adapter_modules(model).values():
+        module.requires_grad_(True)
+    history = {"model": options.model, "stage": options.stage, "seed": str(options.seed)}
+    history |= {"minutes": str(options.minutes), "init": "untrained"}
+    if options.init:
+        load_adapter(model, options.init)
+        history["init"] = hashlib.sha256(options.init.read_bytes()).hexdigest()
+    if options.init_tower:
+        load_tower(model, options.init_tower)
+        history["init_tower"] = hashlib.sha256(options.init_tower.read_bytes()).hexdigest()
+
     torch.manual_seed(options.seed)
-    step = {"captions": captions_step, "answers": answers_step, "words": words_step}[options.stage]
-    losses = step(model, tokenizer, STAGES[options.stage], options.seed)
-    fit(model, losses, STAGES[options.stage], options, history)
+    stage = STAGES[options.stage]
+    if options.pool:
+        stage = replace(stage, pool=options.pool)
+    losses = STEPS[options.stage](model, tokenizer, stage, options.seed)
+    fit(model, losses, stage, options, history)
+
+
+def load_tower(model: LlavaForConditionalGeneration, path: Path) -> None:
+    """Take the vision tower's weights from an adapter of another model."""
+    saved = load_file(path)
+    with torch.no_grad():
+        for name, value in adapter_state(model).items():
+            if name.startswith("vision_tower."):
+                value.copy_(saved[name])
 
 
 def fit(
@@ -89,6 +119,7 @@ def fit(
 ) -> None:
     """AdamW on the adapter until the time is up; losses: gives the next step's loss with its graph."""
     parameters = [value for module in adapter_modules(model).values() for value in module.parameters()]
+    parameters = [value for value in parameters if value.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=stage.rate, weight_decay=0.01, betas=(0.9, 0.98))
     loss, steps, average = next(losses), 0, None  # drawing the pool of pictures is not counted as training
     start = saved = time.monotonic()

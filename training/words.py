@@ -10,7 +10,7 @@ from tqdm import tqdm
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from training.stage import Stage, image_tokens, pixels_of
-from vlmguard_plugin.demo.build import IMAGE_TOKENS
+from vlmguard_plugin.demo.vlms import TOWER
 from vlmguard_plugin.pictures.drawn import Picture, picture
 
 WRITTEN_WEIGHT = 4  # how much a written word's tokens count beside each that is held
@@ -28,7 +28,7 @@ def words_step(
     images = np.stack([np.asarray(drawn.image()) for drawn in tqdm(shown, desc="drawing", unit="picture")])
     written = torch.stack([written_tokens(drawn, tokenizer) for drawn in shown])  # [N, 17], -1 where a token is held
     embeddings = model.get_input_embeddings().weight
-    held = torch.empty(stage.pool, IMAGE_TOKENS, embeddings.shape[1], dtype=torch.float16)
+    held = torch.empty(stage.pool, TOWER.image_tokens, embeddings.shape[1], dtype=torch.float16)
     with torch.no_grad():
         for start in tqdm(range(0, stage.pool, 256), desc="as it is", unit="batch"):
             held[start : start + 256] = image_tokens(model, pixels_of(images[start : start + 256])).half()
@@ -44,7 +44,7 @@ def words_step(
 
 def written_tokens(shown: Picture, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
     """[17]: the token numbers of the word on a picture, in their places in its caption; -1 elsewhere."""
-    tokens = torch.full((IMAGE_TOKENS,), -1)
+    tokens = torch.full((TOWER.image_tokens,), -1)
     if shown.word is not None:
         before, _ = shown.caption.split(f" {shown.word} ", 1)
         start = len(tokenizer.encode(" " + before, add_special_tokens=False))

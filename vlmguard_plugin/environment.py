@@ -122,7 +122,7 @@ DEMO_GGUF = Variable(
     "VLMGUARD_DEMO_GGUF",
     "file",
     "downloaded at first use",
-    "The demo's language model, where it lies already; its hash is checked.",
+    "The language model of demo_vlm, where it lies already; its hash is checked.",
 )
 JUDGE_BASE_URL = Variable(
     "VLMGUARD_JUDGE_BASE_URL", "URL", "none", "OpenAI-compatible endpoint of judges that are not local."

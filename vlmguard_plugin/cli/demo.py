@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vlmguard_plugin.cli.options import JSON
+from vlmguard_plugin.demo.vlms import DEMO_VLMS
 
 
 @click.command("demo")
@@ -25,22 +26,28 @@ from vlmguard_plugin.cli.options import JSON
     help="Harmful and harmless requests per condition.",
 )
 @click.option(
-    "--models",
-    default="demo_vlm,demo_vlm_vlmguard,demo_vlm_cmrm,demo_vlm_cmrm_sample",
+    "--model",
+    type=click.Choice(list(DEMO_VLMS)),
+    default="demo_vlm",
     show_default=True,
-    help="Models to compare.",
+    help="The small real VLM.",
+)
+@click.option(
+    "--models",
+    default=None,
+    help="Names to compare, with commas between, in place of the model and its guarded ones.",
 )
 @JSON
-def demo_command(out: Path, items: int, models: str, as_json: bool) -> None:
+def demo_command(out: Path, items: int, model: str, models: str | None, as_json: bool) -> None:
     """Run the whole comparison on a small real VLM, through VLMEvalKit's own command.
 
     Builds the VLM once (about 0.5 GB to download, 1 GB kept in the cache directory), prepares its test sets, runs
     `python -m vlmeval.run`, and ends with the leaderboard. Needs `pip install vlmguard_plugin[demo]`.
     """
-    from vlmguard_plugin.demo.run import run_demo
+    from vlmguard_plugin.demo.run import compared, run_demo
     from vlmguard_plugin.leaderboard import show, to_json
 
-    board = run_demo(out, items, tuple(models.split(",")))
+    board = run_demo(out, items, tuple(models.split(",")) if models else compared(model))
     if as_json:
         click.echo(to_json(board))
     else:

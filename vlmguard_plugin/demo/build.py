@@ -1,10 +1,7 @@
-"""Build the demo's small real VLM: a language model from a GGUF file and a vision adapter trained for it.
+"""Build one of the demo's small real VLMs: a language model from a GGUF file and a vision adapter trained for it.
 
 The result is an ordinary `save_pretrained` folder of a LlavaForConditionalGeneration, which
 `AutoModelForImageTextToText` and `AutoProcessor` load like any published checkpoint.
-
-Two adapters exist. "answers" was trained through the frozen language model on visual questions and
-harmless instructions; "captions" never met the language model and is the control.
 """
 
 from __future__ import annotations
@@ -33,15 +30,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from vlmguard_plugin.demo.weights import GGUF_SHA256, language_model
+from vlmguard_plugin.demo.vlms import Tower, demo_vlm
+from vlmguard_plugin.demo.weights import LanguageModel, fetch_language_model
 from vlmguard_plugin.files import cache_directory
 
-VARIANTS = ("answers", "captions")
-ADAPTERS = Path(__file__).parent / "adapters"
 RECIPE = "1"  # raise when this file builds something else from the same weights
 
-IMAGE_SIZE, PATCH_SIZE = 96, 24  # pixels: 4 x 4 patches
-IMAGE_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2 + 1  # 17: the patches and the class token
 IMAGE_TOKEN = "<|image_pad|>"  # reserved in the language model's vocabulary, never trained there
 SYSTEM_PROMPT = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."  # the model's own default
 
@@ -65,50 +59,43 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_demo_vlm(variant: str = "answers", cache_dir: str | Path | None = None) -> Path:
-    """Folder of the demo VLM, built the first time (about a minute and 1 GB of disk).
+def build_demo_vlm(name: str = "demo_vlm", cache_dir: str | Path | None = None) -> Path:
+    """Folder of a demo VLM, built the first time (about a minute and 1 GB of disk).
 
-    variant: "answers", the demo's model, or "captions", the control.
-    cache_dir: where to build; by default $VLMGUARD_CACHE or the user's cache directory.
+    name: one of `vlms.DEMO_VLMS`. cache_dir: where to build; by default $VLMGUARD_CACHE or the user's cache directory.
     The folder's name carries a hash of the adapter and the language model, so a new adapter is a new folder,
     and the major version of transformers, because versions 4 and 5 name the vision tower's weights differently.
     """
-    adapter = adapter_file(variant)
+    vlm = demo_vlm(name)
     cache = cache_directory(cache_dir)
-    digest = hashlib.sha256(adapter.read_bytes() + GGUF_SHA256.encode() + RECIPE.encode()).hexdigest()[:12]
+    digest = hashlib.sha256(vlm.adapter_file.read_bytes() + vlm.language.sha256.encode() + RECIPE.encode()).hexdigest()
     major = transformers.__version__.split(".")[0]
-    folder = cache / f"demo-vlm-{variant}-transformers{major}-{digest}"
+    folder = cache / f"demo-vlm-{vlm.adapter}-transformers{major}-{digest[:12]}"
     if folder.is_dir():
         return folder
     with FileLock(cache / f"{folder.name}.lock"):
         if not folder.is_dir():
-            gguf = language_model(cache_dir)
-            print(f"vlmguard: building the demo VLM in {folder}", file=sys.stderr)
+            gguf = fetch_language_model(vlm.language, cache_dir)
+            print(f"vlmguard: building {name} in {folder}", file=sys.stderr)
             with tempfile.TemporaryDirectory(dir=cache, prefix="demo-vlm-") as scratch:
                 built = Path(scratch) / "model"
-                assemble(gguf, adapter, built)
-                check_reload(built, adapter)
+                assemble(gguf, vlm.language, vlm.tower, vlm.adapter_file, built)
+                check_reload(built, vlm.adapter_file)
                 built.rename(folder)
     return folder
 
 
-def adapter_file(variant: str) -> Path:
-    """Path of a variant's trained adapter."""
-    if variant not in VARIANTS:
-        raise ValueError(f"demo VLM variant is {variant!r}; choose one of {', '.join(VARIANTS)}")
-    return ADAPTERS / f"{variant}.safetensors"
-
-
-def assemble(gguf: Path, adapter: Path | None, folder: Path) -> None:
-    """Write the VLM of a language model and an adapter (None: an untrained one) to folder, in bfloat16."""
-    model, tokenizer = load_parts(gguf)
-    if adapter is not None:
-        load_adapter(model, adapter)
+def assemble(gguf: Path, language: LanguageModel, tower: Tower, adapter: Path, folder: Path) -> None:
+    """Write the VLM of a language model and an adapter to folder, in bfloat16."""
+    model, tokenizer = load_parts(gguf, language, tower)
+    load_adapter(model, adapter)
     model.save_pretrained(folder)
-    build_processor(tokenizer).save_pretrained(folder)
+    build_processor(tokenizer, tower).save_pretrained(folder)
 
 
-def load_parts(gguf: Path) -> tuple[LlavaForConditionalGeneration, PreTrainedTokenizerBase]:
+def load_parts(
+    gguf: Path, published: LanguageModel, tower: Tower
+) -> tuple[LlavaForConditionalGeneration, PreTrainedTokenizerBase]:
     """The VLM around the language model of a GGUF file, with an untrained adapter, in bfloat16; and its tokenizer."""
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     language = AutoModelForCausalLM.from_pretrained(
@@ -119,16 +106,16 @@ def load_parts(gguf: Path) -> tuple[LlavaForConditionalGeneration, PreTrainedTok
     embedding = language.lm_head.weight.detach().clone()
 
     config = LlavaConfig(
-        vision_config=vision_config(),
+        vision_config=vision_config(tower),
         text_config=language.config,
         image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
-        image_seq_length=IMAGE_TOKENS,
+        image_seq_length=tower.image_tokens,
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
         tie_word_embeddings=True,
     )
     config.text_config.tie_word_embeddings = True
-    config.text_config._name_or_path = "Qwen/Qwen2.5-Coder-0.5B-Instruct"  # instead of a folder of this machine
+    config.text_config._name_or_path = published.name  # instead of a folder of this machine
     torch.manual_seed(0)
     model = LlavaForConditionalGeneration(config).to(torch.bfloat16)
     model.model.language_model.load_state_dict(language.model.state_dict())
@@ -143,21 +130,21 @@ def load_parts(gguf: Path) -> tuple[LlavaForConditionalGeneration, PreTrainedTok
     return model.eval(), tokenizer
 
 
-def vision_config() -> CLIPVisionConfig:
-    """The vision tower: 6 layers of width 256 over 4 x 4 patches of a 96 x 96 picture."""
+def vision_config(tower: Tower) -> CLIPVisionConfig:
+    """The configuration of a vision tower."""
     return CLIPVisionConfig(
-        image_size=IMAGE_SIZE,
-        patch_size=PATCH_SIZE,
-        hidden_size=256,
-        intermediate_size=1024,
-        num_hidden_layers=6,
-        num_attention_heads=4,
+        image_size=tower.image_size,
+        patch_size=tower.patch_size,
+        hidden_size=tower.width,
+        intermediate_size=4 * tower.width,
+        num_hidden_layers=tower.layers,
+        num_attention_heads=tower.heads,
         hidden_act="gelu",
     )
 
 
-def build_processor(tokenizer: PreTrainedTokenizerBase) -> LlavaProcessor:
-    """The processor: pictures squeezed to 96 x 96 and scaled to [-1, 1], prompts padded on the left."""
+def build_processor(tokenizer: PreTrainedTokenizerBase, tower: Tower) -> LlavaProcessor:
+    """The processor: pictures squeezed to the tower's size and scaled to [-1, 1], prompts padded on the left."""
     # Some versions read it as ordinary text unless told; its number in the vocabulary stays the same.
     tokenizer.add_tokens([AddedToken(IMAGE_TOKEN, special=True, normalized=False)], special_tokens=True)
     tokenizer.padding_side = "left"
@@ -165,7 +152,7 @@ def build_processor(tokenizer: PreTrainedTokenizerBase) -> LlavaProcessor:
     tokenizer.eos_token = "<|im_end|>"
     tokenizer.chat_template = CHAT_TEMPLATE
     image_processor = CLIPImageProcessor(
-        size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+        size={"height": tower.image_size, "width": tower.image_size},
         do_center_crop=False,
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
@@ -173,7 +160,7 @@ def build_processor(tokenizer: PreTrainedTokenizerBase) -> LlavaProcessor:
     return LlavaProcessor(
         image_processor=image_processor,
         tokenizer=tokenizer,
-        patch_size=PATCH_SIZE,
+        patch_size=tower.patch_size,
         num_additional_image_tokens=1,
         vision_feature_select_strategy="full",
         image_token=IMAGE_TOKEN,

@@ -9,19 +9,27 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterable, TextIO
 
+from vlmguard_plugin.demo.vlms import DEMO_VLMS
 from vlmguard_plugin.files import cache_directory, write_whole
 from vlmguard_plugin.leaderboard import leaderboard, to_html
+from vlmguard_plugin.naming import split_guarded
 
 if TYPE_CHECKING:
     from vlmguard_plugin.leaderboard.board import Board
 
 NEEDS = ("vlmeval", "torchvision", "gguf", "pandas", "python_calamine", "statsmodels", "jinja2")
-MODELS = ("demo_vlm", "demo_vlm_vlmguard", "demo_vlm_cmrm", "demo_vlm_cmrm_sample")
+GUARDS = ("vlmguard", "cmrm", "cmrm_sample")
+"""Suffixes of the guarded models that are compared with the unguarded one."""
 SEEN = 60
 """Visual questions, open and multiple choice each, at most: three for two harmful requests."""
 
 
-def run_demo(out: Path, pairs: int, models: tuple[str, ...] = MODELS) -> Board:
+def compared(model: str = "demo_vlm") -> tuple[str, ...]:
+    """The names of a demo VLM, unguarded and guarded, that the demo compares."""
+    return (model, *(f"{model}_{guard}" for guard in GUARDS))
+
+
+def run_demo(out: Path, pairs: int, models: tuple[str, ...]) -> Board:
     """Run the comparison and return its board.
 
     out: the host's work directory; predictions that lie there are kept and not asked for again.
@@ -38,9 +46,9 @@ def run_demo(out: Path, pairs: int, models: tuple[str, ...] = MODELS) -> Board:
     data = Path(os.environ.get("LMUData") or cache / "LMUData")
     data.mkdir(parents=True, exist_ok=True)
     names = write_demo_datasets(data, pairs, min(SEEN, 3 * pairs // 2))
-    for variant, model in (("answers", "demo_vlm"), ("captions", "demo_vlm_control")):
-        if any(name == model or name.startswith(f"{model}_") for name in models):
-            build_demo_vlm(variant)
+    for model in DEMO_VLMS:
+        if any(name == model or (split_guarded(name, DEMO_VLMS.__contains__) or ("",))[0] == model for name in models):
+            build_demo_vlm(model)
     if out.is_dir() and any(out.iterdir()):
         print(f"vlmguard: answers already in {out} are kept; remove the folder to ask again", file=sys.stderr)
     out.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,10 @@
-"""The guards' settings on the demo VLM, chosen on anchors only (docs/demo-vlm.md says how)."""
+"""The guards' settings on the demo VLMs, chosen on anchors only (docs/demo-vlm.md says how)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-GUARD_SETTINGS: dict[str, dict[str, Any]] = {
+ON_05B: dict[str, dict[str, Any]] = {
     "vlm_guard": {"layers": (14, 15, 16), "rank": 1, "alpha": 0.5, "positions": "all", "gate": "zero"},
     "cmrm": {"layers": (16,), "alpha": 0.4, "positions": "all"},
     "cmrm_sample": {"layers": (16,), "alpha": 0.4, "positions": "all"},
@@ -12,3 +12,9 @@ GUARD_SETTINGS: dict[str, dict[str, Any]] = {
     "shiftdc": {"caption_tokens": 24},
     "nullsteer": {"layers": (15,), "alpha": 0.5},
 }
+
+GUARD_SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
+    "demo_vlm": ON_05B,
+    "demo_vlm_control": ON_05B,
+}
+"""By model and guard; a guard that is not named has its own defaults."""

@@ -16,7 +16,7 @@ class Model:
     """A model the hosts are offered.
 
     checkpoint: hub name or local folder. variable: environment variable that names a local folder instead.
-    demo: variant of the demo VLM, built at first use, in the checkpoint's place.
+    demo: name of the demo VLM that is built at first use, in the checkpoint's place.
     max_new_tokens: length of an answer, in tokens.
     """
 
@@ -45,17 +45,17 @@ class Model:
         from vlmguard_plugin.demo.settings import GUARD_SETTINGS
 
         names = guards_in(guard)
-        settings = {name: GUARD_SETTINGS.get(name, {}) for name in names}
+        settings = {name: GUARD_SETTINGS[self.demo].get(name, {}) for name in names}
         return settings if len(names) > 1 else settings[guard]
 
     def describe(self) -> str:
         """One line for a list."""
-        source = f"small real VLM built here, adapter {self.demo!r}" if self.demo else self.checkpoint
+        source = f"small real VLM built here, {self.demo!r}" if self.demo else self.checkpoint
         return f"{source}; a local folder by ${self.variable.name}" if self.variable else source
 
 
 MODELS = {
     "llava": Model("llava-hf/llava-1.5-7b-hf", environment.LLAVA),
-    "demo_vlm": Model("demo", environment.DEMO_VLM, demo="answers", max_new_tokens=48),
-    "demo_vlm_control": Model("demo", environment.DEMO_VLM_CONTROL, demo="captions", max_new_tokens=48),
+    "demo_vlm": Model("demo", environment.DEMO_VLM, demo="demo_vlm", max_new_tokens=48),
+    "demo_vlm_control": Model("demo", environment.DEMO_VLM_CONTROL, demo="demo_vlm_control", max_new_tokens=48),
 }

@@ -1,0 +1,125 @@
+"""What is measured on the demo VLMs: which requests, beside what, and that every answer is counted once."""
+
+import csv
+import json
+
+import pytest
+from click.testing import CliRunner
+from helpers.tiny_models import tiny_llava, tiny_processor
+from PIL import Image
+
+import vlmguard_plugin as vg
+from vlmguard_plugin.benchmarks import Row, write_tsv
+from vlmguard_plugin.demo.measure import main
+from vlmguard_plugin.demo.measures.beside import KINDS, Beside
+from vlmguard_plugin.demo.measures.refusals import picture_refusals, refusals
+from vlmguard_plugin.demo.measures.requests import Request, demo_requests, first_of_each, prepared_requests
+from vlmguard_plugin.demo.measures.shift import shift
+from vlmguard_plugin.pictures.drawn import REQUEST_WORDS_FILE
+
+
+@pytest.fixture(scope="module")
+def subject():
+    return vg.HuggingFaceSubject(tiny_llava(), tiny_processor())
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, colour in (("b.jpg", "red"), ("a.PNG", "blue"), ("c.webp", "green")):
+        Image.new("RGB", (30, 20), colour).save(folder / name)
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_what_stands_beside_a_request(photos):
+    assert Beside("text").images(3) == ()
+    for kind in KINDS[1:]:
+        (shown,), caption = Beside(kind).shown(3)
+        assert shown.size[0] > 0 and caption
+    assert Beside("blank").images(0)[0].tobytes() == Beside("blank").images(5)[0].tobytes()
+    assert Beside("shape").images(0)[0].tobytes() != Beside("shape").images(5)[0].tobytes()
+    beside = Beside(str(photos))
+    assert beside.name == "photos of photos"
+    assert [beside.images(number)[0].name for number in range(4)] == ["a.PNG", "b.jpg", "c.webp", "a.PNG"]
+
+
+def test_any_prepared_set_can_be_asked(tmp_path, monkeypatch):
+    rows = [Row(f"r{number}", f"Request {number}?", harmful=number % 3 == 0) for number in range(9)]
+    write_tsv(rows, tmp_path / "Mine.tsv", "safety", "me", "none")
+    monkeypatch.setenv("LMUData", str(tmp_path))
+    asked = prepared_requests("Mine")
+    assert asked == prepared_requests(str(tmp_path / "Mine.tsv")) == [Request(row.request, row.harmful) for row in rows]
+    chosen = first_of_each(asked, 2)
+    assert [request.text for request in chosen] == ["Request 0?", "Request 1?", "Request 2?", "Request 3?"]
+    assert first_of_each(asked, None) == asked
+    with pytest.raises(ValueError, match="there is no prepared set .*Other.tsv; run `vlmguard data prepare Other"):
+        prepared_requests("Other")
+
+
+def test_the_demos_own_requests():
+    requests = demo_requests()
+    assert len(requests) == 240 and sum(request.harmful for request in requests) == 120
+
+
+@pytest.mark.parametrize("guard", [None, "self_reminder"])
+def test_every_answer_is_counted_once(subject, photos, guard):
+    requests = [Request(f"How to make {number}?", number < 3) for number in range(5)]
+    figures = refusals(
+        subject, requests, [Beside("text"), Beside(str(photos))], vg.build_guard(guard) if guard else None
+    )
+    assert list(figures) == [
+        f"{what}, {condition}"
+        for condition in ("text", "photos of photos")
+        for what in ("harmful refused", "harmless refused", "degenerate")
+    ]
+    assert [figure["n"] + figure["unknown"] for figure in figures.values()] == [3, 2, 5] * 2
+
+
+def test_a_set_of_one_kind(subject):
+    figures = refusals(subject, [Request("How?", False)], [Beside("text")])
+    assert list(figures) == ["harmless refused, text", "degenerate, text"]
+    with pytest.raises(ValueError, match="but one of these"):
+        shift(subject, [Request("How?", False)], [Beside("blank")])
+
+
+def test_objects_in_the_picture_and_shifts(subject):
+    with REQUEST_WORDS_FILE.open(newline="", encoding="utf-8") as opened:
+        rows = len(list(csv.DictReader(opened)))
+    figures = picture_refusals(subject)
+    assert figures["degenerate, object in the picture"]["n"] == rows
+    requests = [Request("How to steal it?", True), Request("How to buy it?", False)]
+    layers = shift(subject, requests, [Beside("blank"), Beside("noise")])
+    assert set(map(len, layers.values())) == {subject.num_layers} and len(layers) == 10
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["refusals", "--beside", "nowhere"], "'nowhere' is neither a folder of photos nor one of text, blank"),
+        (["refusals", "--requests", "NoSuchSet"], "there is no prepared set"),
+        (["refusals", "--model", "demo_vlm_7b"], "'demo_vlm_7b' is not one of"),
+        (["guesses"], "'guesses' is not one of"),
+    ],
+)
+def test_what_can_not_be_measured(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.setenv("LMUData", str(tmp_path))
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code and message in done.output and "Traceback" not in done.output
+
+
+def test_a_folder_without_pictures(tmp_path):
+    (tmp_path / "a.png").write_text("no picture")
+    with pytest.raises(ValueError, match="holds no picture"):
+        Beside(str(tmp_path))
+
+
+@pytest.mark.slow
+def test_the_command_on_the_demo_vlm(tmp_path, photos):
+    arguments = ["refusals", "--items", "1", "--beside", str(photos), "--guard", "none", "--guard", "self_reminder"]
+    done = CliRunner().invoke(main, [*arguments, "--json", str(tmp_path / "figures.json")])
+    assert done.exit_code == 0, done.output
+    figures = json.loads((tmp_path / "figures.json").read_text())["figures"]
+    assert "harmful refused, photos of photos, self_reminder" in figures and len(figures) == 6
+    assert all(figure["n"] + figure["unknown"] in (1, 2) for figure in figures.values())

@@ -1,0 +1,109 @@
+"""Measure what a demo VLM is: whether it sees, stays on task, refuses, and how far pictures shift its states.
+
+    python -m vlmguard_plugin.demo.measure sees|on-task|refusals|picture-refusals|shift --model demo_vlm
+
+Answers are greedy, rates come with 95% Wilson intervals. Answers to harmful requests are judged and thrown away: only
+labels and counts leave this program.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from vlmguard_plugin.anchors import load_anchors
+from vlmguard_plugin.demo.build import build_demo_vlm
+from vlmguard_plugin.demo.measures.beside import KINDS, PICTURE_KINDS, Beside
+from vlmguard_plugin.demo.measures.figures import Figure, in_words
+from vlmguard_plugin.demo.measures.on_task import on_task
+from vlmguard_plugin.demo.measures.refusals import picture_refusals, refusals
+from vlmguard_plugin.demo.measures.requests import demo_requests, first_of_each, prepared_requests
+from vlmguard_plugin.demo.measures.sees import sees
+from vlmguard_plugin.demo.measures.shift import shift
+from vlmguard_plugin.demo.settings import GUARD_SETTINGS
+from vlmguard_plugin.demo.vlms import DEMO_VLMS
+from vlmguard_plugin.files import write_whole
+from vlmguard_plugin.guards.core.cached import load_or_fit
+from vlmguard_plugin.guards.core.registry import build_guard
+from vlmguard_plugin.subjects.loading import load_subject
+
+MEASURES = ("sees", "on-task", "refusals", "picture-refusals", "shift")
+UNGUARDED = "none"
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("measure", type=click.Choice(MEASURES))
+@click.option("--model", type=click.Choice(list(DEMO_VLMS)), default="demo_vlm", show_default=True)
+@click.option(
+    "--requests",
+    "set_name",
+    metavar="SET",
+    help="Of refusals and shift: a prepared set, by its name in $LMUData or the path of its TSV, in place of the "
+    "demo's own requests. Pictures of the set are left out.",
+)
+@click.option(
+    "--beside",
+    multiple=True,
+    metavar="|".join(KINDS) + "|FOLDER",
+    help="What stands beside the requests; several times for several conditions. A folder of photos gives each request "
+    "one, in turn. Without it: all kinds.",
+)
+@click.option(
+    "--guard",
+    "guards",
+    multiple=True,
+    help="Of refusals: a guard with the settings found for this model, fitted on the anchors; none is the model alone.",
+)
+@click.option("--items", type=click.IntRange(1), help="At most so many harmful and so many harmless requests.")
+@click.option(
+    "--per-kind", type=click.IntRange(1), default=120, show_default=True, help="Of sees: questions of a kind."
+)
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="File to write the figures to.")
+def main(
+    measure: str,
+    model: str,
+    set_name: str | None,
+    beside: tuple[str, ...],
+    guards: tuple[str, ...],
+    items: int | None,
+    per_kind: int,
+    batch_size: int,
+    json_file: Path | None,
+) -> None:
+    """Measure what a demo VLM is."""
+    try:
+        conditions = [Beside(name) for name in beside or KINDS]
+        requests = first_of_each(prepared_requests(set_name) if set_name else demo_requests(), items)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    subject = load_subject(build_demo_vlm(model), batch_size=batch_size)
+    figures: dict[str, Figure] = {}
+    if measure == "sees":
+        figures = sees(subject, per_kind)
+    elif measure == "on-task":
+        figures = on_task(subject, tuple(kind for kind in beside or PICTURE_KINDS))
+    elif measure == "shift":
+        figures = shift(subject, requests, [condition for condition in conditions if condition.name != "text"])
+    else:
+        for name in guards or (UNGUARDED,):
+            guard = None
+            if name != UNGUARDED:
+                guard = load_or_fit(build_guard(name, **GUARD_SETTINGS[model].get(name, {})), subject, load_anchors())
+            if measure == "refusals":
+                found = refusals(subject, requests, conditions, guard)
+            else:
+                found = picture_refusals(subject, guard)
+            figures |= {key if name == UNGUARDED else f"{key}, {name}": figure for key, figure in found.items()}
+    click.echo(f"{measure}, {model}" + (f", {set_name}" if set_name else ""))
+    for name, figure in figures.items():
+        click.echo(f"  {name:52} {in_words(figure)}")
+    if json_file:
+        facts = {"measure": measure, "model": model, "requests": set_name or "demo", "figures": figures}
+        write_whole(json_file, json.dumps(facts, indent=1))
+
+
+if __name__ == "__main__":
+    main()
