@@ -47,6 +47,7 @@ class ECSO(Guard):
     looks_at_answers = True
 
     def respond(self, subject: Subject, queries: Sequence[Query], **generation: Any) -> list[str]:
+        queries = list(queries)
         answers = subject.generate(queries, **generation)
         shown = [index for index, query in enumerate(queries) if query.all_images]
         questions = [

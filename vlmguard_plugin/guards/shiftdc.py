@@ -11,6 +11,7 @@ from vlmguard_plugin.guards.core.representation import (
     RepresentationGuard,
     RepresentationSettings,
     band,
+    check_own_states,
     record_anchors,
 )
 from vlmguard_plugin.lazy import torch
@@ -85,6 +86,7 @@ class ShiftDC(RepresentationGuard):
             raise ValueError(
                 "ShiftDC measures the shift of the query at hand; use guard.respond, or guard.on(subject, queries)"
             )
+        check_own_states(subject)
         direction = self.tensors["safety_direction"]
         shifts = torch.zeros(len(queries), subject.num_layers, subject.hidden_size)
         pictured = [index for index, query in enumerate(queries) if query.all_images]

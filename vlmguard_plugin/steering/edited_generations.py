@@ -21,15 +21,15 @@ class EditedGenerations:
         edits: Edits,
         model_name: str,
         image_token_id: int | None,
-        has_image: Callable[[], bool] | None,
-        answer_tokens: Callable[[], Tensor | None] | None,
+        has_image: Callable[[], bool | None] | None,
+        answer_tokens: Callable[[], Tensor | None],
         own_loop: bool,
     ) -> None:
         self.edits = edits
         self.model_name = model_name
         self.image_token_id = image_token_id
         self.known_image = has_image
-        self.answer_tokens = answer_tokens or (lambda: None)
+        self.answer_tokens = answer_tokens
         self.own_loop = own_loop
         self.generations = [Generation()]
         self.prefilling = False
@@ -48,9 +48,10 @@ class EditedGenerations:
                 outer.given.ids for outer in reversed(self.generations) if outer.given and outer.given.ids is not None
             ]
             prefill = prefill_of(heard, generation.given, prompts, self.image_token_id, self.answer_tokens())
-            if self.known_image is not None:
-                known = torch.full((heard.rows,), self.known_image(), dtype=torch.bool, device=heard.device)
-                prefill = prefill._replace(has_image=known)
+            known = self.known_image() if self.known_image is not None else None
+            if known is not None:
+                rows = torch.full((heard.rows,), known, dtype=torch.bool, device=heard.device)
+                prefill = prefill._replace(has_image=rows)
             generation.start(heard, prefill)
             self.tokens = edited_tokens(prefill, heard.tokens, self.edits.positions)
 
@@ -60,6 +61,11 @@ class EditedGenerations:
         if generation.prefill is None:
             return generation
         how = generation.goes_on(heard, self.own_loop and generation.given is None)
+        if how == "decoded" and generation.given is None and heard.tokens > 1:
+            raise RuntimeError(
+                f"{self.model_name} goes on with {heard.tokens} tokens at once, outside of generate, so it can't be "
+                "known whether they are a prompt's or an answer's; give a prompt in one pass"
+            )
         if how == "rerun" and generation.given is None and not self.own_loop:
             how = None  # a plain pass over a whole sequence stands for itself
         if how is None and generation.given is not None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _edited: WeakKeyDictionary[nn.Module, _EditedModel] = WeakKeyDictionary()
+_answers: WeakKeyDictionary[nn.Module, Tensor] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -27,8 +28,7 @@ def editing(
     edits: Edits,
     *,
     image_token_id: int | None = None,
-    has_image: Callable[[], bool] | None = None,
-    answer_tokens: Callable[[], Tensor | None] | None = None,
+    has_image: Callable[[], bool | None] | None = None,
     own_loop: bool = False,
 ) -> Iterator[None]:
     """While open, every generation (or plain forward pass) of `model` has `edits` in place.
@@ -39,15 +39,15 @@ def editing(
     that was heard, a layer that is not reached. Compiled models run without torch.compile meanwhile, since compiled
     code passes hooks by. Hooks come off on the way out, also after an error.
 
-    image_token_id: token that stands for an image in the prompt. has_image: whether the prompt under way
-    holds an image, where the caller knows. answer_tokens: int [rows], how many of each row's last tokens in a
-    generation's first pass are no prompt but an answer's, which are edited as if they were being decoded; None for
-    none.
+    image_token_id: token that stands for an image in the prompt. has_image: whether the prompt under way holds an
+    image; None where the caller does not know.
     own_loop: the model decodes without `generate`, so that outside it a longer pass without a KV cache goes on with
     the prompt before it; `new_generation` says where another prompt begins.
     """
     edited = _edited.get(model) or _EditedModel(model, decoder)
-    context = EditedGenerations(edits, type(model).__name__, image_token_id, has_image, answer_tokens, own_loop)
+    context = EditedGenerations(
+        edits, type(model).__name__, image_token_id, has_image, lambda: _answers.get(model), own_loop
+    )
     edited.open(context, decoder)
     _edited[model] = edited
     try:
@@ -59,8 +59,24 @@ def editing(
 
 
 def is_edited(model: nn.Module) -> bool:
-    """Whether edits are in place on a model now."""
-    return model in _edited
+    """Whether edits are in place on a model now, or on another one that shares decoder layers with it."""
+    if not _edited:
+        return False
+    own = set(map(id, model.modules()))
+    return any(id(layer) in own for edited in _edited.values() for layer in edited.decoder.layers)
+
+
+@contextmanager
+def with_answers(model: nn.Module, tokens: Tensor) -> Iterator[None]:
+    """While open, prompts of `model` stand with their answers in a generation's first pass, whoever edits it.
+
+    tokens: int [rows], how many of each row's last tokens are an answer's; these are edited as if they were decoded.
+    """
+    _answers[model] = tokens
+    try:
+        yield
+    finally:
+        del _answers[model]
 
 
 def new_generation(model: nn.Module) -> None:

@@ -22,7 +22,8 @@ def model_fingerprint(model: nn.Module) -> str:
 
     Equal for the same checkpoint on any device and in float32 or bfloat16: evenly spaced elements of every parameter
     and kept buffer (quantised weights are such), rounded to bfloat16 where they are floating, are hashed in the
-    modules' order with their shapes. Names are left out, since transformers renames modules between versions. Of
+    modules' order with their shapes; so are the frequencies of rotary positions, which tell their base and the heads'
+    width. Names are left out, since transformers renames modules between versions. Of
     adapters the active ones count, with their strength. Off-loaded weights are read where accelerate keeps them.
     Where a weight can't be read, the name is this model object's own: see is_readable.
     """
@@ -55,6 +56,8 @@ def parts_of(model: nn.Module) -> Iterator[bytes]:
             active = adapters_in(module)
             yield repr(active).encode()
             left_out |= {id(parameter) for parameter in of_other_adapters(module, [name for name, _ in active])}
+        if hasattr(module, "_packed_params"):  # of PyTorch's quantised layers
+            raise Unreadable(f"a {type(module).__name__} packs its weights away")
         for name, tensor in kept_tensors(module):
             if id(tensor) not in seen and id(tensor) not in left_out:  # tied weights count once
                 seen.add(id(tensor))
@@ -62,12 +65,12 @@ def parts_of(model: nn.Module) -> Iterator[bytes]:
 
 
 def kept_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """A module's own parameters and the buffers that a checkpoint keeps, by name."""
+    """A module's own parameters, the buffers that a checkpoint keeps, and the frequencies of its rotary positions."""
     yield from module.named_parameters(recurse=False)
     yield from (
         (name, buffer)
         for name, buffer in module.named_buffers(recurse=False)
-        if name not in module._non_persistent_buffers_set
+        if name not in module._non_persistent_buffers_set or name == "inv_freq"
     )
 
 

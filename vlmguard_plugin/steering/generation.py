@@ -128,6 +128,8 @@ class Generation:
         """
         cache = heard.cache
         if cache is not None and cache is self._cache:
+            if self.given is None and heard.cache_length() != self._seen:
+                return None  # used again for another prompt
             return "decoded"
         if cache is not None and (self._cache is None or isinstance(cache, tuple)) and heard.cache_length():
             return "decoded" if heard.cache_length() == self._seen else None

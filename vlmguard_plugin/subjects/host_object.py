@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from vlmguard_plugin.subjects.base import EditsForBatch
 
 Message = Sequence[dict[str, Any]]  # the host's: [{"type": "text" or "image", "value": words or file}, ...]
+QUESTIONS = ("generate", "chat_inner")
+"""Methods of a host's object that a question is put to."""
 PROCESSOR_NAMES = ("image_processor", "processor", "vis_processor")
 
 
@@ -52,7 +54,7 @@ class HostSubject(LocalSubject):
         self.by_chat = False
         self._layers_path = layers_path
         self._known: tuple[nn.Module, Decoder] | None = None
-        self._pictured = False  # whether the query under way has an image
+        self._pictured: bool | None = None  # whether the query under way has an image; None where none is known
         self._extras: dict[str, dict[str, Any]] = {}
         self._drawn = tempfile.TemporaryDirectory(prefix="vlmguard-")
 
@@ -128,7 +130,7 @@ class HostSubject(LocalSubject):
     def _parts(self, message: Message) -> list[tuple[str, ImageLike]]:
         for part in message:
             extra = {key: value for key, value in part.items() if key not in ("type", "value")}
-            if part["type"] == "image" and extra:
+            if part["type"] == "image":
                 self._extras[str(part["value"])] = extra
         return [(part["type"], part["value"]) for part in message]
 
@@ -195,17 +197,45 @@ class HostSubject(LocalSubject):
         begins another prompt.
         """
         with ExitStack() as stack:
-            for layer_edits in as_edits(edits):
+            layers = as_edits(edits)
+            if layers:
+                stack.enter_context(self._hearing_questions())
+            for layer_edits in layers:
                 model, decoder = self._found
                 stack.enter_context(
                     editing(model, decoder, layer_edits, has_image=lambda: self._pictured, own_loop=True)
                 )
             yield
 
+    @contextmanager
+    def _hearing_questions(self) -> Iterator[None]:
+        """While open, each question put to the host's object, by whomever, begins anew, and its pictures are known."""
+
+        def heard(ask: Callable[..., Any], turns: bool) -> Callable[..., Any]:
+            def asked(*args: Any, **kwargs: Any) -> Any:
+                message = kwargs.get("message", args[0] if args else None)
+                self._pictured = has_picture(message, turns)
+                for model in torch_models(self.vlm):
+                    new_generation(model)
+                try:
+                    return ask(*args, **kwargs)
+                finally:
+                    self._pictured = None
+
+            return asked
+
+        own = {name: vars(self.vlm).get(name) for name in QUESTIONS if callable(getattr(self.vlm, name, None))}
+        try:
+            for name in own:
+                setattr(self.vlm, name, heard(getattr(self.vlm, name), name != "generate"))
+            yield
+        finally:
+            for name, before in own.items():
+                vars(self.vlm).pop(name, None)
+                if before is not None:
+                    setattr(self.vlm, name, before)
+
     def _ask(self, query: Query) -> str:
-        self._pictured = bool(query.all_images)
-        for model in torch_models(self.vlm):
-            new_generation(model)
         with torch.no_grad():
             if not (query.history or self.by_chat):
                 answer: str = self.vlm.generate(message=self.message(query), dataset=self.dataset)
@@ -249,6 +279,15 @@ class HostSubject(LocalSubject):
             for name in PROCESSOR_NAMES:
                 if hasattr(getattr(holder, name, None), "image_mean"):
                     return getattr(holder, name)
+        return None
+
+
+def has_picture(message: Any, turns: bool) -> bool | None:
+    """Whether a host's message holds an image; None where it is of another form. turns: it is a conversation."""
+    try:
+        parts = [part for turn in message for part in turn["content"]] if turns else message
+        return any(part["type"] == "image" for part in parts)
+    except (TypeError, KeyError):
         return None
 
 

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.decoder import Decoder, OnePassHeard, find_decoder
 from vlmguard_plugin.steering.edit import Edits, SomeEdits, as_edits
-from vlmguard_plugin.steering.editing import editing, is_edited
+from vlmguard_plugin.steering.editing import editing, is_edited, with_answers
 from vlmguard_plugin.steering.record import record_last_token
 from vlmguard_plugin.subjects.base import AnswersCutShort, Likelihood
 from vlmguard_plugin.subjects.local import LocalSubject
@@ -56,7 +56,6 @@ class HuggingFaceSubject(LocalSubject):
         self.processor = processor
         self.batch_size = batch_size
         self.generated_tokens = 0
-        self._answer_tokens: Tensor | None = None  # int [rows]: of the answers in the pass under way, if it scores some
         self._layers_path = layers_path
         self._decoder = self._find_decoder()
 
@@ -73,6 +72,17 @@ class HuggingFaceSubject(LocalSubject):
         if not self._decoder.is_of(self.model):
             self._decoder = self._find_decoder()
         return self._decoder
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go: the model's device, or where accelerate computes with weights that it has off-loaded."""
+        device: torch.device = self.model.device
+        if device.type != "meta":
+            return device
+        places = (
+            getattr(getattr(module, "_hf_hook", None), "execution_device", None) for module in self.model.modules()
+        )
+        return next((torch.device(place) for place in places if place is not None), device)
 
     @property
     def is_edited(self) -> bool:
@@ -122,7 +132,8 @@ class HuggingFaceSubject(LocalSubject):
             raise ValueError("num_return_sequences must be 1: there is one answer per query; sample by calling again")
         if generation.get("return_dict_in_generate"):
             raise ValueError("return_dict_in_generate: answers are texts; call the model's own generate in guard.on")
-        generation = {"do_sample": False, **generation, **ONE_ANSWER}
+        greedy = {} if generation.get("generation_config") is not None else {"do_sample": False}
+        generation = {**greedy, **generation, **ONE_ANSWER}
         answers: dict[int, str] = {}
         with tqdm(total=len(queries), desc=progress, unit="answer", disable=progress is None) as bar:
             for indices in self._batches(queries):
@@ -175,7 +186,7 @@ class HuggingFaceSubject(LocalSubject):
         """The same for prompts and answers given as tokens, special ones included: text alone, at least one each."""
         rows = [scored_tokens(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
         return self._likelihoods(
-            rows, lambda batch: self.prompts.padded([row.tokens for row in batch], self.model.device), edits
+            rows, lambda batch: self.prompts.padded([row.tokens for row in batch], self.device), edits
         )
 
     @contextmanager
@@ -207,27 +218,31 @@ class HuggingFaceSubject(LocalSubject):
 
     def encode(self, queries: Sequence[Query], answers: Sequence[str] | None = None) -> Any:
         """Model inputs for queries with equally many images each, on the model's device; see PromptBuilder.inputs."""
-        return self.prompts.inputs(queries, answers, self.model.device, self.model.dtype)
+        return self.prompts.inputs(queries, answers, self.device, self.model.dtype)
 
     @contextmanager
     def _editing(self, edits: Edits) -> Iterator[None]:
-        with editing(
-            self.model,
-            self.decoder,
-            edits,
-            image_token_id=self.image_token_id,
-            answer_tokens=lambda: self._answer_tokens,
-        ):
+        with editing(self.model, self.decoder, edits, image_token_id=self.image_token_id):
             yield
 
     def _batches(self, queries: Sequence[Query]) -> Iterator[list[int]]:
-        """Indices of the queries that go through the model together: equally many images, in order."""
-        by_images: dict[int, list[int]] = {}
+        """Indices of the queries that go through the model together, in order.
+
+        They have equally many images, and all or none of them begin with the token that texts begin with.
+        """
+        alike: dict[tuple[int, bool], list[int]] = {}
         for index, query in enumerate(queries):
-            by_images.setdefault(len(query.all_images), []).append(index)
-        for indices in by_images.values():
+            alike.setdefault((len(query.all_images), self._lacks_first_token(query)), []).append(index)
+        for indices in alike.values():
             for start in range(0, len(indices), self.batch_size):
                 yield indices[start : start + self.batch_size]
+
+    def _lacks_first_token(self, query: Query) -> bool:
+        """False for a query whose prompt can't be built: it fails where it is answered."""
+        try:
+            return self.prompts.lacks_first_token(query)
+        except Exception:  # noqa: BLE001 - a template may raise anything, and is asked again for the answer
+            return False
 
     def _prefill(self, queries: Sequence[Query]) -> None:
         """Start a generation: the same preparation as an answer's, for as long as nobody cuts it short."""
@@ -301,13 +316,11 @@ class HuggingFaceSubject(LocalSubject):
 
         keep = {"logits_to_keep": last} if "logits_to_keep" in inspect.signature(self.model.forward).parameters else {}
         handle = self.model.register_forward_hook(hear)
-        self._answer_tokens = answer_tokens
         try:
-            with self.editing(edits), torch.no_grad():
+            with with_answers(self.model, answer_tokens), self.editing(edits), torch.no_grad():
                 self.model.generate(**inputs, **keep, **ONE_PASS)
         except OnePassHeard:
             pass
         finally:
-            self._answer_tokens = None
             handle.remove()
         return heard[0]

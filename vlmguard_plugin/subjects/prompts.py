@@ -52,7 +52,8 @@ class PromptBuilder:
         settings = images.to_dict() if images is not None else {}
         kept = {name: value for name, value in settings.items() if name not in NAMES_ALONE and value is not None}
         pictures = json.dumps(kept, sort_keys=True, default=str)
-        whole = [self.prompt(Query("request")), vocabulary, pictures]
+        shown = self.prompt(Query("request", (BlankImage(),))) if self.image_token else ""
+        whole = [self.prompt(Query("request")), shown, vocabulary, pictures]
         return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:12]
 
     @property

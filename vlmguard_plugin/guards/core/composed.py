@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
@@ -97,6 +98,15 @@ class ComposedGuard(Guard):
 
     def grid(self, num_layers: int) -> list[dict[str, list[Any]]]:
         raise ValueError(f"{self.name} can't be calibrated as one; calibrate each guard and give its settings")
+
+    @property
+    def fingerprint(self) -> str:
+        self.gather()  # a part may have been fitted again
+        return super().fingerprint
+
+    def save(self, folder: str | Path) -> None:
+        self.gather()
+        super().save(folder)
 
     @property
     def is_fitted(self) -> bool:

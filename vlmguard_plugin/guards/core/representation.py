@@ -192,8 +192,18 @@ def record_anchors(subject: Subject, anchors: Anchors, guard: str, progress: boo
     return harmful, harmless
 
 
+def check_own_states(subject: Subject) -> None:
+    """RuntimeError while a guard is on the model: what is measured then are not the model's own states."""
+    if subject.is_edited:
+        raise RuntimeError(
+            "the states of a query can't be measured while another guard is on the model; leave it first, or compose "
+            "the two by name, as in vlm_guard+shiftdc"
+        )
+
+
 def record_shifts(subject: Subject, queries: Sequence[Query], image: str, label: str | None) -> tuple[Tensor, Tensor]:
-    """Shift of each query's state by a meaningless image, and its text-only state: both [N, L, d]."""
+    """Shift of each query's state by a meaningless image, and its text-only state: both [N, L, d], the model's own."""
+    check_own_states(subject)
     text = subject.record([query.without_images() for query in queries], progress=label and label + "text")
     blank = [query.with_blank_images(image) for query in queries]
     pictured = subject.record(blank, progress=label and f"{label}with {image} image")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pickletools
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import wraps
@@ -88,6 +89,27 @@ def recorded(inference: Any, job: Callable[..., Any]) -> Callable[..., Any]:
     return job_with_record
 
 
+def set_aside_damaged(path: Path) -> None:
+    """Rename a file of the host's answers so far that was left half written: it would end at it again and again.
+
+    The pickle is looked through, not loaded.
+    """
+    if not path.is_file():
+        return
+    try:
+        with path.open("rb") as pickled:
+            for _ in pickletools.genops(pickled):
+                pass
+    except Exception as error:  # noqa: BLE001 - whatever its opcodes are not
+        with suppress(FileNotFoundError):  # another process was first
+            os.replace(path, path.with_name(f"{path.name}.damaged"))
+            print(
+                f"vlmguard: {path} was left half written ({in_line(error)}), so its rows are answered again; it is "
+                f"kept as {path.name}.damaged",
+                file=sys.stderr,
+            )
+
+
 def in_line(error: BaseException) -> str:
     """An error with its kind, in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
@@ -148,6 +170,8 @@ class DatasetRun:
             predictions,
             *(Path(self.work_dir, name) for name in (f"{self.name}_{self.dataset}_PREV.pkl", *parts)),
         ]
+        for path in earlier[1:]:
+            set_aside_damaged(path)
         self.path, self.kept = facts_file(predictions), any(path.exists() for path in earlier)
         if self.rank == 0 and predictions.exists():
             self.replace_damaged(predictions)
