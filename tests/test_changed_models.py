@@ -1,5 +1,6 @@
 """Guards on models that change after the subject was made, that decode by themselves, and in contexts of any order."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -108,6 +109,28 @@ def test_contexts_closed_in_any_order_leave_nothing(subject):
     assert alone == subject.generate(ASKED, Edits({2: AddConstant(1.0)}), max_new_tokens=3)
     assert hook_counts(subject) == before and subject.model.generate == generate
     assert "generate" not in vars(subject.model) and not subject.is_edited
+
+
+def test_nor_on_another_that_shares_its_layers(fresh, anchors):
+    guard = vg.build_guard("cmrm").fit(fresh, anchors)
+    sharing = tiny_llava(seed=3)
+    sharing.model.language_model = fresh.model.model.language_model
+    other = vg.HuggingFaceSubject(sharing, fresh.processor)
+    with guard.on(fresh):
+        assert other.is_edited
+        with pytest.raises(RuntimeError, match="while a guard is on the model"):
+            vg.build_guard("cmrm").fit(other, anchors)
+    assert not other.is_edited
+
+
+def test_a_part_that_is_fitted_again_is_the_compositions(fresh, anchors, tmp_path):
+    together = vg.build_guard("cmrm+tbop").fit(fresh, anchors)
+    before = together.fingerprint
+    others = replace(anchors, pairs=tuple(replace(pair, harmful=f"{pair.harmful} Now!") for pair in anchors.pairs))
+    together.parts[0].fit(fresh, others)
+    together.save(tmp_path / "guard")
+    assert together.fingerprint != before
+    assert vg.load_guard(tmp_path / "guard").fingerprint == together.fingerprint
 
 
 def test_no_guard_is_fitted_on_a_guarded_model_by_mistake(subject, anchors, tmp_path):

@@ -2,9 +2,11 @@
 
 import copy
 
+import accelerate
 import pytest
 import torch
 from helpers.tiny_models import tiny_llava, tiny_processor
+from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.guards.core.cached import load_or_fit
@@ -159,3 +161,33 @@ def test_the_processor_counts(change, anchors, tmp_path):
     load_or_fit(vg.build_guard("cmrm"), other, anchors, tmp_path)
     assert len(list((tmp_path / "guards").rglob("guard.json"))) == 2
     assert vg.load_guard(tmp_path / "guard", vg.HuggingFaceSubject(tiny_llava(), tiny_processor())).is_fitted
+
+
+def rotary(**changes):
+    """A tiny model with other rotary positions, its weights the same."""
+    model = tiny_llava()
+    text = copy.deepcopy(model.config.text_config)
+    for name, value in changes.items():
+        setattr(text, name, value)
+    other = LlavaForConditionalGeneration(LlavaConfig(**{**model.config.to_dict(), "text_config": text.to_dict()}))
+    other.load_state_dict(model.state_dict())
+    return other
+
+
+def test_how_positions_are_turned_counts():
+    names = {"rope_parameters": {"rope_type": "default", "rope_theta": 77.0}, "rope_theta": 77.0}
+    there = {name: value for name, value in names.items() if hasattr(tiny_llava().config.text_config, name)}
+    assert model_fingerprint(rotary()) == model_fingerprint(tiny_llava()) != model_fingerprint(rotary(**there))
+
+
+def test_weights_that_are_packed_away_are_not_read(model):
+    packed = torch.ao.quantization.quantize_dynamic(copy.deepcopy(model), {torch.nn.Linear}, dtype=torch.qint8)
+    assert is_readable(model_fingerprint(model)) and not is_readable(model_fingerprint(packed))
+
+
+def test_an_offloaded_model_answers_alike(model):
+    subject = vg.HuggingFaceSubject(copy.deepcopy(model), tiny_processor())
+    expected = subject.generate([vg.Query("Hello")], max_new_tokens=3)
+    accelerate.cpu_offload(subject.model, execution_device="cpu")
+    assert subject.model.device.type == "meta"
+    assert subject.generate([vg.Query("Hello")], max_new_tokens=3) == expected

@@ -113,6 +113,47 @@ def test_a_second_turn_on_a_cache_is_refused(subject):
 # Options, wherever they are set
 
 
+@pytest.mark.parametrize("positions", ["last", "prompt", "generated", "all"])
+def test_a_cache_that_is_used_again_begins_another_prompt(subject, positions):
+    edits = Edits({1: ByTheLastToken()}, positions)
+    first, second = (subject.encode([query]) for query in ASKED)
+    with torch.no_grad(), subject.editing(edits):
+        expected = subject.model(**second).logits
+    cache = transformers.StaticCache(config=subject.model.config.get_text_config(), max_cache_len=128)
+    with torch.no_grad(), subject.editing(edits):
+        subject.model(**first, past_key_values=cache)
+        cache.reset()
+        again = subject.model(**second, past_key_values=cache).logits
+    torch.testing.assert_close(again, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_prompt_in_parts_is_refused_outside_of_generate_too(subject):
+    inputs, cache = subject.encode(ASKED[1:]), transformers.DynamicCache()
+    with torch.no_grad(), subject.editing(EDITS):
+        subject.model(input_ids=inputs["input_ids"][:, :6], past_key_values=cache)
+        with pytest.raises(RuntimeError, match="tokens at once, outside of generate"):
+            subject.model(input_ids=inputs["input_ids"][:, 6:], past_key_values=cache)
+
+
+def test_a_config_that_samples_is_followed(fresh):
+    sampling = GenerationConfig(do_sample=True, temperature=50.0, max_new_tokens=12)
+    torch.manual_seed(0)
+    assert len(set(fresh.generate(ASKED[:1] * 6, generation_config=sampling))) > 1
+    assert len(set(fresh.generate(ASKED[:1] * 6, max_new_tokens=12))) == 1
+
+
+def test_states_are_not_measured_under_another_guard(subject, anchors, pictures):
+    query = vg.Query("What is this?", (pictures[0],))
+    outer = vg.build_guard("vlm_guard").fit(subject, anchors)
+    for name, settings in (("shiftdc", {}), ("cmrm_sample", {})):
+        guard = vg.build_guard(name, **settings).fit(subject, anchors)
+        with outer.on(subject), pytest.raises(RuntimeError, match="while another guard is on the model"):
+            guard.edits(subject, [query])
+        together = vg.build_guard(f"vlm_guard+{name}").fit(subject, anchors)
+        with together.on(subject, [query]):
+            pass
+
+
 @pytest.mark.parametrize(
     "option, value",
     [("prefill_chunk_size", 4), ("prompt_lookup_num_tokens", 2), ("guidance_scale", 1.5), ("assistant_early_exit", 1)],

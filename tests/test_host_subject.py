@@ -56,6 +56,27 @@ def test_states_are_edited_as_defined(subject, anchors, asked, name):
     assert hooks(subject) == before and subject.generate(asked) == unguarded
 
 
+@pytest.mark.parametrize("name", ["cmrm", "vlm_guard"])
+def test_questions_put_to_the_hosts_object_itself_are_guarded_alike(subject, anchors, asked, name):
+    """By the host, not by us: each is a prompt of its own, and its pictures are known."""
+    guard = vg.build_guard(name, layers=[LAYER], **ON_HOST_MODELS[name]).fit(subject, anchors)
+    expected, unguarded = guard.respond(subject, asked), subject.generate(asked)
+    put = [{"message": subject.message(query), "dataset": None} for query in asked]
+    with guard.on(subject), torch.no_grad():
+        assert [subject.vlm.generate(**one) for one in put] == expected
+        assert [subject.vlm.generate(one["message"]) for one in reversed(put)] == expected[::-1]
+    with torch.no_grad():
+        assert [subject.vlm.generate(**one) for one in put] == unguarded
+    assert not {"generate", "chat_inner"} & set(vars(subject.vlm))
+
+
+def test_what_a_host_says_of_an_image_is_not_kept_for_the_next_message(pictures):
+    subject = HostSubject(TransformersVLM())
+    part = {"type": "image", "value": pictures[0]}
+    assert subject.message(subject.query([{**part, "min_pixels": 2}])) == [{**part, "min_pixels": 2}]
+    assert subject.message(subject.query([part])) == [part]
+
+
 def test_the_cache_changes_no_guarded_answer(anchors, asked):
     """A model that decodes in a loop of its own, with and without a cache, is edited alike."""
     answers = {}

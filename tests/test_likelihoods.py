@@ -114,6 +114,34 @@ def test_tokens_under_a_guard_are_decided_at_the_prompts_last_token(subject, anc
     assert likelihood.log_probability == pytest.approx(step_by_step(subject, guard, query, "food")[0], abs=1e-4)
 
 
+@pytest.mark.parametrize("positions", ["last", "prompt", "generated", "all"])
+def test_whoever_asks_for_likelihoods_under_a_guard(subject, anchors, positions):
+    guard = vg.build_guard("vlm_guard", positions=positions).fit(subject, anchors)
+    queries, answers = [vg.Query("What?"), vg.Query("And how then?")], ["yes", "no, never"]
+    expected = guard.log_likelihoods(subject, queries, answers)
+    other = vg.HuggingFaceSubject(subject.model, subject.processor)
+    with guard.on(subject):
+        assert_alike(other.log_likelihoods(queries, answers), expected)
+
+
+def test_the_first_token_is_each_querys_own(subject):
+    """Chat templates write it, raw prompts may, and the tokenizer adds it to the others of a batch."""
+    first = subject.processor.tokenizer.bos_token
+    queries = [vg.Query("How?"), *(vg.Query(text, raw=True) for text in ("How? ", "", f"{first}How? ", f"{first}"))]
+    answers = ["yes"] * len(queries)
+    alone = [subject.log_likelihoods([query], ["yes"])[0] for query in queries]
+    assert_alike(subject.log_likelihoods(queries, answers), alone)
+    assert_alike(subject.log_likelihoods(queries[::-1], answers), alone[::-1])
+    said = [subject.generate([query], max_new_tokens=3)[0] for query in queries]
+    assert subject.generate(queries[::-1], max_new_tokens=3) == said[::-1]
+
+
+def assert_alike(found, expected):
+    assert [one.greedy for one in found] == [one.greedy for one in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert one.log_probability == pytest.approx(other.log_probability, abs=1e-4)
+
+
 def test_an_answer_without_a_token_is_refused(subject):
     with pytest.raises(ValueError, match="adds no token"):
         subject.log_likelihoods([vg.Query("Why?")], [""])

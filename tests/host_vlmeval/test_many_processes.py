@@ -1,6 +1,7 @@
 """VLMEvalKit by torchrun, killed in mid-run and taken up again: every row once, and the same as by one process."""
 
 import json
+import pickle
 
 import pytest
 from helpers.vlmeval_command import HOST_RUNS, answered, host_place, host_run, predictions
@@ -107,3 +108,14 @@ def test_what_was_left_half_written_is_written_again(host, processes):
     assert list(again["prediction"]) == list(whole["prediction"]) and len(again) == ROWS
     said = [line for line in done.stderr.splitlines() if line.startswith("vlmguard:") and "answered again" in line]
     assert len(said) == 1 and f"{file.name}.damaged" in said[0]
+
+
+@pytest.mark.parametrize("name, cut", [(f"01_{SET}.pkl", 0), (f"{MODEL}_{SET}_PREV.pkl", 7)])
+def test_answers_so_far_that_were_left_half_written_are_set_aside(host, name, cut):
+    place, run, alone = host
+    out = place / f"part {cut}" / MODEL
+    out.mkdir(parents=True)
+    (out / name).write_bytes(pickle.dumps({1: "an answer"})[:cut])
+    done = run(out.parent.name, "--reuse")
+    assert answered(out.parent, MODEL, SET) == alone, done.stderr[-3000:]
+    assert (out / f"{name}.damaged").is_file() and "was left half written" in done.stderr
