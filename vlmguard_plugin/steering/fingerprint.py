@@ -67,11 +67,11 @@ def parts_of(model: nn.Module) -> Iterator[bytes]:
 def kept_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """A module's own parameters, the buffers that a checkpoint keeps, and the frequencies of its rotary positions."""
     yield from module.named_parameters(recurse=False)
-    yield from (
-        (name, buffer)
-        for name, buffer in module.named_buffers(recurse=False)
-        if name not in module._non_persistent_buffers_set or name == "inv_freq"
-    )
+    for name, buffer in module.named_buffers(recurse=False):
+        if name == "inv_freq":
+            yield name, getattr(module, "original_inv_freq", buffer)  # some models change theirs for long prompts
+        elif name not in module._non_persistent_buffers_set:
+            yield name, buffer
 
 
 def adapters_in(layer: Any) -> list[tuple[str, Any]]:
