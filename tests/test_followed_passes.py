@@ -127,6 +127,22 @@ def test_a_cache_that_is_used_again_begins_another_prompt(subject, positions):
     torch.testing.assert_close(again, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("positions", ["last", "prompt", "generated", "all"])
+def test_a_loop_of_the_callers_own_is_one_generation(subject, positions):
+    """With and without a KV cache: what is decided in its first pass holds for all its tokens."""
+    edits, inputs = Edits({1: ByTheLastToken()}, positions), subject.encode(ASKED[1:])
+    with torch.no_grad(), subject.editing(edits):
+        expected = subject.model.generate(**inputs, **GREEDY)
+        for use_cache in (True, False):
+            ids, cache = inputs["input_ids"], transformers.DynamicCache() if use_cache else None
+            for _ in range(GREEDY["max_new_tokens"]):
+                given = ids if cache is None or not cache.get_seq_length() else ids[:, -1:]
+                logits = subject.model(input_ids=given, past_key_values=cache, use_cache=use_cache).logits[:, -1]
+                logits[:, subject.model.generation_config.suppress_tokens or []] = -float("inf")
+                ids = torch.cat([ids, logits.argmax(-1, keepdim=True)], dim=1)
+            assert torch.equal(ids, expected), use_cache
+
+
 def test_a_prompt_in_parts_is_refused_outside_of_generate_too(subject):
     inputs, cache = subject.encode(ASKED[1:]), transformers.DynamicCache()
     with torch.no_grad(), subject.editing(EDITS):

@@ -66,8 +66,8 @@ class EditedGenerations:
                 f"{self.model_name} goes on with {heard.tokens} tokens at once, outside of generate, so it can't be "
                 "known whether they are a prompt's or an answer's; give a prompt in one pass"
             )
-        if how == "rerun" and generation.given is None and not self.own_loop:
-            how = None  # a plain pass over a whole sequence stands for itself
+        if how == "rerun" and generation.given is None and not self.own_loop and heard.tokens != generation.seen + 1:
+            how = None  # a plain pass over a whole sequence stands for itself; one token more is a loop without a cache
         if how is None and generation.given is not None:
             raise RuntimeError(
                 f"{self.model_name} made a pass of {heard.tokens} tokens that neither goes on with its answer nor "

@@ -34,7 +34,8 @@ def editing(
     """While open, every generation (or plain forward pass) of `model` has `edits` in place.
 
     A generation's first pass is its prefill, whatever its length and with the KV cache on or off; outside
-    `generate`, a pass with an empty cache starts a new one. Contexts nest, the outer one editing first.
+    `generate`, a pass with an empty cache starts a new one, unless it is the last one again with a token more. Contexts
+    nest, the outer one editing first.
     A second thread is refused, and so is what can't be followed: a prompt in parts, a pass that belongs to no prompt
     that was heard, a layer that is not reached. Compiled models run without torch.compile meanwhile, since compiled
     code passes hooks by. Hooks come off on the way out, also after an error.

@@ -87,6 +87,7 @@ class Generation:
     """A generation under way.
 
     given: what `generate` was given; None for passes outside `generate`. heard: whether its prefill has been.
+    seen: tokens that the layers have been through, padding included.
     states, placed, decisions: by decoder layer, the last prompt tokens' states [rows, d], the edit on the layer's
     device, and what it has decided.
     """
@@ -100,12 +101,12 @@ class Generation:
         self.decisions: dict[int, Tensor] = {}
         self._cache: Any = None
         self._ids: Tensor | None = None
-        self._seen = 0  # tokens that the layers have been through, padding included
+        self.seen = 0
 
     def start(self, first: Pass, prefill: Prefill) -> None:
         """Take a pass as the prefill."""
         self.prefill, self.heard = prefill, True
-        self._cache, self._ids, self._seen = first.cache, first.ids(), first.tokens
+        self._cache, self._ids, self.seen = first.cache, first.ids(), first.tokens
 
     def check_whole(self, first: Pass) -> None:
         """RuntimeError for a first pass that does not hold the whole prompt."""
@@ -128,14 +129,14 @@ class Generation:
         """
         cache = heard.cache
         if cache is not None and cache is self._cache:
-            if self.given is None and heard.cache_length() != self._seen:
+            if self.given is None and heard.cache_length() != self.seen:
                 return None  # used again for another prompt
             return "decoded"
         if cache is not None and (self._cache is None or isinstance(cache, tuple)) and heard.cache_length():
-            return "decoded" if heard.cache_length() == self._seen else None
+            return "decoded" if heard.cache_length() == self.seen else None
         if cache is not None and heard.cache_length():
             return None  # another generation's
-        if heard.tokens > self._seen and self._begins_alike(heard):
+        if heard.tokens > self.seen and self._begins_alike(heard):
             return "rerun"
         return "decoded" if own_loop and heard.tokens == 1 else None
 
@@ -153,7 +154,7 @@ class Generation:
                 f"the batch changed from {rows} to {heard.rows} rows within one generation; use greedy search, "
                 "sampling or beam search"
             )
-        self._seen = heard.tokens if rerun else self._seen + heard.tokens
+        self.seen = heard.tokens if rerun else self.seen + heard.tokens
 
 
 def prefill_of(
