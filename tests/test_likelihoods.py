@@ -4,6 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 import torch
+from helpers.architectures import tiny_vlm
 from helpers.guard_rows import LIKELIHOODS, rows, scoring_guards, settings_with
 from PIL import Image
 
@@ -82,6 +83,22 @@ def test_a_guard_that_only_edits_pictures_leaves_likelihoods_of_text_alone(subje
     assert guard.log_likelihoods(subject, put_queries(False), ANSWERS) == subject.log_likelihoods(
         put_queries(False), ANSWERS
     )
+
+
+def test_an_image_token_among_words_is_no_image(subject, anchors):
+    guard = vg.build_guard("cmrm").fit(subject, anchors)
+    prompt, answer = [1, 40, subject.image_token_id, 41], [50, 51]
+    assert guard.token_log_likelihoods(subject, [prompt], [answer]) == subject.token_log_likelihoods([prompt], [answer])
+
+
+@pytest.mark.parametrize("architecture", ["llava", "gemma3", "qwen2_vl"])
+def test_no_words_are_taken_for_an_image(architecture, pictures):
+    subject = vg.HuggingFaceSubject(*tiny_vlm(architecture))
+    for mark in subject.prompts.image_marks:
+        assert subject.image_token_id not in subject.encode([vg.Query(f"Look: {mark} there")])["input_ids"]
+        alike = [vg.Query(f"Look: {mark} there", (pictures[0],)), vg.Query("Look: there", (pictures[0],))]
+        with_mark, without = ((subject.encode([query])["input_ids"] == subject.image_token_id).sum() for query in alike)
+        assert with_mark == without > 0
 
 
 def test_a_greedy_answer_is_greedy(subject):

@@ -56,6 +56,7 @@ class HuggingFaceSubject(LocalSubject):
         self.processor = processor
         self.batch_size = batch_size
         self.generated_tokens = 0
+        self._text_alone = False
         self._layers_path = layers_path
         self._decoder = self._find_decoder()
 
@@ -185,9 +186,13 @@ class HuggingFaceSubject(LocalSubject):
     ) -> list[Likelihood]:
         """The same for prompts and answers given as tokens, special ones included: text alone, at least one each."""
         rows = [scored_tokens(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
-        return self._likelihoods(
-            rows, lambda batch: self.prompts.padded([row.tokens for row in batch], self.device), edits
-        )
+        self._text_alone = True  # an image token among these is a word
+        try:
+            return self._likelihoods(
+                rows, lambda batch: self.prompts.padded([row.tokens for row in batch], self.device), edits
+            )
+        finally:
+            self._text_alone = False
 
     @contextmanager
     def editing(self, edits: SomeEdits | None) -> Iterator[None]:
@@ -222,7 +227,13 @@ class HuggingFaceSubject(LocalSubject):
 
     @contextmanager
     def _editing(self, edits: Edits) -> Iterator[None]:
-        with editing(self.model, self.decoder, edits, image_token_id=self.image_token_id):
+        with editing(
+            self.model,
+            self.decoder,
+            edits,
+            image_token_id=self.image_token_id,
+            has_image=lambda: False if self._text_alone else None,
+        ):
             yield
 
     def _batches(self, queries: Sequence[Query]) -> Iterator[list[int]]:

@@ -45,6 +45,14 @@ class PromptBuilder:
         return token
 
     @property
+    def image_marks(self) -> tuple[str, ...]:
+        """What in somebody's words would be taken for an image, or its beginning or end."""
+        own = [self.image_token, *(getattr(self.processor, name, None) for name in ("boi_token", "eoi_token"))]
+        if self.image_token_id is not None:
+            own.append(self.tokenizer.decode([self.image_token_id]))
+        return tuple(dict.fromkeys(mark for mark in own if isinstance(mark, str) and len(mark) > 1))
+
+    @property
     def form(self) -> str:
         """Identifies how queries become inputs: a request in the chat template, the tokenizer, the image processor."""
         vocabulary = hashlib.sha256(json.dumps(sorted(self.tokenizer.get_vocab().items())).encode()).hexdigest()
@@ -66,7 +74,7 @@ class PromptBuilder:
         """The query's conversation in the model's own chat template, generation prompt or begun answer included.
 
         A raw query's is its text with the image token in the images' places; the token that texts begin with, if empty.
-        The image token in somebody's words is broken up by a space: there is no image for it.
+        Image tokens in somebody's words are broken up by a space: there is no image for them.
         """
         turns = [self._readable(turn) for turn in query.turns()]
         if query.raw:
@@ -138,17 +146,16 @@ class PromptBuilder:
         return read_image(image)
 
     def _readable(self, turn: Turn) -> Turn:
-        mark = self.image_token
-        if not mark:
-            return turn
-        broken = f"{mark[0]} {mark[1:]}"
-        return Turn(
-            turn.role,
-            tuple(
-                (kind, value.replace(mark, broken)) if kind == "text" and isinstance(value, str) else (kind, value)
-                for kind, value in turn.parts
-            ),
+        def broken_up(text: str) -> str:
+            for mark in self.image_marks:
+                text = text.replace(mark, f"{mark[0]} {mark[1:]}")
+            return text
+
+        parts = (
+            (kind, broken_up(value) if kind == "text" and isinstance(value, str) else value)
+            for kind, value in turn.parts
         )
+        return Turn(turn.role, tuple(parts))
 
 
 def image_token_id(config: Any) -> int | None:
