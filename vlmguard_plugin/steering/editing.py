@@ -73,11 +73,14 @@ def with_answers(model: nn.Module, tokens: Tensor) -> Iterator[None]:
 
     tokens: int [rows], how many of each row's last tokens are an answer's; these are edited as if they were decoded.
     """
+    before = _answers.get(model)
     _answers[model] = tokens
     try:
         yield
     finally:
         del _answers[model]
+        if before is not None:
+            _answers[model] = before
 
 
 def new_generation(model: nn.Module) -> None:
