@@ -110,8 +110,10 @@ def test_what_can_not_be_measured(arguments, message, tmp_path, monkeypatch):
 
 
 def test_a_folder_without_pictures(tmp_path):
+    with pytest.raises(ValueError, match="holds no .png"):
+        Beside(str(tmp_path))
     (tmp_path / "a.png").write_text("no picture")
-    with pytest.raises(ValueError, match="holds no picture"):
+    with pytest.raises(ValueError, match="a.png can't be read"):
         Beside(str(tmp_path))
 
 

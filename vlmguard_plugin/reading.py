@@ -81,11 +81,6 @@ def read_bytes(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def read_text(path: Path) -> str:
-    """A UTF-8 file's text, without a byte order mark; as for `read_bytes`, ValueError for other bytes too."""
-    return read_bytes(path).decode("utf-8-sig")
-
-
 def checked_file(path: Path) -> None:
     """The errors of `read_bytes`, for a file that something else will read."""
     status = path.stat()

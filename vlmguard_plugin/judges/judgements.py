@@ -132,13 +132,8 @@ class Judgements:
         with FileLock(f"{path}.lock"):
             yield
 
-    def keep(self, judge: Judge, judgements: Mapping[str, Judgement]) -> None:
-        """Append judgements, by case digest; several processes may do so at once."""
-        with self.alone(judge.name):
-            self.append(judge, judgements)
-
     def append(self, judge: Judge, judgements: Mapping[str, Judgement]) -> None:
-        """`keep`, inside of `alone`. OSError names the file."""
+        """Add judgements, by case digest, inside of `alone`. OSError names the file."""
         path = self.file(judge.name)
         records = [
             Entry(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
+from vlmguard_plugin.benchmarks.picture import check_picture, pictures_in
 from vlmguard_plugin.pictures.drawn import ORDINARY_WORDS, picture, word_picture
 from vlmguard_plugin.pictures.meaningless import meaningless
 from vlmguard_plugin.query import ImageLike
@@ -17,7 +16,7 @@ PICTURE_KINDS = KINDS[1:]
 class Beside:
     """One condition. name: one of KINDS, or a folder of photos, of which each request gets one, in turn by name.
 
-    Raises ValueError for any other name, and for a folder without a picture.
+    Raises ValueError for any other name, for a folder without a picture, and for one that can't be read.
     """
 
     def __init__(self, name: str) -> None:
@@ -28,9 +27,9 @@ class Beside:
         folder = Path(name).expanduser()
         if not folder.is_dir():
             raise ValueError(f"{name!r} is neither a folder of photos nor one of {', '.join(KINDS)}")
-        self._photos = [path for path in sorted(folder.iterdir()) if is_picture(path)]
-        if not self._photos:
-            raise ValueError(f"{name!r} holds no picture that can be read; name a folder with photos in it")
+        self._photos = pictures_in(folder)
+        for photo in self._photos:
+            check_picture(photo)
         self.name = f"photos of {folder.name}"
 
     def images(self, number: int) -> tuple[ImageLike, ...]:
@@ -55,14 +54,3 @@ class Beside:
         else:
             drawn = word_picture(ORDINARY_WORDS[number % len(ORDINARY_WORDS)], number)
         return (drawn.image(),), drawn.caption
-
-
-def is_picture(path: Path) -> bool:
-    """Whether a file is an image that Pillow knows."""
-    if not path.is_file():
-        return False
-    try:
-        with Image.open(path):
-            return True
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
-        return False
