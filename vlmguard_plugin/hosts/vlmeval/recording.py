@@ -170,8 +170,10 @@ class DatasetRun:
             predictions,
             *(Path(self.work_dir, name) for name in (f"{self.name}_{self.dataset}_PREV.pkl", *parts)),
         ]
-        for path in earlier[1:]:
-            set_aside_damaged(path)
+        # what another process may be writing by now is not touched
+        set_aside_damaged(Path(self.work_dir, parts[self.rank]))
+        if not predictions.exists():  # where they are, the host writes these anew
+            set_aside_damaged(earlier[1])
         self.path, self.kept = facts_file(predictions), any(path.exists() for path in earlier)
         if self.rank == 0 and predictions.exists():
             self.replace_damaged(predictions)

@@ -47,8 +47,7 @@ def read(folder: Path) -> Found:
         for dataset, files in sorted(prediction_files(place).items()):
             for path in files:
                 try:
-                    with costs_itself_alone():
-                        usable.append(predictions_in(path, place.name, dataset, folder))
+                    usable.append(predictions_in(path, place.name, dataset, folder))
                     done.add(dataset)
                     break
                 except OutputError as error:
@@ -159,6 +158,7 @@ def in_line(words: object) -> str:
     return line if len(line) <= 300 else line[:299] + "…"
 
 
+@costs_itself_alone()
 def predictions_in(path: Path, model: str, dataset: str, folder: Path) -> Predictions:
     """One prediction file, safety rows not judged, with what is known of its run.
 
@@ -198,18 +198,18 @@ def checked_kind(frame: pandas.DataFrame) -> str:
     return kind
 
 
+@costs_itself_alone()
 def read_table(path: Path) -> pandas.DataFrame:
     """A prediction file as a data frame of its own values; OutputError where it is damaged.
 
     A blank cell is an empty answer (""): the host writes every answer as text.
     """
-    with costs_itself_alone():
-        if path.suffix == ".xlsx":
-            frame = read_workbook(path)
-        elif path.suffix == ".json":
-            frame = json_table(read_json(path))
-        else:
-            frame = separated_table(path, "\t" if path.suffix == ".tsv" else ",")
+    if path.suffix == ".xlsx":
+        frame = read_workbook(path)
+    elif path.suffix == ".json":
+        frame = json_table(read_json(path))
+    else:
+        frame = separated_table(path, "\t" if path.suffix == ".tsv" else ",")
     frame.columns = [str(column) for column in frame.columns]
     return frame
 
