@@ -73,7 +73,7 @@ def test_neither_side_is_told_by_its_length(varied):
     words = {side: [len(getattr(pair, side).split()) for pair in english] for side in ("harmful", "harmless")}
     assert abs(sum(words["harmful"]) / sum(words["harmless"]) - 1) < 0.05
     for side, lengths in words.items():
-        assert min(lengths) >= 4 and max(lengths) <= 45
+        assert min(lengths) >= 4 and max(lengths) <= 28
         assert sum(length <= 10 for length in lengths) >= 100 and sum(length >= 20 for length in lengths) >= 40
         assert sum(len(SENTENCE.findall(getattr(pair, side))) >= 2 for pair in english) >= 50
 
@@ -88,6 +88,18 @@ def test_pairs_keep_to_their_topic(varied):
 
     shared = [len(words(pair.harmful) & words(pair.harmless)) for pair in varied if pair.language == "en"]
     assert sum(shared) / len(shared) >= 3 and sum(count == 0 for count in shared) <= 0.03 * len(shared)
+
+
+def test_the_page_tells_what_there_is(varied):
+    page = (REPOSITORY / "docs/anchors.md").read_text(encoding="utf-8")
+    assert f"| `varied` | {len(varied)} |" in page and f"| {len(vg.load_object_pairs())} |" in page
+    forms, kinds = (Counter(getattr(pair, field) for pair in varied) for field in ("form", "borderline"))
+    assert ", ".join(f"{form} {times}" for form, times in forms.most_common()) in page
+    assert all(f"| {kind} | {times} |" in page for kind, times in kinds.items() if kind)
+    assert f"**Borderline**, {len(varied) - kinds['']} pairs" in page
+    assert f"{sum(pair.language == 'zh' for pair in varied)} Chinese ones" in page
+    quoted = set(re.findall(r'"([^"]+[.?])" \|', page))
+    assert len(quoted) == 9 and quoted <= {request for pair in varied for request in (pair.harmful, pair.harmless)}
 
 
 def test_no_request_comes_twice(own):

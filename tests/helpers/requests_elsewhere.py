@@ -69,7 +69,8 @@ def too_near(own, others):
     groups, requests = [group for group, _ in own], [request for _, request in own]
     mine = vectors_of(requests)
     near = (mine @ vectors_of(others).T if others is not None else mine @ mine.T).tocoo()
-    found = [(int(row), int(column)) for row, column, cosine in zip(near.row, near.col, near.data) if cosine >= NEAR]
+    which = near.data >= NEAR
+    found = list(zip(near.row[which].tolist(), near.col[which].tolist()))
     if others is not None:
         return [(requests[row], others[column]) for row, column in found]
     return [
