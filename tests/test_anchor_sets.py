@@ -52,6 +52,14 @@ def test_pairs_are_many_and_spread_over_topics_and_forms(varied):
         assert sum(bool(pair.borderline) for pair in of_topic) >= 10, topic
 
 
+def test_any_part_of_the_file_holds_all_topics_and_forms(varied):
+    """Calibration fits on every other pair and may answer only the first of the rest."""
+    for part in (varied[:100], varied[-100:], *(half.pairs for half in vg.load_anchors("varied").split(350))):
+        assert len({pair.topic for pair in part}) == len({pair.topic for pair in varied})
+        assert {pair.form for pair in part} == FORMS and {pair.language for pair in part} == {"en", "zh"}
+        assert 0.45 < sum(bool(pair.borderline) for pair in part) / len(part) < 0.75
+
+
 def test_a_third_is_borderline_in_several_ways(varied):
     kinds = Counter(pair.borderline for pair in varied if pair.borderline)
     assert sum(kinds.values()) >= 200
