@@ -46,6 +46,36 @@ def test_a_missing_csv(tmp_path):
         vg.load_anchors(tmp_path / "none.csv")
 
 
+def test_further_columns_are_kept(tmp_path):
+    path = tmp_path / "my.csv"
+    path.write_text(
+        "harmful,harmless,language,form\nHow to steal?,How to bake?,en,how to\nHow to lie?,How to sing?,,\n"
+    )
+    first, second = vg.load_anchors(path).pairs
+    assert (first.language, first.form, first.topic, first.borderline) == ("en", "how to", "", "")
+    assert (second.language, second.form) == ("", "")
+
+
+def test_a_set_of_the_packages_own_goes_before_a_file_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "varied").write_text("harmful,harmless\na,b\nc,d\n")
+    assert len(vg.load_anchors("varied").pairs) >= 600 and len(vg.load_anchors("./varied").pairs) == 2
+    with pytest.raises(FileNotFoundError, match="no anchors file other; give one of how_to, varied, or a csv"):
+        vg.load_anchors("other")
+
+
+def test_a_bad_csv_of_object_pairs_is_named_with_its_row(tmp_path):
+    path = tmp_path / "my.csv"
+    path.write_text("request,harmful_word,harmless_word\nMake it,gun,cake\nSell it,Gun,gun\n")
+    with pytest.raises(BadAnchors, match="my.csv, row 3: the harmful and the harmless word of a pair are both 'Gun'"):
+        vg.load_object_pairs(path)
+    path.write_text("request,harmful_word\nMake it,gun\n")
+    with pytest.raises(BadAnchors, match="lacks the column harmless_word"):
+        vg.load_object_pairs(path)
+    with pytest.raises(FileNotFoundError, match="there is no file none.csv"):
+        vg.load_object_pairs("none.csv")
+
+
 def test_splits_are_disjoint_and_whole():
     anchors = vg.load_anchors()
     fitted, rest = anchors.split(100)

@@ -9,6 +9,8 @@ from helpers.places import REPOSITORY
 DATA = (
     "vlmguard_plugin/py.typed",
     "vlmguard_plugin/anchors/how_to.csv",
+    "vlmguard_plugin/anchors/object_in_picture.csv",
+    "vlmguard_plugin/anchors/varied.csv",
     "vlmguard_plugin/pictures/picture_requests.csv",
     "vlmguard_plugin/demo/requests.csv",
     "vlmguard_plugin/demo/adapters/answers.safetensors",

@@ -11,12 +11,17 @@ TYPE_CHECKING = False  # of typing, which would be imported at every start of Py
 if TYPE_CHECKING:
     from typing import Any
 
-    from vlmguard_plugin.anchors import load_anchors as load_anchors
+    from vlmguard_plugin.anchors import load_anchors as load_anchors, load_object_pairs as load_object_pairs
     from vlmguard_plugin.calibration.calibrate import calibrate as calibrate
     from vlmguard_plugin.guards.core.base import (
         Guard as Guard,
         GuardNotFitted as GuardNotFitted,
         WrongModel as WrongModel,
+    )
+    from vlmguard_plugin.guards.core.conditions import (
+        AnchorQueries as AnchorQueries,
+        ConditionSettings as ConditionSettings,
+        anchor_queries as anchor_queries,
     )
     from vlmguard_plugin.guards.core.prompt import PromptGuard as PromptGuard
     from vlmguard_plugin.guards.core.registry import (
@@ -51,11 +56,15 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "load_anchors": "vlmguard_plugin.anchors",
+    "load_object_pairs": "vlmguard_plugin.anchors",
     "calibrate": "vlmguard_plugin.calibration.calibrate",
     "Guard": "vlmguard_plugin.guards.core.base",
     "GuardNotFitted": "vlmguard_plugin.guards.core.base",
     "GuardSettings": "vlmguard_plugin.guards.core.settings",
     "WrongModel": "vlmguard_plugin.guards.core.base",
+    "AnchorQueries": "vlmguard_plugin.guards.core.conditions",
+    "ConditionSettings": "vlmguard_plugin.guards.core.conditions",
+    "anchor_queries": "vlmguard_plugin.guards.core.conditions",
     "PromptGuard": "vlmguard_plugin.guards.core.prompt",
     "build_guard": "vlmguard_plugin.guards.core.registry",
     "list_guards": "vlmguard_plugin.guards.core.registry",

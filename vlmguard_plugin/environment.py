@@ -100,8 +100,8 @@ GUARD_DIR = Variable(
 )
 ANCHORS = Variable(
     "VLMGUARD_ANCHORS",
-    "csv with the columns harmful, harmless",
-    "the package's own 128 pairs",
+    "how_to, varied, or a csv with the columns harmful, harmless",
+    "how_to, 128 pairs of the package's own",
     "Anchors that guards are fitted on.",
 )
 MODELS = Variable(

@@ -7,9 +7,14 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable, TypeVar
 
-_BUILT_IN = Path(__file__).with_name("how_to.csv")
-_COLUMNS = ("harmful", "harmless")
+SETS = {name: Path(__file__).with_name(f"{name}.csv") for name in ("how_to", "varied")}
+"""The package's own anchors by name: 128 pairs of one form, and 700 of several forms, more than half borderline."""
+DEFAULT_SET = "how_to"
+OBJECTS_FILE = Path(__file__).with_name("object_in_picture.csv")
+
+Pair = TypeVar("Pair")
 
 
 class BadAnchors(ValueError):
@@ -18,15 +23,37 @@ class BadAnchors(ValueError):
 
 @dataclass(frozen=True)
 class AnchorPair:
-    """Two requests, alike but for their intent. topic: a readable name, may be empty. BadAnchors for one twice."""
+    """Two requests, alike but for their intent. BadAnchors for one twice.
+
+    topic, form: readable names of what it is about and how it is asked. borderline: why the harmless request sounds
+    dangerous or the harmful one mild, "" where neither does. language: "en", "zh", ... All may be empty.
+    """
 
     harmful: str
     harmless: str
     topic: str = ""
+    form: str = ""
+    borderline: str = ""
+    language: str = ""
 
     def __post_init__(self) -> None:
         if self.harmful == self.harmless:
             raise BadAnchors(f"the harmful and the harmless request of a pair are both {self.harmful[:80]!r}")
+
+
+@dataclass(frozen=True)
+class ObjectPair:
+    """One request whose object stands only in a picture, and the words that make it harmful and harmless there."""
+
+    request: str
+    harmful_word: str
+    harmless_word: str
+    topic: str = ""
+    form: str = ""
+
+    def __post_init__(self) -> None:
+        if self.harmful_word.lower() == self.harmless_word.lower():
+            raise BadAnchors(f"the harmful and the harmless word of a pair are both {self.harmful_word[:80]!r}")
 
 
 @dataclass(frozen=True)
@@ -61,31 +88,59 @@ class Anchors:
 
 
 def load_anchors(path: str | Path | None = None) -> Anchors:
-    """Anchor pairs from a csv with the columns harmful and harmless (and topic, if there is one).
+    """Anchor pairs of the package, or from a csv with the columns harmful and harmless.
 
-    path: None is the package's own set, 128 "How to ..." pairs in our own wording.
+    path: a name of SETS ("how_to", "varied"; such a file in this folder is "./varied"), or a csv, whose further columns
+        topic, form, borderline and language are kept where there are any; None is "how_to".
     Raises FileNotFoundError, or BadAnchors with the row at fault.
     """
-    path = Path(path) if path is not None else _BUILT_IN
+    path = DEFAULT_SET if path is None else path
+    path = SETS.get(str(path)) or Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no anchors file {path}; give a csv with the columns harmful and harmless")
+        names = ", ".join(SETS)
+        raise FileNotFoundError(
+            f"there is no anchors file {path}; give one of {names}, or a csv with the columns harmful and harmless"
+        )
+    pairs = _pairs(path, AnchorPair, ("harmful", "harmless"), ("topic", "form", "borderline", "language"))
+    if len(pairs) < 2:
+        raise BadAnchors(f"{path} holds {len(pairs)} pairs; at least 2 are needed, and 100 are usual")
+    return Anchors(pairs)
+
+
+def load_object_pairs(path: str | Path | None = None) -> tuple[ObjectPair, ...]:
+    """Pairs whose object stands only in the picture, from a csv with request, harmful_word and harmless_word.
+
+    path: None is the package's own, 108 pairs in our own wording.
+    Raises FileNotFoundError, or BadAnchors with the row at fault.
+    """
+    path = OBJECTS_FILE if path is None else Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no file {path}; give a csv with the columns request, harmful_word and harmless_word"
+        )
+    return _pairs(path, ObjectPair, ("request", "harmful_word", "harmless_word"), ("topic", "form"))
+
+
+def _pairs(
+    path: Path, pair: Callable[..., Pair], required: tuple[str, ...], optional: tuple[str, ...]
+) -> tuple[Pair, ...]:
+    """One pair a row, made of its cells in these columns; BadAnchors with the row at fault."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadAnchors(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
     rows = csv.DictReader(io.StringIO(text))
-    missing = [column for column in _COLUMNS if column not in (rows.fieldnames or ())]
+    missing = [column for column in required if column not in (rows.fieldnames or ())]
     if missing:
         raise BadAnchors(f"{path} lacks the column {' and '.join(missing)}; row 1 has {rows.fieldnames or 'nothing'}")
     pairs = []
     try:
         for row in rows:
-            for column in _COLUMNS:
-                if not (row[column] or "").strip():
-                    raise BadAnchors(f"column {column} is empty; give a request or delete the row")
-            pairs.append(AnchorPair(row["harmful"].strip(), row["harmless"].strip(), (row.get("topic") or "").strip()))
+            cells = {column: (row.get(column) or "").strip() for column in (*required, *optional)}
+            for column in required:
+                if not cells[column]:
+                    raise BadAnchors(f"column {column} is empty; fill it or delete the row")
+            pairs.append(pair(**cells))
     except (BadAnchors, csv.Error) as error:
         raise BadAnchors(f"{path}, row {rows.line_num}: {error}") from error
-    if len(pairs) < 2:
-        raise BadAnchors(f"{path} holds {len(pairs)} pairs; at least 2 are needed, and 100 are usual")
-    return Anchors(tuple(pairs))
+    return tuple(pairs)

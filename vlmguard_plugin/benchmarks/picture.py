@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 from vlmguard_plugin.benchmarks.row import BenchmarkError
 from vlmguard_plugin.benchmarks.table import not_led_out
 from vlmguard_plugin.pictures.meaningless import PLAIN_COLOURS, meaningless
+from vlmguard_plugin.pictures.photos import photos_in
 from vlmguard_plugin.query import ORIENTATION, in_mode
 from vlmguard_plugin.reading import read_bytes
 
@@ -17,7 +18,6 @@ CONDITIONS = ("blank", *PLAIN_COLOURS, "noise")
 """Names of the meaningless pictures."""
 EVERY_CONDITION = ("text", *CONDITIONS, "picture")
 """What can stand beside a text request: nothing, a meaningless picture, or pictures of the user's."""
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 LARGEST_SIZE = 4096
 
 
@@ -49,14 +49,11 @@ def beside(
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The files of PICTURE_SUFFIXES in a folder, in the order of their names; at least one, or BenchmarkError."""
-    if not folder.is_dir():
-        raise BenchmarkError(f"images is {str(folder)!r}, which is no folder; give a folder of pictures")
-    shown = (path for path in folder.iterdir() if not path.name.startswith("."))
-    pictures = sorted((path for path in shown if path.suffix.lower() in PICTURE_SUFFIXES), key=lambda path: path.name)
-    if not pictures:
-        kinds = ", ".join(PICTURE_SUFFIXES)
-        raise BenchmarkError(f"images is {str(folder)!r}, which holds no {kinds}; put pictures there")
+    """The pictures of a folder, in the order of their names; at least one, or BenchmarkError."""
+    try:
+        pictures = photos_in(folder, "images")
+    except ValueError as error:
+        raise BenchmarkError(str(error)) from error
     return [not_led_out(folder, path) for path in pictures]
 
 

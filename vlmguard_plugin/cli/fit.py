@@ -18,7 +18,13 @@ from vlmguard_plugin.files import check_writable
 @click.option(
     "--anchors",
     type=click.Path(path_type=Path),
-    help="csv with the columns harmful and harmless; default: the package's own.",
+    help="how_to (default) or varied, the package's own, or a csv with the columns harmful and harmless.",
+)
+@click.option(
+    "--conditions",
+    metavar="LIST",
+    help="Of a guard that is fitted beside pictures: text, blank, noise, shape, word, object, photos=FOLDER, with "
+    "commas between; default: the guard's own.",
 )
 @set_option("settings", "A setting of the guard, e.g. layers=[10,11]; repeatable.")
 @click.option(
@@ -48,6 +54,7 @@ def fit_command(
     guard: str,
     model: str,
     anchors: Path | None,
+    conditions: str | None,
     settings: dict[str, Any],
     calibrated: bool,
     bound: float,
@@ -79,8 +86,14 @@ def fit_command(
 
     refuse_without(calibrated, "--calibrate", "grid", "bound", "pairs")
     check_writable(out / "guard.json")
+    if conditions is not None:
+        if "conditions" in settings:
+            raise click.UsageError("--conditions and --set conditions=... are the same setting; give one of them")
+        settings = {**settings, "conditions": conditions}
     spec = GuardSpec(model)
     fitted = build_guard(guard, **merged(spec.known.guard_settings(guard), settings))
+    if conditions is not None:
+        fitted.settings.contents()  # a folder without photos is refused before a model is loaded
     requests = load_anchors(anchors or environment.ANCHORS.path())
     subject = spec.load_subject()
     if calibrated:

@@ -18,7 +18,7 @@ from vlmguard_plugin.cli.options import JSON, refuse_without
     "--shift", "model", metavar="MODEL", help="Look at a model instead: how pictures shift its hidden states."
 )
 @click.option(
-    "--anchors", type=click.Path(path_type=Path), help="With --shift: csv of anchors; default: the package's own."
+    "--anchors", type=click.Path(path_type=Path), help="With --shift: how_to (default), varied, or a csv of anchors."
 )
 @click.option("--pairs", type=click.IntRange(3), help="With --shift: anchor pairs that are looked at; default: all.")
 @click.option("--layers", metavar="10,14", help="With --shift: decoder layers that are looked at; default: all.")

@@ -32,7 +32,7 @@ class GuardSpec:
     guard: registered name, or several joined by "+"; None for none.
     settings: of the guard, as the user gives them; of a composition, {guard name: {setting: value}}.
     guard_dir: a fitted guard's folder, which must hold this guard; $VLMGUARD_GUARD_DIR counts where it does.
-    anchors: csv of anchors to fit on; None for the package's own.
+    anchors: what to fit on: a csv, or a name of `anchors.SETS`; None for the package's "how_to".
     max_new_tokens: length of an answer, in tokens; None for the model's own in MODELS.
     device, dtype, batch_size: see subjects.loading.load_subject.
 

@@ -17,18 +17,20 @@ DEFAULT_SIZE = (336, 336)
 """(width, height) in pixels: LLaVA-1.5's input."""
 
 
-def meaningless(kind: str, size: tuple[int, int] = DEFAULT_SIZE, image_processor: Any = None) -> Image.Image:
+def meaningless(
+    kind: str, size: tuple[int, int] = DEFAULT_SIZE, image_processor: Any = None, noise_seed: int = NOISE_SEED
+) -> Image.Image:
     """An RGB picture without content; the same pixels every time.
 
     kind: one of `query.BLANK_KINDS`, or "blank", which is "white" (our convention: a data set knows no model's mean
         colour, and a guard's meaningless picture is to be the one that the sets show). "noise": Gaussian, mean 128 and
         standard deviation 64 of 255, clipped. "mean": the image processor's mean colour, mid grey where it has none.
-    size: (width, height) in pixels.
+    size: (width, height) in pixels. noise_seed: of "noise", 0 to 2**32 - 1; data sets and guards show that of 0.
     Raises ValueError for another kind.
     """
     kind = BlankImage(kind).kind
     if kind == "noise":
-        return _noise(size).copy()
+        return _noise(size, noise_seed).copy()
     if kind == "mean":
         mean = getattr(image_processor, "image_mean", None) or (0.5, 0.5, 0.5)
         red, green, blue = (round(255 * value) for value in mean)
@@ -42,9 +44,9 @@ def draw_blank(blank: BlankImage, image_processor: Any) -> Image.Image:
 
 
 @lru_cache(maxsize=8)
-def _noise(size: tuple[int, int]) -> Image.Image:
+def _noise(size: tuple[int, int], seed: int) -> Image.Image:
     # numpy promises that a RandomState's numbers stay the same in all versions
-    values = np.random.RandomState(NOISE_SEED).normal(NOISE_MEAN, NOISE_DEVIATION, (size[1], size[0], 3))
+    values = np.random.RandomState(seed).normal(NOISE_MEAN, NOISE_DEVIATION, (size[1], size[0], 3))
     return Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
 
 

@@ -118,6 +118,7 @@ class Guard(ABC):
                 "(or those with an image and without) give the model the same hidden states"
             )
         self.tensors = fitted
+        contents = {"contents": read} if (read := self.settings.contents()) else {}
         self.facts = {
             "model": {
                 "fingerprint": subject.fingerprint,
@@ -125,7 +126,7 @@ class Guard(ABC):
                 "hidden_size": subject.hidden_size,
                 "prompt_form": own_prompt_form(subject),
             },
-            "anchors": {"pairs": len(anchors.pairs), "sha256": anchors.sha256},
+            "anchors": {"pairs": len(anchors.pairs), "sha256": anchors.sha256, **contents},
             **facts,
         }
         return self
@@ -144,9 +145,12 @@ class Guard(ABC):
 
     @property
     def fit_identity(self) -> dict[str, Any]:
-        """The settings that enter the fit, with their values, as JSON: guards that agree in them share one fit."""
+        """What the fit is made of beside model and anchors, as JSON: guards that agree in it share one fit.
+
+        The settings that enter it with their values, and the contents of files that it reads.
+        """
         settings = self.unfitted_settings()
-        return {name: settings[name] for name in self.settings_of_fit}
+        return {name: settings[name] for name in self.settings_of_fit} | self.settings.contents()
 
     def under(self, **changes: Any) -> Self:
         """The same guard under other settings, not fitted."""

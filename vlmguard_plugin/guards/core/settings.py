@@ -19,6 +19,10 @@ class GuardSettings:
         """Settings as this version means them, from a folder that any version has written."""
         return saved
 
+    def contents(self) -> dict[str, str]:
+        """sha256 of the files that a fit under these settings reads beside the anchors, by name; none for most."""
+        return {}
+
     def check_number(self, field: str, least: float = -math.inf, most: float = math.inf) -> None:
         """ValueError unless the setting is a finite number, least <= number <= most."""
         value = getattr(self, field)
