@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import re
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Iterator, Mapping
 
@@ -125,7 +126,7 @@ def plain(markup: str) -> str:
 
 
 def read_csv_file(source: Path) -> Reading:
-    """Rows of a csv with the columns question, A, B, ..., answer (a letter) and, if wanted, image (a path relative
+    """Rows of a csv with the columns question, A, B, ... (up to Z), answer (a letter) and, if wanted, image (a path relative
     to the csv), id and category."""
     path = Path(source)
     columns, records = read_csv(path)
@@ -138,7 +139,7 @@ def read_csv_file(source: Path) -> Reading:
 
 def csv_row(number: int, cells: Mapping[str, str], folder: Path) -> Row:
     """One record of a csv as a row; options end at the first empty one."""
-    texts = [whole(cells).get(letter.lower(), "") for letter in LETTERS]
+    texts = [whole(cells)[letter.lower()] for letter in takewhile(lambda letter: letter.lower() in cells, LETTERS)]
     used = texts.index("") if "" in texts else len(texts)
     if any(texts[used:]):
         raise BenchmarkError(f"option {LETTERS[used]} is empty and a later one is not; fill options in from A")

@@ -29,7 +29,8 @@ class Session:
 
     started: ISO 8601, UTC. seconds: spent on answering, without loading and fitting; of several processes, the
     longest. answers: given in this session. tokens: generated for them, captions and second looks of a guard
-    included; None where nobody counted. processes: of the run. status: STATUSES. error: why it failed.
+    included; None where nobody counted. empty: answers of these without a character, which a workbook can't tell from lost
+    ones; None where nobody counted. processes: of the run. status: STATUSES. error: why it failed.
     """
 
     started: str
@@ -39,6 +40,7 @@ class Session:
     processes: int = 1
     status: str = "complete"
     error: str | None = None
+    empty: int | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class RunFacts:
             for name, kind in of_session.items()
             if not isinstance(getattr(session, name), kind)
         ]
-        amounts = [(name, getattr(session, name)) for session in sessions for name in ("seconds", "answers", "tokens")]
+        amounts = [(name, getattr(session, name)) for session in sessions for name in ("seconds", "answers", "tokens", "empty")]
         wrong += [f"{name} of a session is {value!r}" for name, value in amounts if not is_amount(value)]
         if wrong:
             raise ValueError(f"no facts of a run ({', '.join(wrong)})")

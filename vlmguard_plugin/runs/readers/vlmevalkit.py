@@ -11,7 +11,7 @@ import io
 import re
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Hashable
 
 import pandas
 
@@ -21,7 +21,7 @@ from vlmguard_plugin.runs.answers import Found, OutputError, Predictions, Skippe
 from vlmguard_plugin.runs.facts import SUFFIX, RunFacts, facts_file, read_facts
 from vlmguard_plugin.runs.host_sets import with_host_columns
 from vlmguard_plugin.runs.readers.workbook import read_workbook
-from vlmguard_plugin.runs.rows import items_of
+from vlmguard_plugin.runs.rows import Lost, items_of
 
 HOST = "vlmevalkit"
 FORMATS = (".xlsx", ".tsv", ".csv", ".json")
@@ -34,6 +34,10 @@ AUXILIARY = re.compile(
     r"|tmp|response|processed|config|meta|structs|checkpoint|detailed|PREV|exact_matching|gpt-?\d\S*|chatgpt\S*)$"
 )
 """Ends of the names of files that the host or a data set writes beside the predictions."""
+LOST_CELL = (
+    "its cell is empty, and xlsx drops an answer that begins with an address of over 2,079 characters, so the label is "
+    "unknown (PRED_FORMAT=json keeps all answers)"
+)
 OTHER_JUDGES_COLUMNS = {"hit", "log", "judge", "judgement", "judgment", "verdict", "label", "reason", "score", "rating"}
 
 
@@ -167,6 +171,9 @@ def predictions_in(path: Path, model: str, dataset: str, folder: Path) -> Predic
     frame = with_host_columns(read_table(path), dataset)
     kind = checked_kind(frame)
     runs = facts_or_none(facts_file(path))
+    rows = frame.to_dict("records")
+    if path.suffix == ".xlsx":
+        rows = with_lost_answers(rows, runs)
     problems = [trouble(runs)] if trouble(runs) else []
     if len(runs) > 1:
         problems.append(f"answers of {len(runs)} different settings are mixed: the run went on under others")
@@ -175,12 +182,21 @@ def predictions_in(path: Path, model: str, dataset: str, folder: Path) -> Predic
         dataset=dataset,
         kind=kind,
         file=path,
-        items=items_of(frame.to_dict("records"), dataset, kind),
+        items=items_of(rows, dataset, kind),
         folder=folder,
         host=HOST,
         runs=runs,
         problems=tuple(problems),
     )
+
+
+def with_lost_answers(rows: list[dict[Hashable, Any]], runs: tuple[RunFacts, ...]) -> list[dict[Hashable, Any]]:
+    """The rows of a workbook; an empty prediction is Lost unless the facts of its run tell of as many empty answers."""
+    empty = [row for row in rows if row["prediction"] == ""]
+    told = [session.empty for run in runs for session in run.sessions]
+    if empty and sum(count or 0 for count in told) < len(empty):
+        return [{**row, "prediction": Lost(LOST_CELL)} if row["prediction"] == "" else row for row in rows]
+    return rows
 
 
 def checked_kind(frame: pandas.DataFrame) -> str:
@@ -202,7 +218,7 @@ def checked_kind(frame: pandas.DataFrame) -> str:
 def read_table(path: Path) -> pandas.DataFrame:
     """A prediction file as a data frame of its own values; OutputError where it is damaged.
 
-    A blank cell is an empty answer (""): the host writes every answer as text.
+    A blank cell is an empty text: the host writes every answer as text.
     """
     if path.suffix == ".xlsx":
         frame = read_workbook(path)
