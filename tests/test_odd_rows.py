@@ -1,4 +1,4 @@
-"""Utility rows that are odd: one of them never costs its file, and is scored as the host would, or said to be unknown."""
+"""Utility rows that are odd: none costs its file; each is scored as the host would, or said to be unknown."""
 
 import pytest
 from helpers.prediction_rows import LOST, write

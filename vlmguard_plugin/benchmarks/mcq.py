@@ -126,8 +126,9 @@ def plain(markup: str) -> str:
 
 
 def read_csv_file(source: Path) -> Reading:
-    """Rows of a csv with the columns question, A, B, ... (up to Z), answer (a letter) and, if wanted, image (a path relative
-    to the csv), id and category."""
+    """Rows of a csv with the columns question, A, B, ... (up to Z) and answer (a letter); if wanted, image (a path
+    relative to the csv), id and category.
+    """
     path = Path(source)
     columns, records = read_csv(path)
     need_columns(path, columns, ("question", "a", "b", "answer"))

@@ -80,7 +80,10 @@ class Predictions:
     def remarks(self) -> tuple[str, ...]:
         """The problems, and what is odd of single rows, with the number of these."""
         notes = Counter(item.note for item in self.items if item.note)
-        return (*self.problems, *(f"{count} {'row' if count == 1 else 'rows'}: {note}" for note, count in notes.items()))
+        return (
+            *self.problems,
+            *(f"{count} {'row' if count == 1 else 'rows'}: {note}" for note, count in notes.items()),
+        )
 
 
 @dataclass(frozen=True)

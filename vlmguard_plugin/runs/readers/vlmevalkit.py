@@ -18,7 +18,7 @@ import pandas
 from vlmguard_plugin.judges.judgements import FOLDER
 from vlmguard_plugin.reading import read_bytes, read_json
 from vlmguard_plugin.runs.answers import Found, OutputError, Predictions, Skipped, Unfinished, costs_itself_alone
-from vlmguard_plugin.runs.facts import SUFFIX, RunFacts, facts_file, read_facts
+from vlmguard_plugin.runs.facts import SUFFIX, RunFacts, digest_of, facts_file, read_facts
 from vlmguard_plugin.runs.host_sets import with_host_columns
 from vlmguard_plugin.runs.readers.workbook import read_workbook
 from vlmguard_plugin.runs.rows import Lost, items_of
@@ -42,18 +42,26 @@ OTHER_JUDGES_COLUMNS = {"hit", "log", "judge", "judgement", "judgment", "verdict
 
 
 def read(folder: Path) -> Found:
-    """All predictions under a work directory, by model and data set."""
+    """All predictions under a work directory, by model and data set.
+
+    Of several for one model and data set the newest counts, and beside it older ones whose facts say that they were
+    another run: another guard, setting or seed.
+    """
     usable: list[Predictions] = []
     skipped: list[Skipped] = []
     unfinished: list[Unfinished] = []
     for place in sorted(path for path in folder.iterdir() if path.is_dir() and path.name != FOLDER):
         done = set()
         for dataset, files in sorted(prediction_files(place).items()):
+            seen: set[str] = set()
             for path in files:
+                run = run_of(path)
+                if done_with(run, seen):
+                    continue
                 try:
                     usable.append(predictions_in(path, place.name, dataset, folder))
                     done.add(dataset)
-                    break
+                    seen.add(run)
                 except OutputError as error:
                     skipped.append(Skipped(path, str(error)))
         try:
@@ -66,6 +74,17 @@ def read(folder: Path) -> Found:
             Unfinished(place.name, dataset, HOST, folder, reason) for dataset, reason in begun if dataset not in done
         ]
     return Found(tuple(usable), tuple(skipped), tuple(unfinished))
+
+
+def run_of(path: Path) -> str:
+    """What tells the run of a prediction file from another; "" where nobody wrote it down."""
+    runs = facts_or_none(facts_file(path))
+    return digest_of(runs[-1].identity) if runs and (runs[-1].checkpoint or runs[-1].fingerprint) else ""
+
+
+def done_with(run: str, seen: set[str]) -> bool:
+    """Whether an older file is no other run than those that are read, as far as is known."""
+    return bool(seen) and (not run or "" in seen or run in seen)
 
 
 def prediction_files(folder: Path) -> dict[str, list[Path]]:

@@ -117,4 +117,3 @@ class Extent:
         if not found:
             raise ValueError(f"{self.name} has a cell at {place[:40]!r}; that is no table of answers")
         return found[1], int(found[2] or 0)
-
