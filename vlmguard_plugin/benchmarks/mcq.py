@@ -15,7 +15,16 @@ from typing import Any, Iterator, Mapping
 from vlmguard_plugin.benchmarks.benchmark import Benchmark
 from vlmguard_plugin.benchmarks.picture import check_picture
 from vlmguard_plugin.benchmarks.row import LETTERS, BenchmarkError, Reading, Row, SourceMissing
-from vlmguard_plugin.benchmarks.table import collect, inside, need_columns, read_csv, read_json, read_text, whole
+from vlmguard_plugin.benchmarks.table import (
+    collect,
+    inside,
+    need_columns,
+    read_csv,
+    read_json,
+    read_text,
+    whole,
+    words_of,
+)
 
 OPTION = re.compile(r"(?:^|\s)\(([A-E])\)\s+")
 CELL = re.compile(r"<t([hd])[^>]*>(.*?)</t\1>", re.DOTALL)
@@ -50,7 +59,7 @@ def scienceqa_row(key: str, entry: Any, folder: Path) -> Row:
     missing = [name for name in ("prompt", "label") if not isinstance(entry, dict) or name not in entry]
     if missing:
         raise BenchmarkError(f"entry {key!r} has no {', '.join(missing)}")
-    question, mark, choices = str(entry["prompt"]).partition("\nChoices:")
+    question, mark, choices = words_of(entry, "prompt").partition("\nChoices:")
     if not mark:
         raise BenchmarkError(f"the prompt of entry {key!r} has no line 'Choices:'")
     _, *parts = OPTION.split(re.sub(r"\s*Answer:\s*$", "", choices))
