@@ -33,8 +33,9 @@ Labelling = Callable[[TableRow], tuple[str, str]]
 """What labels a row: its label, and what is odd of it or ""."""
 NO_OPTION = "the right answer is an option without a text, so whatever is said is wrong, as the host counts"
 NO_LETTER = "the right answer is no letter of an option, so the label is unknown"
+NO_CHOICE = "an open question among choices, which the host counts wrong whatever is said, so the label is unknown"
 NO_ANSWER = "there is no right answer to compare with, so the label is unknown"
-NOT_SCORED = (NO_LETTER, NO_ANSWER)
+NOT_SCORED = (NO_LETTER, NO_CHOICE, NO_ANSWER)
 OTHER = "Other Answers"
 """The option that the host of MMMU puts beside the right answer of an open question, to make a choice of it."""
 
@@ -135,8 +136,8 @@ def case_of(row: TableRow, known: Benchmark | None, safety: bool) -> Case:
 def choice_judge(rows: Sequence[TableRow], dataset: str) -> Labelling:
     """Label of a row by the letter chosen, among as many options as the table has.
 
-    An open question among them (no options) is labelled by its words; in MMMU it is a choice between the right answer
-    and any other, as its host has it.
+    An open question among them (no options) is unknown; in MMMU it is a choice between the right answer and any other,
+    as its host has it.
     """
     letters = [letter for letter in LETTERS if rows and letter in rows[0]]
 
@@ -150,7 +151,7 @@ def choice_judge(rows: Sequence[TableRow], dataset: str) -> Labelling:
         if letter in options:
             return exact.judge_choice(answer_of(row), letter, options).label, ""
         if not options:
-            return open_label(row)
+            return "unknown", NO_CHOICE if right else NO_ANSWER
         if letter not in tuple(LETTERS):
             return "unknown", NO_LETTER
         return ("unknown" if said(answer_of(row)).missing else "wrong"), NO_OPTION
