@@ -68,22 +68,6 @@ def test_holisafe_keeps_the_five_types_apart(holisafe_folder, tmp_path):
     assert list(frame["harmful"]) == [0, 1, 1, 1, 1] and list(frame["condition"])[1] == "SSU"
 
 
-@pytest.mark.parametrize("query", [["How?"], {"text": "How?"}, 3, True])
-def test_a_query_that_is_no_text_is_none(holisafe_folder, query):
-    kind = type(query).__name__
-    write_json(holisafe_folder / "holisafe_bench.json", [holisafe_item(1, "SSS") | {"query": query}])
-    (bad,) = read("HoliSafe", holisafe_folder).bad
-    assert bad.reason == f"holds a JSON {kind} as query, where text is expected"
-
-
-def test_a_picture_s_name_that_no_file_can_have_costs_its_row_alone(holisafe_folder):
-    names = ["food/\ud83d.png", "food/\0.png", "food/" + "x" * 3000, "food/plate.png"]
-    items = [holisafe_item(number, "SSS", name) for number, name in enumerate(names)]
-    write_json(holisafe_folder / "holisafe_bench.json", items)
-    reading = read("HoliSafe", holisafe_folder)
-    assert len(reading.rows) == 1 and [bad.row for bad in reading.bad] == [1, 2, 3]
-
-
 def test_holisafe_names_the_rows_it_can_not_use(holisafe_folder):
     wrong = [
         holisafe_item(1, "SSS"),
