@@ -39,6 +39,10 @@ def test_what_it_does_not_hold_is_unknown_with_its_reason(tmp_path):
     assert [remark[:7] for remark in found.remarks()] == ["2 rows:"] * 2
     _, found = read(tmp_path / "utility", [LONG, "=B", "B"], A="red", B="blue", answer="B")
     assert [item.label for item in found.items] == ["unknown", "right", "right"]
+    thoughts = ["<think>" + words * 4000 + "</think>B" for words in ("Red or blue? ", "\U0001f534 or \U0001f535? ")]
+    _, found = read(tmp_path / "cut", [*thoughts, "B"], A="red", B="blue", answer="B")
+    assert [item.label for item in found.items] == ["unknown", "unknown", "right"]
+    assert found.remarks()[0].startswith("2 rows: xlsx cuts an answer after 32,767")
 
 
 @pytest.mark.parametrize(

@@ -113,11 +113,18 @@ def test_checkpoints_of_two_trainings_in_logs_without_our_facts(tmp_path):
 def test_settings_of_logs_without_our_facts(tmp_path):
     logs(tmp_path, 1, [1, 1])
     logs(tmp_path, 2, [0, 0], arguments=",load_in_4bit=True,device=cpu")
-    logs(tmp_path, 3, [1, 0], arguments=",load_in_4bit=True,device=cuda")
+    logs(tmp_path, 3, [1, 0], arguments=",load_in_4bit=True,device=cuda,hf_token=secret")
     assert accuracies(leaderboard(tmp_path)) == {
         "run1/checkpoint-500": (2, 2),
         "run1/checkpoint-500 (load_in_4bit=True)": (1, 2),
     }
+
+
+def test_what_changes_answers_is_told_apart_though_it_is_not_shown(tmp_path):
+    for folder, arguments in (("a", ",tokenizer=x"), ("b", ",max_new_tokens=8"), ("c", "")):
+        logs(tmp_path / folder, 1, [1, 0], arguments=arguments)
+    labels = leaderboard([tmp_path / folder for folder in "abc"]).models
+    assert len(labels) == 3 and any("max_new_tokens=8" in label for label in labels) and "tokenizer" not in str(labels)
 
 
 def test_seeds_and_prompting_of_logs_without_our_facts(tmp_path):

@@ -10,7 +10,7 @@ from vlmguard_plugin.runs.rows import text
 
 ELSEWHERE = re.compile(
     r"^(?:device|device_map\w*|batch_size|max_batch_size|parallelize|\w*parallel_size|num_processes|cache_dir"
-    r"|gpu_memory_utilization|\w*(?:key|token|secret|password|url|timeout|retries|concurrent)\w*)$",
+    r"|gpu_memory_utilization|\w*(?:secret|password|auth|api_?key|timeout|retries|concurrent)\w*|(?:\w+_)?(?:token|key|url))$",
     re.IGNORECASE,
 )
 """Arguments that don't change what a model says, or that are nobody's business."""

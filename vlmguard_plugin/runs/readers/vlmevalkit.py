@@ -38,6 +38,8 @@ LOST_CELL = (
     "its cell is empty, and xlsx drops an answer that begins with an address of over 2,079 characters, so the label is "
     "unknown (PRED_FORMAT=json keeps all answers)"
 )
+LONGEST_CELL = 32_767
+CUT_CELL = f"xlsx cuts an answer after {LONGEST_CELL:,} characters, so the label is unknown"
 OTHER_JUDGES_COLUMNS = {"hit", "log", "judge", "judgement", "judgment", "verdict", "label", "reason", "score", "rating"}
 
 
@@ -192,7 +194,7 @@ def predictions_in(path: Path, model: str, dataset: str, folder: Path) -> Predic
     runs = facts_or_none(facts_file(path))
     rows = frame.to_dict("records")
     if path.suffix == ".xlsx":
-        rows = with_lost_answers(rows, runs)
+        rows = with_lost_answers(rows, runs, kind)
     problems = [trouble(runs)] if trouble(runs) else []
     if len(runs) > 1:
         problems.append(f"answers of {len(runs)} different settings are mixed: the run went on under others")
@@ -209,13 +211,26 @@ def predictions_in(path: Path, model: str, dataset: str, folder: Path) -> Predic
     )
 
 
-def with_lost_answers(rows: list[dict[Hashable, Any]], runs: tuple[RunFacts, ...]) -> list[dict[Hashable, Any]]:
-    """The rows of a workbook; an empty prediction is Lost unless the facts of its run tell of as many empty answers."""
+def with_lost_answers(
+    rows: list[dict[Hashable, Any]], runs: tuple[RunFacts, ...], kind: str
+) -> list[dict[Hashable, Any]]:
+    """The rows of a workbook; an empty prediction is Lost unless the facts of its run tell of as many empty answers.
+
+    So is one that is cut, where its right or wrong may stand at the end; of a safety set's enough is left to judge.
+    """
+    if kind != "safety":
+        rows = [{**row, "prediction": Lost(CUT_CELL)} if is_cut(row["prediction"]) else row for row in rows]
     empty = [row for row in rows if row["prediction"] == ""]
     told = [session.empty for run in runs for session in run.sessions]
     if empty and sum(count or 0 for count in told) < len(empty):
         return [{**row, "prediction": Lost(LOST_CELL)} if row["prediction"] == "" else row for row in rows]
     return rows
+
+
+def is_cut(answer: object) -> bool:
+    """Whether a cell is as long as one can be, in UTF-16 units; one less where a pair of them was not to be torn."""
+    units = len(answer.encode("utf-16-le", "surrogatepass")) // 2 if isinstance(answer, str) else 0
+    return units >= LONGEST_CELL - 1
 
 
 def checked_kind(frame: pandas.DataFrame) -> str:
