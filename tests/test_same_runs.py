@@ -7,7 +7,10 @@ import pytest
 from helpers.prediction_rows import NO, YES, write
 from helpers.sample_logs import lm_eval_logs, scores
 
+from vlmguard_plugin.calibration.sweep.curve import entry_of
+from vlmguard_plugin.judges.registry import build_judge
 from vlmguard_plugin.leaderboard import leaderboard
+from vlmguard_plugin.leaderboard.judging import judge_outputs
 from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, record
 
 FACTS = RunFacts("vlmevalkit", "0.0.20", "m_cmrm", "org/m", "fp-1", "cmrm", {"alpha": 0.1}, "cmrm-1")
@@ -138,3 +141,20 @@ def test_seeds_and_prompting_of_logs_without_our_facts(tmp_path):
         path.write_text(json.dumps({**json.loads(path.read_text()), "n-shot": {"arc": shots}}))
     board = leaderboard([tmp_path / "c", tmp_path / "d"])
     assert set(board.models) == {"run1/checkpoint-500", "run1/checkpoint-500 (num_fewshot=5)"}
+
+
+def test_a_sweep_takes_the_newest_run_of_a_point(tmp_path):
+    run(tmp_path, day="T20260101-000000")
+    path = write(tmp_path, "m_cmrm", "S", [NO, NO], run="T20260102-000000", harmful=1)
+    newer = replace(DONE, started="2026-01-02T00:00:00+00:00")
+    record(facts_file(path), replace(FACTS, guard_fingerprint="cmrm-2"), newer, kept_answers=False)
+    (block,) = leaderboard(tmp_path).blocks
+    assert len(block.entries) == 2 and entry_of(block, "m_cmrm").rates["attack_success"].k == 0
+    assert entry_of(block, "m") is None
+
+
+def test_judging_names_runs_as_the_board_does(tmp_path):
+    run(tmp_path, day="T20260101-000000")
+    run(tmp_path, day="T20260102-000000", settings={"alpha": 9.0})
+    report = judge_outputs(tmp_path, [build_judge("rules")])
+    assert {each.model for each in report.judged} == {"m_cmrm (alpha=0.1)", "m_cmrm (alpha=9.0)"}

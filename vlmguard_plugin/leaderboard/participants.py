@@ -38,11 +38,8 @@ def participants_of(predictions: Sequence[Predictions]) -> list[Participant]:
     the label where there are several.
     """
     hosts = {each.host for each in predictions}
-    by_model: dict[tuple[str, str], list[Predictions]] = {}
-    for each in predictions:
-        by_model.setdefault((each.model, each.host), []).append(each)
     participants = []
-    for (model, host), of_model in by_model.items():
+    for (model, host), of_model in by_name(predictions).items():
         groups = groups_of_runs(of_model)
         labels = labels_of(f"{model} [{host}]" if len(hosts) > 1 else model, groups)
         for label, group in zip(labels, groups):
@@ -50,6 +47,24 @@ def participants_of(predictions: Sequence[Predictions]) -> list[Participant]:
             folder = folders.pop() if len(groups) > 1 and len(folders) == 1 else None
             participants.append(Participant(label, model, host, folder, by_dataset(without_copies(group))))
     return participants
+
+
+def labels_by_file(predictions: Sequence[Predictions]) -> dict[Path, str]:
+    """By file of predictions, its model's label on a board of these, the host left out."""
+    labels = {}
+    for of_model in by_name(predictions).values():
+        groups = groups_of_runs(of_model)
+        for label, group in zip(labels_of(of_model[0].model, groups), groups):
+            labels.update({each.file: label for each in group})
+    return labels
+
+
+def by_name(predictions: Sequence[Predictions]) -> dict[tuple[str, str], list[Predictions]]:
+    """Predictions by the model's name and the host."""
+    named: dict[tuple[str, str], list[Predictions]] = {}
+    for each in predictions:
+        named.setdefault((each.model, each.host), []).append(each)
+    return named
 
 
 def by_dataset(predictions: Sequence[Predictions]) -> dict[str, tuple[Predictions, ...]]:
