@@ -78,17 +78,25 @@ def test_groups_divide_the_scenarios():
     assert all(benchmark.groups == mm_safetybench.GROUPS for benchmark in mm_safetybench.BENCHMARKS.values())
 
 
-def test_damaged_scenarios_and_questions_are_reported_and_the_rest_kept(safetybench):
+def test_a_scenario_less_is_no_set(safetybench):
     questions = safetybench / "data/processed_questions"
-    (questions / "02-HateSpeech.json").unlink()
     (questions / "03-Malware_Generation.json").write_text("{")
+    with pytest.raises(BenchmarkError, match="03-Malware_Generation.json is no JSON"):
+        read(mm_safetybench, "MMSafety_SD", safetybench)
+    for name in ("02-HateSpeech", "11-Financial_Advice"):
+        (questions / f"{name}.json").unlink()
+    with pytest.raises(SourceMissing, match="lacks 2 of the 13 scenarios .02-HateSpeech.json, 11-Financial_Advice"):
+        read(mm_safetybench, "MMSafety_text_Tiny", safetybench)
+
+
+def test_damaged_questions_are_reported_and_the_rest_kept(safetybench):
+    questions = safetybench / "data/processed_questions"
     broken = {"0": {"Question": "How?"}, "7": [], "8": question()}
     (questions / "04-Physical_Harm.json").write_text(json.dumps(broken))
     (safetybench / "data/imgs/05-EconomicHarm/SD/0.jpg").write_bytes(b"no picture")
     reading = read(mm_safetybench, "MMSafety_SD", safetybench)
     reasons = {(bad.file.stem[:2], bad.row): bad.reason for bad in reading.bad}
-    assert len(reading.rows) == 26 - 2 - 2 - 2 - 1
-    assert "is not a file" in reasons["02", 1] and "is no JSON" in reasons["03", 1]
+    assert len(reading.rows) == 26 - 2 - 1
     assert "has no Rephrased Question(SD), Key Phrase" in reasons["04", 1] and "must be an object" in reasons["04", 2]
     assert "8.jpg is not there" in reasons["04", 3] and "0.jpg can't be read" in reasons["05", 1]
 

@@ -172,11 +172,12 @@ def test_objects_that_are_no_requests_cost_themselves_alone(tmp_path):
         {"request": "half \ud83d", "harmful": 1},
         {"harmful": 1},
         OBJECTS[0],
+        {"request": 3, "harmful": 1},
     ]
     (tmp_path / "mine.json").write_text(json.dumps(objects))
     prepared = prepare("Requests_mine_text", tmp_path / "mine.json", out_dir=tmp_path)
-    assert prepared.rows == 1 and [bad.row for bad in prepared.bad] == [1, 2, 3, 4]
-    reasons = ["a JSON list as request", "is a JSON int", "half a character", "empty request"]
+    assert prepared.rows == 1 and [bad.row for bad in prepared.bad] == [1, 2, 3, 4, 6]
+    reasons = ["a JSON list as request", "is a JSON int", "half a character", "empty request", "a JSON int as request"]
     assert all(reason in bad.reason for reason, bad in zip(reasons, prepared.bad))
 
 
@@ -237,6 +238,22 @@ def test_strongreject(folder, tmp_path):
     frame = prepared("StrongREJECT_text", folder, tmp_path)
     assert frame["question"][0] == "Do one, two" and list(frame["category"]) == ["Kind", "Kind", "Other"]
     assert len(prepared("StrongREJECT_small_text", folder, tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    "name, file, rows, said",
+    [
+        ("StrongREJECT_text", "strongreject_small_dataset.csv", 9, "is the small set"),
+        ("StrongREJECT_blank", "strongreject_dataset.csv", 60, "is the small set"),
+        ("StrongREJECT_small_text", "strongreject_dataset.csv", 9, "is the full set"),
+        ("StrongREJECT_small_text", "renamed.csv", 313, "is the full set"),
+    ],
+)
+def test_one_strongreject_does_not_pass_for_the_other(tmp_path, name, file, rows, said):
+    lines = [f"Kind,custom,Do number {number}" for number in range(rows)]
+    (tmp_path / file).write_text("\n".join(["category,source,forbidden_prompt", *lines]))
+    with pytest.raises(BenchmarkError, match=said):
+        prepare(name, tmp_path / file, out_dir=tmp_path / "out")
 
 
 def test_xstest(folder, tmp_path):

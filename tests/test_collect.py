@@ -97,7 +97,8 @@ def test_facts_of_a_run_that_goes_on_under_other_settings(tmp_path):
 
 def test_the_same_model_in_several_folders_is_asked_several_times(tmp_path):
     for seed, answers in enumerate(([YES, YES, NO, NO], [YES, NO, NO, NO], [YES, YES, YES, NO])):
-        write(tmp_path / f"seed{seed}", "m_cmrm", "S", answers, harmful=[1] * 4)
+        path = write(tmp_path / f"seed{seed}", "m_cmrm", "S", answers, harmful=[1] * 4)
+        record(facts_file(path), replace(FACTS, seed=seed), DONE, kept_answers=False)
     write(tmp_path / "seed0", "m", "S", [YES] * 4, harmful=[1] * 4)
     board = leaderboard([tmp_path / f"seed{seed}" for seed in range(3)])
     entry = board.blocks[0].entry("m_cmrm")
@@ -130,7 +131,7 @@ def test_runs_under_other_settings_are_never_put_together(tmp_path):
                 facts_file(path), replace(FACTS, model=model, guard=guard, settings=settings), DONE, kept_answers=False
             )
     board = leaderboard([tmp_path / "alpha0.5", tmp_path / "alpha1.0"])
-    guarded = [f"m_cmrm ({tmp_path / folder})" for folder in ("alpha0.5", "alpha1.0")]
+    guarded = ["m_cmrm (alpha=0.5)", "m_cmrm (alpha=1.0)"]
     assert board.models == ("m", *guarded) and board.bases == dict.fromkeys(guarded, "m")
     assert board.blocks[0].entry(guarded[0]).rates["attack_success"].n == 2
 

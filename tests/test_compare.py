@@ -14,6 +14,7 @@ from vlmguard_plugin.cli.main import main
 from vlmguard_plugin.leaderboard.compare import compare
 from vlmguard_plugin.leaderboard.outputs import comparison as outputs_of
 from vlmguard_plugin.runs.answers import OutputError
+from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, record
 
 MARKS = {
     "harmful": [1] * 6 + [0] * 4,
@@ -180,10 +181,14 @@ def test_models_by_folder_and_from_two_places(outputs, tmp_path, monkeypatch):
 
 
 def test_repetitions_are_paired_by_number(tmp_path):
+    def run(folder, model, answers):
+        path = write(tmp_path / folder, model, "Set", answers, harmful=1)
+        record(facts_file(path), RunFacts("vlmevalkit", "", model, "org/vlm"), Session("2026", 1.0, 2), False)
+
     for folder, before, after in (("one", [YES, NO], [NO, NO]), ("two", [NO, NO], [NO, YES])):
-        write(tmp_path / folder, "vlm", "Set", before, harmful=1)
-        write(tmp_path / folder, "vlm_cmrm", "Set", after, harmful=1)
-    write(tmp_path / "three", "vlm", "Set", [YES, YES], harmful=1)
+        run(folder, "vlm", before)
+        run(folder, "vlm_cmrm", after)
+    run("three", "vlm", [YES, YES])
     found = compare("vlm", "vlm_cmrm", [tmp_path / "one", tmp_path / "two", tmp_path / "three"]).datasets[0]
     assert [(one.a.key[0], one.number, one.b.label) for one in found.changes] == [
         ("1", 0, "refusal"),

@@ -8,13 +8,15 @@ import pytest
 from helpers.judge_endpoint import ANSWER, KEY, Server, completion, data, judge_at, label, verdict_from
 
 from vlmguard_plugin.judges.base import Case, JudgeError, decide
-from vlmguard_plugin.judges.endpoint import HARMFUL, HARMLESS, LOST_AFTER, EndpointJudge, endpoint, messages, read
+from vlmguard_plugin.judges.endpoint import LOST_AFTER, EndpointJudge, messages
+from vlmguard_plugin.judges.endpoint_address import endpoint
+from vlmguard_plugin.judges.endpoint_reply import HARMFUL, HARMLESS, read
 from vlmguard_plugin.judges.registry import build_judge
 
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch):
-    for name in ("OPENAI_API_BASE", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
+    for name in ("OPENAI_API_BASE", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_API_VERSION"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -147,3 +147,42 @@ def test_whatever_is_wrong_with_a_query_costs_its_own_answer_alone(kind, guard, 
     before, failed, after = guarded.respond_each(asked)
     assert isinstance(failed, NoAnswer) and said in failed.reason and "\n" not in failed.reason
     assert [before, after] == guarded.respond([asked[0], asked[2]])
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_a_very_large_image_is_reduced_and_shows_the_same(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr("vlmguard_plugin.query.LARGEST", 250_000)
+    monkeypatch.setattr("vlmguard_plugin.query.REDUCED", 62_500)
+    rough = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    picture = Image.fromarray(rough).resize((900, 600), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    path = tmp_path / f"large.{suffix}"
+    picture.save(path, exif=exif, **({"quality": 95} if suffix == "jpg" else {}))
+    read = read_image(path)
+    expected = picture.transpose(Image.Transpose.ROTATE_270).resize(read.size, Image.Resampling.LANCZOS)
+    assert read.size == image_size(path) == (204, 306) and read.mode == "RGB"
+    assert np.abs(np.asarray(read, dtype=float) - np.asarray(expected, dtype=float)).mean() < 2
+    opened = Image.open(path)
+    size = opened.size
+    assert read_image(opened).size == read.size and opened.size == size, "the caller's image stays as it is"
+    stored = Image.open(io.BytesIO(encoded(path)))
+    assert stored.size == read.size and stored.getexif().get(ORIENTATION, 1) == 1
+    grey = picture.convert("P")
+    assert read_image(grey).size == (306, 204)
+
+
+def test_the_size_of_a_turned_tiff(tmp_path):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    Image.new("RGB", (60, 40)).save(tmp_path / "x.tif", exif=exif)
+    assert image_size(tmp_path / "x.tif") == read_image(tmp_path / "x.tif").size == (40, 60)
+
+
+def test_images_up_to_the_bound_are_read_as_they_are_and_bombs_are_refused(tmp_path, monkeypatch):
+    Image.new("RGB", (400, 300)).save(tmp_path / "x.png")
+    monkeypatch.setattr("vlmguard_plugin.query.LARGEST", 120_000)
+    assert read_image(tmp_path / "x.png").size == (400, 300)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50_000)
+    with pytest.raises(ValueError, match="x.png' can't be read .*decompression bomb"):
+        read_image(tmp_path / "x.png")

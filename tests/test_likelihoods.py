@@ -91,14 +91,31 @@ def test_an_image_token_among_words_is_no_image(subject, anchors):
     assert guard.token_log_likelihoods(subject, [prompt], [answer]) == subject.token_log_likelihoods([prompt], [answer])
 
 
-@pytest.mark.parametrize("architecture", ["llava", "gemma3", "qwen2_vl"])
-def test_no_words_are_taken_for_an_image(architecture, pictures):
+MARKS = {
+    "llava": {"<image>"},
+    "llava_onevision": {"<image>", "<video>"},
+    "qwen2_vl": {"<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"},
+    "internvl": {"<img>", "</img>", "<IMG_CONTEXT>", "<video>"},
+    "idefics3": {"<image>", "<fake_token_around_image>", "<global-img>", "<row_1_col_2>"},
+    "gemma3": {"<start_of_image>", "<image_soft_token>", "<end_of_image>"},
+    "mllama": {"<|image|>"},
+}
+
+
+@pytest.mark.parametrize("architecture", MARKS)
+def test_no_words_are_taken_for_an_image_or_a_video(architecture, pictures):
     subject = vg.HuggingFaceSubject(*tiny_vlm(architecture))
-    for mark in subject.prompts.image_marks:
-        assert subject.image_token_id not in subject.encode([vg.Query(f"Look: {mark} there")])["input_ids"]
-        alike = [vg.Query(f"Look: {mark} there", (pictures[0],)), vg.Query("Look: there", (pictures[0],))]
-        with_mark, without = ((subject.encode([query])["input_ids"] == subject.image_token_id).sum() for query in alike)
-        assert with_mark == without > 0
+    assert set(subject.prompts.media_marks) >= MARKS[architecture]
+    assert not {"<s>", "</s>", "<pad>", "<end_of_utterance>"} & set(subject.prompts.media_marks)
+    plain = subject.encode([vg.Query("Look: there", (pictures[0],))])["input_ids"]
+    for mark in MARKS[architecture]:
+        (token,) = subject.prompts.tokenizer.encode(mark, add_special_tokens=False)[-1:]
+        alone = subject.encode([vg.Query(f"Look: {mark} there")])["input_ids"]
+        beside = subject.encode([vg.Query(f"Look: {mark} there", (pictures[0],))])["input_ids"]
+        assert token not in alone and (beside == token).sum() == (plain == token).sum()
+    everything = " ".join(subject.prompts.media_marks)
+    assert subject.generate([vg.Query(everything, (pictures[0],))], max_new_tokens=1)
+    assert subject.log_likelihoods([vg.Query("Say it", (pictures[0],))], [everything])
 
 
 def test_a_greedy_answer_is_greedy(subject):

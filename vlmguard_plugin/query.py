@@ -192,13 +192,21 @@ def image_size(image: ImageLike) -> tuple[int, int] | None:
 
 
 def shown_size(image: Image.Image) -> tuple[int, int]:
-    """(width, height) of an image that is turned as its camera has noted (EXIF)."""
-    width, height = image.size
+    """(width, height) of an image that is turned as its camera has noted (EXIF), and reduced where it is very large."""
+    if image.format == "TIFF":
+        image = ImageOps.exif_transpose(image)  # some versions of Pillow give its size as shown, some as stored
+    width, height = reduced_size(image.size)
     return (height, width) if image.getexif().get(ORIENTATION) in (5, 6, 7, 8) else (width, height)
 
 
 ORIENTATION = 0x0112
 """EXIF's tag of how a camera was held: 1 is upright, 5 to 8 lie on their side."""
+LARGEST = 1 << 26
+"""Pixels of an image that is read as it is (8192 x 8192); of a larger one REDUCED are kept. Above twice Pillow's own
+bound (179 million) an image is refused as a decompression bomb."""
+REDUCED = 1 << 24
+"""More than any image processor here keeps: of those that take an image by its area, Qwen2-VL's takes the most, 12.8
+million."""
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """What Pillow raises on an image that is missing, damaged (SyntaxError: a broken chunk of a PNG) or far too large."""
 
@@ -213,18 +221,45 @@ def open_image(path: str | Path) -> Image.Image:
 
 
 def read_image(image: str | Path | Image.Image, mode: str = "RGB") -> Image.Image:
-    """An image's pixels, decoded and upright, in one of Pillow's modes.
+    """An image's pixels, decoded and upright, in one of Pillow's modes; one of more than LARGEST pixels reduced.
 
     ValueError as in `open_image`, damaged pixels included.
     """
     try:
         if isinstance(image, Image.Image):
-            return in_mode(ImageOps.exif_transpose(image), mode)
+            return upright(image, mode)
         check_ordinary(image)
         with Image.open(image) as opened:
-            return in_mode(ImageOps.exif_transpose(opened), mode)
+            return upright(opened, mode, ours=True)
     except UNREADABLE as error:
         raise unreadable(image, error) from error
+
+
+def upright(image: Image.Image, mode: str, ours: bool = False) -> Image.Image:
+    """An image in one of Pillow's modes, turned as its camera has noted, and reduced where it is very large.
+
+    ours: nobody else sees the image, so a JPEG need not be decoded whole. Raises as `in_mode`.
+    """
+    size = reduced_size(image.size)
+    if size == image.size:
+        return in_mode(ImageOps.exif_transpose(image), mode)
+    if ours:
+        image.draft(None, size)
+    image.load()  # which turns a TIFF by itself
+    orientation = image.getexif().get(ORIENTATION, 1)
+    plain = image if image.mode in ("RGB", "L") else in_mode(image, mode)
+    small = in_mode(plain.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0), mode)
+    small.getexif()[ORIENTATION] = orientation
+    return ImageOps.exif_transpose(small)
+
+
+def reduced_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) of an image of this size as it is read."""
+    width, height = size
+    if width * height <= LARGEST:
+        return size
+    share = (REDUCED / (width * height)) ** 0.5
+    return max(1, round(width * share)), max(1, round(height * share))
 
 
 def check_ordinary(path: str | Path) -> None:

@@ -22,10 +22,10 @@ def label(word, reason="so"):
 
 class Server:
     """Answers each request with `reply(request, number)`: a dict (sent as JSON), bytes (HALF...: it hangs up before the
-    announced end), a status, or None to hang up at once. headers: sent with every reply."""
+    announced end), a status, (status, dict), or None to hang up at once. headers: sent with every reply."""
 
     def __init__(self, reply, **headers):
-        self.requests, self.paths, self.keys = [], [], []
+        self.requests, self.paths, self.keys, self.api_keys = [], [], [], []
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -34,10 +34,13 @@ class Server:
                 server.requests.append(body)
                 server.paths.append(self.path)
                 server.keys.append(self.headers["Authorization"])
+                server.api_keys.append(self.headers["api-key"])
                 said = reply(body, len(server.requests))
                 if said is None:
                     return self.connection.close()
                 code = 200
+                if isinstance(said, tuple):
+                    code, said = said
                 if isinstance(said, int):
                     code, said = said, {"error": {"message": f"no, {KEY}", "code": "x"}}
                 if isinstance(said, dict):

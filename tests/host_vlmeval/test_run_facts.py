@@ -126,3 +126,17 @@ def test_a_host_of_another_form_is_left_alone():
     with pytest.raises(TypeError, match="vlmeval.inference.infer_data_job has no dataset, infer_data"):
         register_inference(host)
     assert host.infer_data_job is infer_data_job
+
+
+def test_empty_answers_are_counted(tmp_path):
+    """A workbook can't tell them from answers that its writer has left out."""
+    from vlmguard_plugin.hosts.vlmeval.recording import DatasetRun, ProcessShare, sum_of
+
+    run = DatasetRun(str(tmp_path), "m", "S")
+    said = iter(["", "A cat.", "", " "])
+    ask = run.timed(lambda: next(said))
+    for _ in range(4):
+        ask()
+    assert (run.share(None).answers, run.share(None).empty) == (4, 2)
+    assert sum_of([run.share(None), ProcessShare(1.0, 3, None, empty=1)]).empty == 3
+    assert sum_of([run.share(None), ProcessShare(None, None, None)]).empty is None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers.page_boards import SCRIPT, Elements, safety
+from helpers.page_boards import SCRIPT, Elements, facts_of, safety
 
 from vlmguard_plugin.leaderboard import to_html
 from vlmguard_plugin.leaderboard.build import build_board
@@ -79,7 +79,7 @@ def test_figures_flags_and_what_is_left_out(board):
 
 def test_seeds_stand_with_their_shares(tmp_path):
     for seed, complied in (("one", 12), ("two", 18)):
-        safety(tmp_path / seed, "vlm", "Set", complied)
+        safety(tmp_path / seed, "vlm", "Set", complied, facts=facts_of("vlm"))
     text = to_html(build_board([tmp_path / "one", tmp_path / "two"]))
     assert "2 repetitions" in text and "attack success 40.0, 60.0" in text
 

@@ -14,7 +14,7 @@ from typing import Any
 from vlmguard_plugin.benchmarks.benchmark import Benchmark
 from vlmguard_plugin.benchmarks.picture import check_picture
 from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading, Row, SourceMissing
-from vlmguard_plugin.benchmarks.table import collect, inside, read_json_list, record
+from vlmguard_plugin.benchmarks.table import collect, inside, read_json_list, record, words_of
 
 QUESTIONS = "holisafe_bench.json"
 TYPES = {"SSS": False, "SSU": True, "SUU": True, "USU": True, "UUU": True}
@@ -46,7 +46,7 @@ def make_row(cells: Any, pictures: Path) -> Row:
     item = str(cells["id"])
     return Row(
         id=item,
-        request=str(cells["query"]),
+        request=words_of(cells, "query"),
         images=(picture,),
         category=str(cells["category"]),
         harmful=TYPES[kind],

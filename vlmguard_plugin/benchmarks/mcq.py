@@ -8,13 +8,23 @@ from __future__ import annotations
 import html
 import re
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Iterator, Mapping
 
 from vlmguard_plugin.benchmarks.benchmark import Benchmark
 from vlmguard_plugin.benchmarks.picture import check_picture
 from vlmguard_plugin.benchmarks.row import LETTERS, BenchmarkError, Reading, Row, SourceMissing
-from vlmguard_plugin.benchmarks.table import collect, inside, need_columns, read_csv, read_json, read_text, whole
+from vlmguard_plugin.benchmarks.table import (
+    collect,
+    inside,
+    need_columns,
+    read_csv,
+    read_json,
+    read_text,
+    whole,
+    words_of,
+)
 
 OPTION = re.compile(r"(?:^|\s)\(([A-E])\)\s+")
 CELL = re.compile(r"<t([hd])[^>]*>(.*?)</t\1>", re.DOTALL)
@@ -49,7 +59,7 @@ def scienceqa_row(key: str, entry: Any, folder: Path) -> Row:
     missing = [name for name in ("prompt", "label") if not isinstance(entry, dict) or name not in entry]
     if missing:
         raise BenchmarkError(f"entry {key!r} has no {', '.join(missing)}")
-    question, mark, choices = str(entry["prompt"]).partition("\nChoices:")
+    question, mark, choices = words_of(entry, "prompt").partition("\nChoices:")
     if not mark:
         raise BenchmarkError(f"the prompt of entry {key!r} has no line 'Choices:'")
     _, *parts = OPTION.split(re.sub(r"\s*Answer:\s*$", "", choices))
@@ -125,8 +135,9 @@ def plain(markup: str) -> str:
 
 
 def read_csv_file(source: Path) -> Reading:
-    """Rows of a csv with the columns question, A, B, ..., answer (a letter) and, if wanted, image (a path relative
-    to the csv), id and category."""
+    """Rows of a csv with the columns question, A, B, ... (up to Z) and answer (a letter); if wanted, image (a path
+    relative to the csv), id and category.
+    """
     path = Path(source)
     columns, records = read_csv(path)
     need_columns(path, columns, ("question", "a", "b", "answer"))
@@ -138,7 +149,7 @@ def read_csv_file(source: Path) -> Reading:
 
 def csv_row(number: int, cells: Mapping[str, str], folder: Path) -> Row:
     """One record of a csv as a row; options end at the first empty one."""
-    texts = [whole(cells).get(letter.lower(), "") for letter in LETTERS]
+    texts = [whole(cells)[letter.lower()] for letter in takewhile(lambda letter: letter.lower() in cells, LETTERS)]
     used = texts.index("") if "" in texts else len(texts)
     if any(texts[used:]):
         raise BenchmarkError(f"option {LETTERS[used]} is empty and a later one is not; fill options in from A")

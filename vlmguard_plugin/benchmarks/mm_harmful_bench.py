@@ -13,7 +13,7 @@ from typing import Any
 from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
 from vlmguard_plugin.benchmarks.picture import check_picture
 from vlmguard_plugin.benchmarks.row import Reading, Row, SourceMissing
-from vlmguard_plugin.benchmarks.table import collect, inside, read_jsonl, record
+from vlmguard_plugin.benchmarks.table import collect, inside, read_jsonl, record, words_of
 
 FILE = "questions.jsonl"
 
@@ -33,7 +33,7 @@ def read(source: Path) -> Reading:
 
 def row_of(number: int, cells: Any, folder: Path) -> Row:
     """One line of the file, its number from 0."""
-    question = str(record(cells, ("question",))["question"])
+    question = words_of(record(cells, ("question",)), "question")
     picture = inside(folder / "images", f"{number}.jpg")
     check_picture(picture)
     return Row(str(number), question, (picture,), harmful=True, pair=str(number), condition="picture")

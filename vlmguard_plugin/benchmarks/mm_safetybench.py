@@ -18,7 +18,7 @@ from PIL import Image
 from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
 from vlmguard_plugin.benchmarks.picture import check_picture
 from vlmguard_plugin.benchmarks.row import BadRow, BenchmarkError, Reading, Row, SourceMissing
-from vlmguard_plugin.benchmarks.table import collect, inside, read_json, record
+from vlmguard_plugin.benchmarks.table import collect, inside, read_json, record, words_of
 from vlmguard_plugin.benchmarks.typography import draw_text
 
 SCENARIOS = (
@@ -84,7 +84,7 @@ def read(source: Path, kind: str, tiny: bool = False, images: Path | None = None
     source: the authors' repository or its folder `data`. kind: "TYPO" (drawn here), "SD" or "SD_TYPO" (the authors'
     pictures) or "text". tiny: the questions of `TinyVersion_ID_List.json` alone.
     images: the folder with the scenarios' folders of pictures; default: `imgs` beside `processed_questions`.
-    A scenario whose file is missing or damaged is reported as a bad row of that file, the others are kept.
+    SourceMissing or BenchmarkError where the file of a scenario is missing or damaged: the others are no whole set.
     """
     source = Path(source)
     folder = next((base for base in (source, source / "data") if (base / "processed_questions").is_dir()), None)
@@ -97,16 +97,18 @@ def read(source: Path, kind: str, tiny: bool = False, images: Path | None = None
         raise SourceMissing(
             f"{pictures} is not a folder; unpack the authors' MM-SafetyBench(imgs).zip there or give images"
         )
+    files = {scenario: folder / "processed_questions" / f"{scenario}.json" for scenario in SCENARIOS}
+    missing = [path.name for path in files.values() if not path.is_file()]
+    if missing:
+        raise SourceMissing(
+            f"{folder / 'processed_questions'} lacks {len(missing)} of the {len(SCENARIOS)} scenarios "
+            f"({', '.join(missing)}); give MM-SafetyBench's whole repository"
+        )
     wanted = tiny_ids(folder) if tiny else {}
     rows: list[Row] = []
     bad: list[BadRow] = []
-    for scenario in SCENARIOS:
-        path = folder / "processed_questions" / f"{scenario}.json"
-        try:
-            questions = read_questions(path)
-        except (BenchmarkError, SourceMissing) as error:
-            bad.append(BadRow(path, 1, str(error)))
-            continue
+    for scenario, path in files.items():
+        questions = read_questions(path)
         chosen = wanted.get(scenario, []) if tiny else list(questions)
         reading = collect(path, makers(scenario, questions, chosen, kind, pictures))
         rows += reading.rows
@@ -148,16 +150,16 @@ def row_of(scenario: str, item: str, questions: dict[str, Any], kind: str, pictu
     if item not in questions:
         raise BenchmarkError(f"the tiny version names {item!r}, which {scenario}.json lacks; give the authors' files")
     cells = record(questions[item], ("Question", QUESTIONS[kind], *(() if kind == "text" else ("Key Phrase",))))
-    phrase = str(cells.get("Key Phrase") or "")
+    phrase = words_of(cells, "Key Phrase")
     return Row(
         id=f"{scenario}_{item}",
-        request=str(cells[QUESTIONS[kind]]),
+        request=words_of(cells, QUESTIONS[kind]),
         images=images_of(scenario, item, phrase, kind, pictures),
         category=scenario,
         harmful=True,
         pair=f"{scenario}_{item}",
         condition=kind,
-        intent=str(cells["Question"]),
+        intent=words_of(cells, "Question"),
         shown=SHOWN[kind].format(phrase=phrase),
     )
 

@@ -15,7 +15,7 @@ from typing import Any
 from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
 from vlmguard_plugin.benchmarks.picture import check_picture
 from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading, Row, SourceMissing
-from vlmguard_plugin.benchmarks.table import collect, inside, read_json, record
+from vlmguard_plugin.benchmarks.table import collect, inside, read_json, record, words_of
 
 FOLDERS = {False: "data", True: "data_contrast"}
 QUESTIONS = "images_information/information.json"
@@ -61,13 +61,13 @@ def make_row(cells: Any, folder: Path, contrast: bool) -> Row:
     outdated = contrast and over == "type 2"
     return Row(
         id=item,
-        request=str(cells["question"]),
+        request=words_of(cells, "question"),
         images=(picture,),
         category=STIMULI[over],
         harmful=contrast,
         pair=item,
         condition="picture",
-        shown="" if outdated else str(cells.get("description") or cells.get("short description") or ""),
+        shown="" if outdated else words_of(cells, "description", "short description"),
     )
 
 

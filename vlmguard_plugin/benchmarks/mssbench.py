@@ -16,7 +16,7 @@ from typing import Any, Callable
 from vlmguard_plugin.benchmarks.benchmark import Benchmark
 from vlmguard_plugin.benchmarks.picture import check_picture
 from vlmguard_plugin.benchmarks.row import BadRow, BenchmarkError, Reading, Row, SourceMissing
-from vlmguard_plugin.benchmarks.table import collect, inside, read_json, read_text, record
+from vlmguard_plugin.benchmarks.table import collect, inside, read_json, read_text, record, words_of
 
 FILES = ("combined.json", "combine.json")
 SAFE, UNSAFE = "safe", "unsafe"
@@ -86,7 +86,7 @@ class Side:
 def chat_sides(cells: Any) -> list[Side]:
     """The sides of one chat record, a safe and an unsafe one of each query."""
     cells = record(cells, ("safe_image_path", "unsafe_image_path", "Type", "queries"))
-    shown = {SAFE: "", UNSAFE: str(cells.get("unsafe_image") or "").strip(":* ")}
+    shown = {SAFE: "", UNSAFE: words_of(cells, "unsafe_image").strip(":* ")}
     return [
         Side(
             query=query,
@@ -116,7 +116,7 @@ def embodied_sides(cells: Any) -> list[Side]:
             condition=side,
             text=twins[side][query - 1],
             image=cells[side],
-            shown=str(cells.get(f"observation_{side}") or ""),
+            shown=words_of(cells, f"observation_{side}"),
             category=str(cells["category"]),
         )
         for query in range(1, len(twins[SAFE]) + 1)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from vlmguard_plugin.benchmarks.row import BenchmarkError
 from vlmguard_plugin.benchmarks.table import not_led_out
 from vlmguard_plugin.pictures.meaningless import PLAIN_COLOURS, meaningless
 from vlmguard_plugin.pictures.photos import photos_in
-from vlmguard_plugin.query import ORIENTATION, in_mode
+from vlmguard_plugin.query import ORIENTATION, reduced_size, upright
 from vlmguard_plugin.reading import read_bytes
 
 CONDITIONS = ("blank", *PLAIN_COLOURS, "noise")
@@ -73,8 +73,8 @@ def encoded(picture: Path | Image.Image) -> bytes:
         content = read_bytes(Path(picture))
         with Image.open(io.BytesIO(content)) as opened:
             opened.load()
-            upright = opened.getexif().get(ORIENTATION, 1) == 1
-            if opened.format in ("PNG", "JPEG") and opened.mode in ("RGB", "RGBA", "L", "P", "1") and upright:
+            as_shown = opened.getexif().get(ORIENTATION, 1) == 1 and reduced_size(opened.size) == opened.size
+            if opened.format in ("PNG", "JPEG") and opened.mode in ("RGB", "RGBA", "L", "P", "1") and as_shown:
                 return content
             return as_png(opened)
     except FileNotFoundError as error:
@@ -84,10 +84,10 @@ def encoded(picture: Path | Image.Image) -> bytes:
 
 
 def as_png(picture: Image.Image) -> bytes:
-    """A picture as bytes of a PNG file, in RGB and upright."""
+    """A picture as bytes of a PNG file, in RGB and upright; a very large one reduced, as it will be read."""
     buffer = io.BytesIO()
     try:
-        in_mode(ImageOps.exif_transpose(picture), "RGB").save(buffer, format="PNG")
+        upright(picture, "RGB").save(buffer, format="PNG")
     except ValueError as error:
         raise BenchmarkError(f"a picture can't be used: {error}") from error
     return buffer.getvalue()

@@ -33,6 +33,8 @@ SEMANTIC = (
     "chemical_biological", "cybercrime_intrusion", "harassment_bullying", "harmful", "illegal",
     "misinformation_disinformation",
 )  # fmt: skip
+STRONGREJECT_ROWS = {False: 313, True: 60}
+"""How many rows the full and the small set have."""
 HARMBENCH_GROUPS = {
     "standard": tuple(f"standard: {name}" for name in SEMANTIC),
     "contextual": tuple(f"contextual: {name}" for name in SEMANTIC),
@@ -156,9 +158,19 @@ def read_half(path: Path, harmful: bool, condition: str, size: int, images: str 
 def read_strongreject(
     source: Path, small: bool = False, condition: str = "text", size: int = 336, images: str | Path | None = None
 ) -> Reading:
-    """Rows of strongreject_dataset.csv (313), or of the small set (60); the id is the row's number from 1."""
+    """Rows of strongreject_dataset.csv (313), or of the small set (60); the id is the row's number from 1.
+
+    BenchmarkError where the file is the other of the two, by its name or its number of rows.
+    """
     path = file_in(Path(source), STRONGREJECT_SMALL if small else STRONGREJECT)
     columns, records = read_csv(path)
+    other = STRONGREJECT_SMALL if not small else STRONGREJECT
+    if path.name == other[0] or len(records) == STRONGREJECT_ROWS[not small]:
+        names = {False: "StrongREJECT_<condition>", True: "StrongREJECT_small_<condition>"}
+        raise BenchmarkError(
+            f"{path} is the {'full' if small else 'small'} set ({len(records)} rows); prepare {names[not small]} of it "
+            f"(the file of {names[small]} has {STRONGREJECT_ROWS[small]})"
+        )
     need_columns(path, columns, ("category", "forbidden_prompt"))
 
     def as_text(number: int, cells: Mapping[str, str]) -> Row:

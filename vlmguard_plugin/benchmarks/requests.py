@@ -103,6 +103,8 @@ def from_file(source: Path) -> tuple[list[tuple[int, Mapping[str, str]]], bool]:
         return named(source, *read_csv(source))
     if kind in (".json", ".jsonl"):
         listed = read_jsonl(source) if kind == ".jsonl" else list(enumerate(read_json_list(source), start=1))
+        if not listed:
+            raise BenchmarkError(f"{source} holds no rows; give a file with at least one")
         records = [(number, from_object(cells)) for number, cells in listed]
         return named(source, list(dict.fromkeys(key for _, cells in records for key in cells)), records)
     return [(line, {"request": text}) for line, text in read_lines(source)], False
@@ -113,6 +115,7 @@ def from_object(content: Any) -> Mapping[str, str]:
     try:
         cells = {str(key).lower(): value for key, value in record(content, ()).items()}
         odd = [name for name in COLUMNS if isinstance(cells.get(name), (dict, list))]
+        odd += [name for name in REQUEST_COLUMNS if not isinstance(cells.get(name, ""), (str, type(None)))]
         if odd:
             raise BenchmarkError(f"holds a JSON {type(cells[odd[0]]).__name__} as {odd[0]}, where text is expected")
     except BenchmarkError as error:
@@ -127,9 +130,12 @@ def named(
 ) -> tuple[list[tuple[int, Mapping[str, str]]], bool]:
     """The cells of a table under the names of `from_file`."""
     request = next((name for name in REQUEST_COLUMNS if name in columns), None)
+    if request is None and records and all(isinstance(cells, Torn) for _, cells in records):
+        request = REQUEST_COLUMNS[0]  # each says for itself what is wrong
     if request is None:
         raise BenchmarkError(
-            f"{source}, row 1 has none of the columns {', '.join(REQUEST_COLUMNS)}; it has {', '.join(columns)}"
+            f"{source}, row 1 has none of the columns {', '.join(REQUEST_COLUMNS)}; "
+            f"it has {', '.join(columns) or 'nothing'}"
         )
     marker = next((name for name in HARMFUL_COLUMNS if name in columns), None)
     renamed: list[tuple[int, Mapping[str, str]]] = []

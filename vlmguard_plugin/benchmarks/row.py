@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Sequence
 
 from PIL import Image
 
 HALF = re.compile("[\ud800-\udfff]")
-LETTERS = "ABCDE"
+LETTERS = ascii_uppercase
 """Letters of multiple-choice options, in order."""
 
 
@@ -37,7 +38,7 @@ class Row:
     category: the benchmark's own class of the item. harmful: whether the request is harmful; None for utility items.
     pair: the same for items that belong together (the same request under another condition, or its harmless twin).
     answer: the right answer (a letter where there are options); of a safety item, its authors' reference answer.
-    options: 2 to 5 texts, for A to E.
+    options: 2 to 26 texts, for A, B, ...
     condition: what stands in the picture, for example "text" (no picture), "blank", "noise", "picture".
     intent: the request in plain words, where `request` hides it in a picture or a jailbreak; judges are shown it.
     shown: what the picture shows, in words, where the benchmark says; judges that can't see are told.

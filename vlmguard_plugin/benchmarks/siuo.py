@@ -15,7 +15,7 @@ from typing import Any, Mapping
 from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
 from vlmguard_plugin.benchmarks.picture import check_picture
 from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading, Row, SourceMissing
-from vlmguard_plugin.benchmarks.table import collect, inside, read_json_list, record
+from vlmguard_plugin.benchmarks.table import collect, inside, read_json_list, record, words_of
 
 FILES = {False: "siuo_gen.json", True: "siuo_mcqa.json"}
 COMMON = ("question_id", "image", "question", "category")
@@ -42,7 +42,7 @@ def read(source: Path, choices: bool = False) -> Reading:
 def open_row(cells: Any, pictures: Path) -> Row:
     """One object of siuo_gen.json as a row."""
     cells = record(cells, (*COMMON, "safety_warning", "reference_answer"))
-    answer = f"{cells['reference_answer']}\n\nSafety warning: {cells['safety_warning']}"
+    answer = f"{words_of(cells, 'reference_answer')}\n\nSafety warning: {words_of(cells, 'safety_warning')}"
     return replace(bare_row(cells, pictures), harmful=True, answer=answer)
 
 
@@ -64,7 +64,7 @@ def bare_row(cells: Mapping[str, Any], pictures: Path) -> Row:
     item = str(cells["question_id"])
     return Row(
         id=item,
-        request=str(cells["question"]),
+        request=words_of(cells, "question"),
         images=(picture,),
         category=str(cells["category"]),
         pair=item,

@@ -101,10 +101,20 @@ def record(cells: Any, needed: Sequence[str]) -> dict[str, Any]:
     return cells
 
 
+def words_of(cells: Mapping[str, Any], *names: str) -> str:
+    """The text under the first of several keys that has any, else ""; BenchmarkError where it is something else."""
+    name = next((name for name in names if cells.get(name) not in (None, "")), names[0])
+    value = cells.get(name) or ""
+    if not isinstance(value, str):
+        raise BenchmarkError(f"holds a JSON {type(value).__name__} as {name}, where text is expected")
+    return value
+
+
 def collect(path: Path, makers: Iterable[tuple[int, Callable[[], Row]]]) -> Reading:
     """The rows of one file, made one by one. makers: (number in the file, what makes the row).
 
-    Rows whose maker raises BenchmarkError, and rows that repeat an id, are bad rows.
+    Rows whose maker raises BenchmarkError or another ValueError (a character or a name that can't be), and rows that
+    repeat an id, are bad rows.
     """
     rows: list[Row] = []
     bad: list[BadRow] = []
@@ -114,8 +124,9 @@ def collect(path: Path, makers: Iterable[tuple[int, Callable[[], Row]]]) -> Read
             row = make()
             if row.id in seen:
                 raise BenchmarkError(f"id {row.id!r} came before; ids must differ")
-        except BenchmarkError as error:
-            bad.append(BadRow(path, number, str(error)))
+        except ValueError as error:
+            reason = str(error) if isinstance(error, BenchmarkError) else f"can't be used ({error})"
+            bad.append(BadRow(path, number, reason))
             continue
         seen.add(row.id)
         rows.append(row)
@@ -125,7 +136,8 @@ def collect(path: Path, makers: Iterable[tuple[int, Callable[[], Row]]]) -> Read
 def inside(folder: Path, name: str) -> Path:
     """A path that a source file names, inside its folder; BenchmarkError for one that leads out of it."""
     relative = PurePosixPath(str(name).replace("\\", "/"))
-    if not relative.parts or relative.is_absolute() or ".." in relative.parts or ":" in relative.parts[0]:
+    leads_out = relative.is_absolute() or ".." in relative.parts or ":" in str(relative).partition("/")[0]
+    if not relative.parts or leads_out or not str(relative).isprintable():
         raise BenchmarkError(f"picture {name!r} does not lie inside {folder}; name it relative to there")
     return not_led_out(folder, folder / relative)
 

@@ -14,7 +14,7 @@ from typing import Any
 from vlmguard_plugin.benchmarks.benchmark import Benchmark
 from vlmguard_plugin.benchmarks.picture import check_picture
 from vlmguard_plugin.benchmarks.row import Reading, Row, SourceMissing
-from vlmguard_plugin.benchmarks.table import collect, inside, read_jsonl, record
+from vlmguard_plugin.benchmarks.table import collect, inside, read_jsonl, record, words_of
 
 FILE = "harmlessness_examine.jsonl"
 
@@ -42,12 +42,12 @@ def row_of(line: int, cells: Any, folder: Path) -> Row:
     check_picture(picture)
     return Row(
         id=str(line),
-        request=str(cells["query"]),
+        request=words_of(cells, "query"),
         images=(picture,),
         harmful=True,
         pair=str(line),
         condition="picture",
-        shown=str(cells.get("caption") or ""),
+        shown=words_of(cells, "caption"),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from vlmguard_plugin.benchmarks.benchmark import Benchmark
 from vlmguard_plugin.benchmarks.picture import check_picture
 from vlmguard_plugin.benchmarks.row import Reading, Row, SourceMissing
-from vlmguard_plugin.benchmarks.table import collect, inside, read_json_list, record
+from vlmguard_plugin.benchmarks.table import collect, inside, read_json_list, record, words_of
 
 QUESTIONS = "data.json"
 PICTURES = "imgs"
@@ -43,17 +43,17 @@ def make_row(cells: Any, folder: Path) -> Row:
     picture = inside(folder, cells["image_path"])
     check_picture(picture)
     item = str(cells["instruction_id"])
-    reason = str(cells.get("safety_reason") or "")
+    reason = words_of(cells, "safety_reason")
     return Row(
         id=item,
-        request=str(cells["instruction"]),
+        request=words_of(cells, "instruction"),
         images=(picture,),
         category=str(cells["category"]),
         harmful=True,
         pair=item,
         answer=f"Safety reason: {reason}" if reason else None,
         condition="picture",
-        shown=str(cells.get("image_description") or ""),
+        shown=words_of(cells, "image_description"),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
@@ -14,7 +15,7 @@ from vlmguard_plugin import environment
 from vlmguard_plugin.anchors import Anchors, load_anchors
 from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.cached import load_or_fit
-from vlmguard_plugin.guards.core.registry import build_guard, load_guard
+from vlmguard_plugin.guards.core.registry import build_guard, describe_guards, load_guard
 from vlmguard_plugin.guards.core.saved import DamagedGuard
 from vlmguard_plugin.hosts.models import MODELS, Model
 from vlmguard_plugin.naming import ANY_CHECKPOINT
@@ -59,6 +60,7 @@ class GuardSpec:
             "dtype": self.dtype or environment.DTYPE.value(),
             "batch_size": _whole("batch_size", self.batch_size) or environment.BATCH_SIZE.whole(),
         }
+        refuse_ways_of_loading(self.settings)
         if self.guard is None:
             self._refuse_what_belongs_to_a_guard()
         else:
@@ -148,6 +150,12 @@ class GuardSpec:
         return None
 
     def _refuse_what_belongs_to_a_guard(self) -> None:
+        strangers = [name for name in self.settings if name not in settings_of_guards()]
+        if strangers:
+            raise ValueError(
+                f"{', '.join(strangers)}: neither an argument here ({', '.join(ARGUMENTS)}) nor a setting of any "
+                "guard; leave it out, or spell it as `vlmguard list` does"
+            )
         given = [*self.settings, *(name for name in ("guard_dir", "anchors") if getattr(self, name))]
         if not given:
             return
@@ -160,8 +168,29 @@ class GuardSpec:
         raise ValueError(f"{', '.join(given)}: belongs to a guard, but none is named; add guard={name}")
 
 
+LOADING = re.compile(
+    r"load_in_\w+|bnb_\w+|\w*quantization\w*|quant_method|device_map|torch_dtype|attn_implementation|revision|subfolder"
+    r"|peft|adapter|delta|parallelize|low_cpu_mem_usage|use_safetensors|max_memory|offload_folder"
+)
+"""Arguments that other models of the hosts hand on to transformers."""
 ARGUMENTS = tuple(known.name for known in fields(GuardSpec) if known.name not in ("model", "guard", "settings"))
 """What hosts may be given beside model and guard; all other arguments are the guard's settings."""
+
+
+def settings_of_guards() -> set[str]:
+    """All names that a guard's settings may have, and guards' own, as settings of a composition are given."""
+    guards = describe_guards()
+    return {*guards, *(setting for guard in guards.values() for setting in guard["settings"])}
+
+
+def refuse_ways_of_loading(settings: Mapping[str, Any]) -> None:
+    """ValueError for arguments of transformers' from_pretrained: they are no guard's, and models are loaded plainly."""
+    for name in settings:
+        if LOADING.fullmatch(name):
+            raise ValueError(
+                f"{name}: a checkpoint is loaded as it is stored, on `device` and in `dtype`; give one that is saved "
+                "as you want it (quantised, say), or load the model yourself and put it into a HuggingFaceSubject"
+            )
 
 
 def agreed_guard(of_name: str | None, given: str | None, host_name: str) -> str | None:

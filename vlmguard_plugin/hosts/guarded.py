@@ -12,7 +12,7 @@ from vlmguard_plugin import __version__
 from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
 from vlmguard_plugin.query import Query
-from vlmguard_plugin.runs.facts import RunFacts
+from vlmguard_plugin.runs.facts import RunFacts, folder_name
 from vlmguard_plugin.subjects.base import AnswersCutShort, Likelihood, Subject
 
 
@@ -126,9 +126,7 @@ class GuardedModel:
             host=host,
             host_version=host_version,
             model=model,
-            checkpoint=os.path.basename(self.checkpoint.rstrip("/"))
-            if os.path.isdir(self.checkpoint)
-            else self.checkpoint,
+            checkpoint=folder_name(self.checkpoint) if os.path.isdir(self.checkpoint) else self.checkpoint,
             fingerprint=subject.fingerprint,
             **guard_facts(self.guard),
             generation={"max_new_tokens": self.max_new_tokens, "do_sample": False, **generation},

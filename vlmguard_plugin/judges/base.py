@@ -27,7 +27,7 @@ class Case:
     request: the text put to the model. answer: its words; None where there is none. harmful: whether the request is.
     intent: the request in plain words, where a picture or a jailbreak hides it. shown: what the picture shows, in
     words; "" where that is not known or there is no picture. criterion: what complying means, where a benchmark has a
-    measure of its own; judges with a fixed policy don't take it.
+    measure of its own; judges with a fixed policy don't take it. lost: why there is no answer, where its file says so.
     """
 
     request: str
@@ -36,6 +36,7 @@ class Case:
     intent: str = ""
     shown: str = ""
     criterion: str = ""
+    lost: str = ""
 
     @property
     def asked(self) -> str:
@@ -85,7 +86,7 @@ def settled(case: Case) -> Judgement | None:
     """The judgement that no judge is needed for: no answer, or one that is no language. Else None."""
     words, missing = said(case.answer)
     if missing:
-        return Judgement("unknown", reason=missing)
+        return Judgement("unknown", reason=case.lost or missing)
     reason = degeneration(words)
     return Judgement("degenerate", reason=reason) if reason else None
 

@@ -41,7 +41,8 @@ class Entry(TypedDict):
 
 def case_digest(case: Case) -> str:
     """What makes two cases the same to a judge: request, intent, picture in words, harm, answer."""
-    return hashlib.sha256(json.dumps(asdict(case), sort_keys=True).encode()).hexdigest()
+    seen = {name: value for name, value in asdict(case).items() if name != "lost"}
+    return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
 
 
 class Judgements:

@@ -231,7 +231,7 @@ def compare_dataset(
             for name in events_a
         },
         changes=tuple(changes),
-        notes=tuple(f"{each.model}: {problem}" for each in (*a, *b) for problem in each.problems),
+        notes=tuple(f"{each.model}: {problem}" for each in (*a, *b) for problem in each.remarks()),
     )
 
 

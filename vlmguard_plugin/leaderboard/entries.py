@@ -73,7 +73,7 @@ def origin_of(label: str, dataset: str, host: str, repetitions: Sequence[Predict
         answers=sum(len(predictions.items) for predictions in repetitions),
         seconds=mean_cost(timed),
         tokens=mean_cost(counted),
-        problems=tuple(dict.fromkeys(problem for predictions in repetitions for problem in predictions.problems)),
+        problems=tuple(dict.fromkeys(problem for predictions in repetitions for problem in predictions.remarks())),
     )
 
 

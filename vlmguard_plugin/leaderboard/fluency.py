@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Sequence
 
+from vlmguard_plugin.leaderboard.participants import labels_by_file
 from vlmguard_plugin.runs.answers import OutputError, Skipped
 from vlmguard_plugin.runs.collect import read_folders
 
@@ -47,11 +48,12 @@ def fluency(
     if not chosen:
         there = ", ".join(sorted({each.dataset for each in contents.predictions}))
         raise OutputError(f"no predictions of {', '.join(datasets)} in {output_dir}; there are {there}")
+    named = labels_by_file(contents.predictions)
     local = LocalModel.load(language_model)
     measured = []
     for predictions in chosen:
         cases = [item.case for item in predictions.items]
         asked = [case.request for case in cases] if given == "request" else None
         values = perplexities(local, [case.answer for case in cases], asked, batch_size, given)
-        measured.append(Fluency(predictions.model, predictions.dataset, summarise(values)))
+        measured.append(Fluency(named[predictions.file], predictions.dataset, summarise(values)))
     return measured, list(contents.skipped)

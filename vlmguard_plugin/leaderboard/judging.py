@@ -9,13 +9,14 @@ reads them (`leaderboard(..., judge="llama_guard_3")`). Needs pandas, python-cal
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from vlmguard_plugin.judges.agreement import HUMAN_LABELS, Kappa, agreements
 from vlmguard_plugin.judges.base import LABELS, Case, Judge, Judgement
 from vlmguard_plugin.judges.judgements import Judgements
+from vlmguard_plugin.leaderboard.participants import labels_by_file
 from vlmguard_plugin.runs.answers import Item, OutputError, Predictions, Skipped, answers_of, clusters_of
 from vlmguard_plugin.runs.collect import judged, read_folders
 from vlmguard_plugin.runs.readers.vlmevalkit import read_table
@@ -98,19 +99,20 @@ def judge_outputs(
         wanted = f"of {', '.join(datasets)} " if datasets else ""
         there = ", ".join(sorted({f"{each.dataset} ({each.kind})" for each in contents.predictions}))
         raise OutputError(f"no safety predictions {wanted}in {output_dir}; there are {there}")
+    named = labels_by_file(contents.predictions)
     people = read_labels(labels) if labels else None
     results: list[Judged] = []
     by_model: dict[str, dict[str, list[str]]] = {}  # model -> judge -> labels of its answers
     harmful: dict[str, list[bool]] = {}
     for predictions in chosen:
-        of_model = by_model.setdefault(predictions.model, {})
+        of_model = by_model.setdefault(named[predictions.file], {})
         for judge in judges:
             result, said = judge_one(predictions, judge, store, max_unknown, progress)
-            results.append(result)
+            results.append(replace(result, model=named[predictions.file]))
             of_model.setdefault(judge.name, []).extend(said)
         if people is not None:
             of_model.setdefault(PEOPLE, []).extend(people.of(predictions))
-        harmful.setdefault(predictions.model, []).extend(bool(item.harmful) for item in predictions.items)
+        harmful.setdefault(named[predictions.file], []).extend(bool(item.harmful) for item in predictions.items)
     if people is not None and all(label == UNKNOWN for of_model in by_model.values() for label in of_model[PEOPLE]):
         raise OutputError(
             f"no label of {labels} belongs to an answer in {output_dir}; check its columns index, model and dataset"

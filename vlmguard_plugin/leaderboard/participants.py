@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Mapping, Sequence
 
+from vlmguard_plugin.leaderboard.same_runs import groups_of_runs, labels_of, without_copies
 from vlmguard_plugin.naming import split_guarded
 from vlmguard_plugin.runs.answers import OutputError, Predictions
 from vlmguard_plugin.runs.facts import RunFacts
@@ -14,8 +14,8 @@ from vlmguard_plugin.runs.facts import RunFacts
 
 @dataclass(frozen=True)
 class Participant:
-    """A model as it stands on the board. label: its name there. name: the host's. folder: where names alone can't tell
-    runs under different settings apart, else None. sets: its predictions by data set, one a repetition."""
+    """A model as it stands on the board. label: its name there. name: the host's. folder: that of its runs, where it
+    is one and others have the same name, else None. sets: its predictions by data set, one a repetition."""
 
     label: str
     name: str
@@ -33,26 +33,38 @@ class Participant:
 def participants_of(predictions: Sequence[Predictions]) -> list[Participant]:
     """The models of a board.
 
-    The same model on the same data set in several folders is one model asked several times (seeds), unless the facts
-    of the runs say that it was not the same model, guard or setting: then each folder's is one of its own. The host is
-    part of the label where there are several.
+    The same model on the same data set several times is one model with repetitions (seeds) where the facts of its runs
+    say that it was the same model, guard and setting (`same_runs`); else each is one of its own. The host is part of
+    the label where there are several.
     """
     hosts = {each.host for each in predictions}
-    by_model: dict[tuple[str, str], list[Predictions]] = {}
-    for each in predictions:
-        by_model.setdefault((each.model, each.host), []).append(each)
     participants = []
-    for (model, host), of_model in by_model.items():
-        label = f"{model} [{host}]" if len(hosts) > 1 else model
-        ways = {settings for each in of_model if (settings := settings_of(each))}
-        folders = list(dict.fromkeys(each.folder for each in of_model))
-        if len(ways) < 2 or len(folders) < 2:
-            participants.append(Participant(label, model, host, None, by_dataset(of_model)))
-            continue
-        for folder in folders:
-            sets = by_dataset([each for each in of_model if each.folder == folder])
-            participants.append(Participant(f"{label} ({folder})", model, host, folder, sets))
+    for (model, host), of_model in by_name(predictions).items():
+        groups = groups_of_runs(of_model)
+        labels = labels_of(f"{model} [{host}]" if len(hosts) > 1 else model, groups)
+        for label, group in zip(labels, groups):
+            folders = {each.folder for each in group}
+            folder = folders.pop() if len(groups) > 1 and len(folders) == 1 else None
+            participants.append(Participant(label, model, host, folder, by_dataset(without_copies(group))))
     return participants
+
+
+def labels_by_file(predictions: Sequence[Predictions]) -> dict[Path, str]:
+    """By file of predictions, its model's label on a board of these, the host left out."""
+    labels = {}
+    for of_model in by_name(predictions).values():
+        groups = groups_of_runs(of_model)
+        for label, group in zip(labels_of(of_model[0].model, groups), groups):
+            labels.update({each.file: label for each in group})
+    return labels
+
+
+def by_name(predictions: Sequence[Predictions]) -> dict[tuple[str, str], list[Predictions]]:
+    """Predictions by the model's name and the host."""
+    named: dict[tuple[str, str], list[Predictions]] = {}
+    for each in predictions:
+        named.setdefault((each.model, each.host), []).append(each)
+    return named
 
 
 def by_dataset(predictions: Sequence[Predictions]) -> dict[str, tuple[Predictions, ...]]:
@@ -61,16 +73,6 @@ def by_dataset(predictions: Sequence[Predictions]) -> dict[str, tuple[Prediction
     for each in predictions:
         sets[each.dataset] = (*sets.get(each.dataset, ()), each)
     return sets
-
-
-def settings_of(predictions: Predictions) -> str:
-    """What tells one way of answering from another, seeds aside; "" where nobody wrote it down."""
-    if not predictions.runs:
-        return ""
-    identity = {
-        name: value for name, value in predictions.runs[-1].identity.items() if name not in ("seed", "host", "model")
-    }
-    return json.dumps(identity, sort_keys=True, default=str)
 
 
 def find_bases(participants: Sequence[Participant], base: str | None, folders: Sequence[Path]) -> dict[str, str]:
@@ -100,7 +102,8 @@ def base_candidates(guarded: Participant, participants: Sequence[Participant]) -
     names = {participant.name for participant in same_host}
     split = split_guarded(guarded.name, names.__contains__)
     if split:
-        return [participant for participant in same_host if participant.name == split[0]]
+        named = [participant for participant in same_host if participant.name == split[0]]
+        return [participant for participant in named if not other_weights(participant, guarded)]
     if not guard_of(guarded) or not weights_of(guarded):
         return []
     return [
@@ -111,9 +114,11 @@ def base_candidates(guarded: Participant, participants: Sequence[Participant]) -
 
 
 def nearest(guarded: Participant, candidates: Sequence[Participant]) -> Participant | None:
-    """Of several, the one of the same host and folder; None where that does not leave just one."""
+    """Of several, the one of the same host, weights, checkpoint and folder; None where that does not leave just one."""
     narrowings: tuple[Callable[[Participant], bool], ...] = (
         lambda candidate: candidate.host == guarded.host,
+        lambda candidate: bool(weights_of(guarded)) and weights_of(candidate) == weights_of(guarded),
+        lambda candidate: checkpoint_of(candidate) == checkpoint_of(guarded),
         lambda candidate: candidate.folder == guarded.folder,
     )
     left = list(candidates)
@@ -125,6 +130,17 @@ def nearest(guarded: Participant, candidates: Sequence[Participant]) -> Particip
 def guard_of(participant: Participant) -> str | None:
     """The guard that a model's facts name; None without one, or without facts."""
     return next((facts.guard for facts in participant.facts() if facts.guard), None)
+
+
+def checkpoint_of(participant: Participant) -> str:
+    """The checkpoint that a model's facts name; "" where nobody wrote it down."""
+    return next((facts.checkpoint for facts in participant.facts()), "")
+
+
+def other_weights(participant: Participant, other: Participant) -> bool:
+    """Whether two models are known to have different weights."""
+    weights, others = weights_of(participant), weights_of(other)
+    return bool(weights and others) and weights != others
 
 
 def weights_of(participant: Participant) -> str:

@@ -42,7 +42,8 @@ class Item:
     label: judges.base.LABELS for a safety row ("" until it is judged), "right", "wrong", "unparsed" or "unknown" for a
     utility row. harmful: whether the request is; None for utility rows. condition: what stood in the picture.
     base_request: the same for answers that share one (Row.intent, else Row.pair); "" where the data set says nothing.
-    case: request and answer, as judges see them. id: the data set's own name of the row.
+    case: request and answer, as judges see them. id: the data set's own name of the row. note: what is odd of the row
+    and has to be said beside the figures, or "".
     """
 
     key: tuple[str, str]
@@ -53,6 +54,7 @@ class Item:
     base_request: str = ""
     case: Case = Case("", None, harmful=False)
     id: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,14 @@ class Predictions:
     runs: tuple[RunFacts, ...] = ()
     judge: str = ""
     problems: tuple[str, ...] = ()
+
+    def remarks(self) -> tuple[str, ...]:
+        """The problems, and what is odd of single rows, with the number of these."""
+        notes = Counter(item.note for item in self.items if item.note)
+        return (
+            *self.problems,
+            *(f"{count} {'row' if count == 1 else 'rows'}: {note}" for note, count in notes.items()),
+        )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ MODEL_DATASET_vlmguard.json, and under "config" / "vlmguard" in the results of l
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Mapping
@@ -18,9 +20,14 @@ from vlmguard_plugin.reading import parsed_json, read_json
 
 FORMAT = 1
 SUFFIX = "_vlmguard.json"
+TEXTS = ("host", "host_version", "model", "checkpoint", "fingerprint", "arguments", "device", "dtype")
 STATUSES = ("running", "complete", "failed")
 MOST = 1e15
 """Seconds, answers or tokens of a session, at most."""
+
+
+TRAINERS = re.compile(r"(?:checkpoint|epoch|step|iter)[-_]?\d+|final|last|best")
+"""Names of folders that a training run makes, which say nothing without the run's own folder."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,8 @@ class Session:
 
     started: ISO 8601, UTC. seconds: spent on answering, without loading and fitting; of several processes, the
     longest. answers: given in this session. tokens: generated for them, captions and second looks of a guard
-    included; None where nobody counted. processes: of the run. status: STATUSES. error: why it failed.
+    included; None where nobody counted. processes: of the run. status: STATUSES. error: why it failed. empty: how many
+    of the answers have no character, which a workbook can't tell from lost ones; None where nobody counted.
     """
 
     started: str
@@ -39,6 +47,7 @@ class Session:
     processes: int = 1
     status: str = "complete"
     error: str | None = None
+    empty: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,9 +55,11 @@ class RunFacts:
     """One model on one data set through one host.
 
     host: "vlmevalkit", "lmms_eval" or "lm_eval". model: its name there. checkpoint: hub name, or a local folder's name.
-    fingerprint: of the weights. guard: registered name, None for none. settings: the guard's, as fitted.
+    fingerprint: of the weights. guard: registered name, None for none. settings: the guard's, as fitted; without
+    a guard, of the arguments that the host's file names.
     guard_fingerprint: of the guard's name, settings and fitted numbers. generation: arguments of the model's
-    `generate`. seed: of sampled decoding, else None. versions: by package.
+    `generate`, and how it was prompted. seed: of sampled decoding, else None. versions: by package.
+    arguments: digest of what a model of the host's own was loaded with, paths included; "" where nobody wrote it down.
     """
 
     host: str
@@ -66,13 +77,14 @@ class RunFacts:
     batch_size: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     sessions: tuple[Session, ...] = ()
+    arguments: str = ""
 
     @property
     def identity(self) -> dict[str, Any]:
         """What must agree for answers to belong to one run: not where, how fast or how often it ran."""
         names = (
-            "host", "model", "checkpoint", "fingerprint", "guard", "settings", "guard_fingerprint", "generation",
-            "seed",
+            "host", "model", "checkpoint", "fingerprint", "arguments", "guard", "settings", "guard_fingerprint",
+            "generation", "seed",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
@@ -90,7 +102,7 @@ class RunFacts:
         except (TypeError, AttributeError) as error:
             raise ValueError(f"no facts of a run ({error})") from error
         kinds: dict[str, Any] = {
-            **dict.fromkeys(("host", "host_version", "model", "checkpoint", "fingerprint", "device", "dtype"), str),
+            **dict.fromkeys(TEXTS, str),
             **dict.fromkeys(("settings", "generation", "versions"), Mapping),
             **dict.fromkeys(("guard", "guard_fingerprint"), (str, type(None))),
             **dict.fromkeys(("seed", "batch_size"), (int, type(None))),
@@ -107,11 +119,24 @@ class RunFacts:
             for name, kind in of_session.items()
             if not isinstance(getattr(session, name), kind)
         ]
-        amounts = [(name, getattr(session, name)) for session in sessions for name in ("seconds", "answers", "tokens")]
+        amounts = [
+            (name, getattr(session, name)) for session in sessions for name in ("seconds", "answers", "tokens", "empty")
+        ]
         wrong += [f"{name} of a session is {value!r}" for name, value in amounts if not is_amount(value)]
         if wrong:
             raise ValueError(f"no facts of a run ({', '.join(wrong)})")
         return facts
+
+
+def folder_name(path: str) -> str:
+    """What a model in a folder is called: the folder's name, with the one around it where a training run made it."""
+    *around, name = re.split(r"[\\/]", path.rstrip("\\/"))
+    return f"{around[-1]}/{name}" if around and around[-1] and TRAINERS.fullmatch(name) else name
+
+
+def digest_of(values: Any) -> str:
+    """A short digest of plain values, to tell whether two are the same."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
 def known_values(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from vlmguard_plugin.benchmarks.benchmark import Benchmark
 from vlmguard_plugin.benchmarks.row import LETTERS
 from vlmguard_plugin.judges import exact
 from vlmguard_plugin.judges.base import Case
+from vlmguard_plugin.judges.said import said
 from vlmguard_plugin.runs.answers import Item, OutputError
 from vlmguard_plugin.runs.host_sets import benchmark_of
 
@@ -27,8 +29,22 @@ CIRCULAR = 1_000_000
 
 TableRow = Mapping[str, Any]
 """A row by column."""
-Labelling = Callable[[TableRow], str]
-"""What labels a row."""
+Labelling = Callable[[TableRow], tuple[str, str]]
+"""What labels a row: its label, and what is odd of it or ""."""
+NO_OPTION = "the right answer is an option without a text, so whatever is said is wrong, as the host counts"
+NO_LETTER = "the right answer is no letter of an option, so the label is unknown"
+NO_CHOICE = "an open question among choices, which the host counts wrong whatever is said, so the label is unknown"
+NO_ANSWER = "there is no right answer to compare with, so the label is unknown"
+NOT_SCORED = (NO_LETTER, NO_CHOICE, NO_ANSWER)
+OTHER = "Other Answers"
+"""The option that the host of MMMU puts beside the right answer of an open question, to make a choice of it."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What stands in a prediction's place where its file has not kept what the model said. reason: why."""
+
+    reason: str
 
 
 def items_of(rows: Sequence[TableRow], dataset: str, kind: str) -> tuple[Item, ...]:
@@ -36,31 +52,36 @@ def items_of(rows: Sequence[TableRow], dataset: str, kind: str) -> tuple[Item, .
 
     kind: "safety", "mcq" or "open", or "scored": questions whose label the host has put into the column label.
 
-    OutputError names a bad row, or says that two have the same index.
+    A utility row that is odd (its right answer is no option, say) is labelled as the host would, or unknown, with a
+    note. OutputError names a bad row, or says that two have the same index, or that no row can be scored.
     """
     known = benchmark_of(dataset)
     labellings: dict[str, Labelling] = {
-        "safety": lambda row: "",
-        "mcq": choice_judge(rows),
+        "safety": lambda row: ("", ""),
+        "mcq": choice_judge(rows, dataset),
         "open": open_judge(rows),
-        "scored": lambda row: text(row["label"]),
+        "scored": lambda row: (text(row["label"]), ""),
     }
     label = labellings[kind]
     items = []
     for row in rows:
         case = case_of(row, known, kind == "safety")
+        labelled, note = label(row)
         items.append(
             Item(
                 key=key_of(row),
-                label=label(row),
+                label=labelled,
                 harmful=case.harmful if kind == "safety" else None,
                 category=text(row.get("category")),
                 condition=text(row.get("condition")),
                 base_request=base_request_of(row, dataset),
                 case=case,
                 id=text(row.get("id")),
+                note=case.lost or note,
             )
         )
+    if items and all(item.note in NOT_SCORED for item in items):
+        raise OutputError(f"no row can be scored: {items[0].note}")
     if len({item.key for item in items}) < len(items):
         raise OutputError("two rows have the same index; run the host again on a data set with distinct ones")
     return tuple(items)
@@ -97,7 +118,7 @@ def base_request_of(row: TableRow, dataset: str) -> str:
 def case_of(row: TableRow, known: Benchmark | None, safety: bool) -> Case:
     """A row as judges see it. known: the benchmark, for what counts as an attack success by category."""
     if not safety:
-        return Case(text(row.get("question")), answer_of(row), False)
+        return Case(text(row.get("question")), answer_of(row), False, lost=why_lost(row))
     mark = text(row["harmful"]).lower()
     if mark not in TRUE + FALSE:
         raise OutputError(f"row {text(row['index'])} has harmful = {mark!r}; it must be 1 or 0")
@@ -108,21 +129,32 @@ def case_of(row: TableRow, known: Benchmark | None, safety: bool) -> Case:
         intent=text(row.get("intent")),
         shown=text(row.get("shown")) or SHOWN.get(text(row.get("condition")), ""),
         criterion=(known.criteria if known else {}).get(text(row.get("category")), ""),
+        lost=why_lost(row),
     )
 
 
-def choice_judge(rows: Sequence[TableRow]) -> Labelling:
-    """Label of a row by the letter chosen."""
+def choice_judge(rows: Sequence[TableRow], dataset: str) -> Labelling:
+    """Label of a row by the letter chosen, among as many options as the table has.
+
+    An open question among them (no options) is unknown; in MMMU it is a choice between the right answer and any other,
+    as its host has it.
+    """
     letters = [letter for letter in LETTERS if rows and letter in rows[0]]
 
-    def label(row: TableRow) -> str:
+    def label(row: TableRow) -> tuple[str, str]:
         options = {letter: text(row[letter]) for letter in letters if text(row[letter])}
-        letter = text(row["answer"]).upper()
-        if letter not in options:
-            raise OutputError(
-                f"row {text(row['index'])} has the answer {letter!r}, which is none of its options {', '.join(options)}"
-            )
-        return exact.judge_choice(answer_of(row), letter, options).label
+        right = text(row["answer"]).strip()
+        letter = right.upper()
+        if "MMMU" in dataset and "A" not in options and right:
+            options |= {"A": right, "B": OTHER}
+            letter = letter if letter in tuple(LETTERS) else "A"
+        if letter in options:
+            return exact.judge_choice(answer_of(row), letter, options).label, ""
+        if not options:
+            return "unknown", NO_CHOICE if right else NO_ANSWER
+        if letter not in tuple(LETTERS):
+            return "unknown", NO_LETTER
+        return ("unknown" if said(answer_of(row)).missing else "wrong"), NO_OPTION
 
     return label
 
@@ -131,20 +163,29 @@ def open_judge(rows: Sequence[TableRow]) -> Labelling:
     """Label of a row by its words; the other answers of its category are its rivals."""
     categories = [text(row.get("category")) for row in rows] if rows and "category" in rows[0] else None
     rivals = exact.rivals_by_category(categories, [text(row.get("answer")) for row in rows]) if categories else {}
+    return lambda row: open_label(row, rivals.get(text(row.get("category")), ()))
 
-    def label(row: TableRow) -> str:
-        if not exact.words(text(row["answer"])):
-            raise OutputError(f"row {text(row['index'])} has no answer to compare with")
-        others = rivals.get(text(row.get("category")), ())
-        return exact.judge_open(answer_of(row), text(row["answer"]), others).label
 
-    return label
+def open_label(row: TableRow, rivals: Iterable[str] = ()) -> tuple[str, str]:
+    """Label of an open question by its words, or, where the right answer has none ("+"), by its characters."""
+    right, answer = text(row["answer"]).strip(), answer_of(row)
+    if not right:
+        return "unknown", NO_ANSWER
+    if exact.words(right):
+        return exact.judge_open(answer, right, rivals).label, ""
+    words, missing = said(answer)
+    return ("unknown" if missing else "right" if right in words else "wrong"), ""
 
 
 def answer_of(row: TableRow) -> str | None:
     """A row's prediction as text; None where there is none."""
     value = row["prediction"]
-    return None if value is None or value != value else text(value)
+    return None if value is None or isinstance(value, Lost) or value != value else text(value)
+
+
+def why_lost(row: TableRow) -> str:
+    """Why a row's file has not kept its prediction; "" where it has."""
+    return row["prediction"].reason if isinstance(row["prediction"], Lost) else ""
 
 
 def text(value: object) -> str:

@@ -168,7 +168,7 @@ class HuggingFaceSubject(LocalSubject):
         rows = [
             scored_answer(
                 query,
-                answer,
+                self.prompts.readable(answer),
                 self.prompt(query),
                 partial(self.prompts.tokens, special=self.prompts.lacks_first_token(query)),
             )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Sequence
@@ -15,6 +17,13 @@ from torch import Tensor
 from vlmguard_plugin.pictures.meaningless import draw_blank
 from vlmguard_plugin.query import BlankImage, ImageLike, Query, Turn, read_image
 
+MEDIA = r"(?:image|img|video|audio|vision|visual|speech|sound|frame|boi|eoi|boa|eoa)"
+MEDIA_ATTRIBUTE = re.compile(rf"(?:\w*_)?{MEDIA}\w*_token")
+"""What attributes are called that hold the token of an image, a video or a sound."""
+MEDIA_TOKEN_ID = re.compile(rf"(?:\w*_)?{MEDIA}\w*_token_(?:id|index)")
+"""What a configuration calls such a token's number."""
+MEDIA_TOKEN = re.compile(rf"[<\[](?!.*\s).*(?:(?<![a-z]){MEDIA}|row_\d+_col_\d+).*[>\]]", re.IGNORECASE)
+"""What such tokens look like where nothing else says so: a word between brackets."""
 NAMES_ALONE = ("image_processor_type", "feature_extractor_type", "processor_class", "_processor_class", "name_or_path")
 """What an image processor says of itself that changes no picture."""
 
@@ -35,6 +44,7 @@ class PromptBuilder:
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.image_token_id = image_token_id(config)
+        self.media_token_ids = media_token_ids(config)
 
     @property
     def image_token(self) -> str | None:
@@ -44,13 +54,32 @@ class PromptBuilder:
             token = self.tokenizer.decode([self.image_token_id])
         return token
 
-    @property
-    def image_marks(self) -> tuple[str, ...]:
-        """What in somebody's words would be taken for an image, or its beginning or end."""
-        own = [self.image_token, *(getattr(self.processor, name, None) for name in ("boi_token", "eoi_token"))]
-        if self.image_token_id is not None:
-            own.append(self.tokenizer.decode([self.image_token_id]))
-        return tuple(dict.fromkeys(mark for mark in own if isinstance(mark, str) and len(mark) > 1))
+    @cached_property
+    def media_marks(self) -> tuple[str, ...]:
+        """What in somebody's words would be taken for an image, video or sound, or its beginning, end or part.
+
+        From the processor's and tokenizer's attributes (`video_token`, ...), the configuration (`video_token_id`, ...)
+        and the tokenizer's own tokens that are named so; the longest first.
+        """
+        named = [*vars(self.processor).items(), *self._named_tokens()]
+        marks = [value for name, value in named if MEDIA_ATTRIBUTE.fullmatch(name)]
+        marks += [value for _, value in named if isinstance(value, str) and MEDIA_TOKEN.fullmatch(value)]
+        marks += [self.tokenizer.decode([token]) for token in self.media_token_ids]
+        marks.append(self.image_token)
+        distinct = {mark for mark in marks if isinstance(mark, str) and len(mark) > 1 and mark.strip() == mark}
+        return tuple(sorted(distinct, key=lambda mark: (-len(mark), mark)))
+
+    def _named_tokens(self) -> list[tuple[str, Any]]:
+        """(name, text) of the tokenizer's special and added tokens; "" for those without a name."""
+        special = getattr(self.tokenizer, "special_tokens_map", {})
+        added = getattr(self.tokenizer, "added_tokens_decoder", {})
+        return [*special.items(), *(("", str(token)) for token in added.values())]
+
+    def readable(self, words: str) -> str:
+        """Somebody's words with what would be taken for an image (or another medium) broken up by a space."""
+        for mark in self.media_marks:
+            words = words.replace(mark, f"{mark[0]} {mark[1:]}")
+        return words
 
     @property
     def form(self) -> str:
@@ -74,7 +103,7 @@ class PromptBuilder:
         """The query's conversation in the model's own chat template, generation prompt or begun answer included.
 
         A raw query's is its text with the image token in the images' places; the token that texts begin with, if empty.
-        Image tokens in somebody's words are broken up by a space: there is no image for them.
+        Tokens of images, videos and sounds in somebody's words are broken up by a space: there is none for them.
         """
         turns = [self._readable(turn) for turn in query.turns()]
         if query.raw:
@@ -146,13 +175,8 @@ class PromptBuilder:
         return read_image(image)
 
     def _readable(self, turn: Turn) -> Turn:
-        def broken_up(text: str) -> str:
-            for mark in self.image_marks:
-                text = text.replace(mark, f"{mark[0]} {mark[1:]}")
-            return text
-
         parts = (
-            (kind, broken_up(value) if kind == "text" and isinstance(value, str) else value)
+            (kind, self.readable(value) if kind == "text" and isinstance(value, str) else value)
             for kind, value in turn.parts
         )
         return Turn(turn.role, tuple(parts))
@@ -165,6 +189,12 @@ def image_token_id(config: Any) -> int | None:
         if token is not None:
             return token
     return None
+
+
+def media_token_ids(config: Any) -> tuple[int, ...]:
+    """Ids of the tokens of images, videos and sounds that a configuration names."""
+    named = vars(config).items() if hasattr(config, "__dict__") else ()
+    return tuple(token for name, token in named if MEDIA_TOKEN_ID.fullmatch(name) and type(token) is int and token >= 0)
 
 
 def template_content(turn: Turn) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlmguard_plugin.calibration.sweep.points import Point
-from vlmguard_plugin.leaderboard.board import Board
+from vlmguard_plugin.leaderboard.board import Block, Board, Entry
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Curve:
 
     def notes(self) -> list[str]:
         """What a reader has to know: runs with problems, and points that were not all asked in the same way."""
-        names = {point.name for point in self.points}
-        origins = [origin for origin in self.board.origins() if origin.model in names]
+        found = [entry_of(block, point.name) for block in self.board.blocks for point in self.points]
+        origins = list({id(entry.origin): entry.origin for entry in found if entry}.values())
         notes = [
             f"{origin.model} on {origin.dataset}: {'; '.join(origin.problems)}" for origin in origins if origin.problems
         ]
@@ -41,3 +41,17 @@ class Curve:
                     "to ask all anew choose another --out"
                 )
         return notes
+
+
+def entry_of(block: Block, point: str) -> Entry | None:
+    """A point's entry of a data set; of several runs of it (another fit, say), which the board tells apart, the newest.
+
+    None where it has none.
+    """
+    runs = [entry for entry in block.entries if entry.model == point or entry.model.startswith(f"{point} (")]
+    return max(runs, key=newest_session, default=None)
+
+
+def newest_session(entry: Entry) -> str:
+    """When an entry's run has last begun; "" where nobody wrote it down."""
+    return max((session.started for facts in entry.origin.facts for session in facts.sessions), default="")

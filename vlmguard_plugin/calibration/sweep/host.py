@@ -53,8 +53,10 @@ def pending(
     The host would pass over finished ones by itself, but it reads their answers back, and takes empty ones for none.
     all_of_them: even so, as with arguments of the host, which may change what is asked and judged.
     """
-    predictions = () if all_of_them else read(out).predictions
-    done = {(run.model, run.dataset) for run in predictions if is_whole(run)}
+    newest: dict[tuple[str, str], Predictions] = {}
+    for run in () if all_of_them else read(out).predictions:  # of one point and data set the newest comes first
+        newest.setdefault((run.model, run.dataset), run)
+    done = {asked for asked, run in newest.items() if is_whole(run)}
     to_ask: dict[tuple[str, ...], list[str]] = {}
     for point in points:
         lacking = tuple(dataset for dataset in datasets if (point.name, dataset) not in done)

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from vlmguard_plugin.calibration.sweep.curve import Curve
+from vlmguard_plugin.calibration.sweep.curve import Curve, entry_of
 from vlmguard_plugin.leaderboard.board import Block, Entry, measures_of
 from vlmguard_plugin.leaderboard.outputs.tables import WIDTH
 from vlmguard_plugin.leaderboard.outputs.wording import NONE, p_text, points, rate_text
@@ -29,7 +29,9 @@ def to_json(curve: Curve) -> str:
     measured_points = []
     for point in curve.points:
         measured = {
-            block.dataset: as_json(block, entry) for block in curve.board.blocks if (entry := block.entry(point.name))
+            block.dataset: as_json(block, entry)
+            for block in curve.board.blocks
+            if (entry := entry_of(block, point.name))
         }
         missing = {dataset: reason for (name, dataset), reason in curve.missing.items() if name == point.name}
         measured_points.append(
@@ -48,7 +50,7 @@ def show(curve: Curve, console: Console | None = None) -> None:
     console = console or Console(width=WIDTH)
     columns = list(dict.fromkeys(name for point in curve.points for name, _ in flat(point.settings or {})))
     for block in curve.board.blocks:
-        entries = [(point, entry) for point in curve.points if (entry := block.entry(point.name))]
+        entries = [(point, entry) for point in curve.points if (entry := entry_of(block, point.name))]
         if not entries:
             continue
         names = measures_of(block.entries)

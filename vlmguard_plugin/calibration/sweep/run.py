@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
-from vlmguard_plugin.calibration.sweep.curve import Curve
+from vlmguard_plugin.calibration.sweep.curve import Curve, entry_of
 from vlmguard_plugin.calibration.sweep.host import LOG, alone, pending, run_host
 from vlmguard_plugin.calibration.sweep.points import POINTS, keep_points, points_of
 from vlmguard_plugin.leaderboard.board import Board
@@ -56,7 +56,7 @@ def sweep(
         (point.name, dataset): why_missing(board, point.name, dataset, out / LOG)
         for point in points
         for dataset in asked
-        if not any(block.whole == dataset and block.entry(point.name) for block in board.blocks)
+        if not any(block.whole == dataset and entry_of(block, point.name) for block in board.blocks)
     }
     return Curve(model, guard, out, everything, missing, board)
 

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from vlmguard_plugin.hosts.guarded import versions
-from vlmguard_plugin.runs.facts import RunFacts
+from vlmguard_plugin.runs.facts import RunFacts, digest_of, folder_name
 from vlmguard_plugin.subjects.host_object import torch_models
 
 HOST = "vlmevalkit"
@@ -38,7 +38,8 @@ def facts_of_host_model(model: Any, name: str) -> RunFacts:
         host=HOST,
         host_version=host_version(),
         model=name,
-        checkpoint=os.path.basename(checkpoint.rstrip("/")) if is_folder else checkpoint,
+        checkpoint=folder_name(checkpoint) if is_folder else checkpoint,
+        arguments=digest_of(os.path.abspath(checkpoint)) if is_folder else "",
         generation={key: value for key, value in settings.items() if isinstance(value, (int, float, bool, type(None)))},
         device="" if parameter is None else parameter.device.type,
         dtype="" if parameter is None else str(parameter.dtype).removeprefix("torch."),

@@ -141,6 +141,7 @@ class ProcessShare:
     answers: int | None
     tokens: int | None
     error: str | None = None
+    empty: int | None = None
 
 
 class DatasetRun:
@@ -156,7 +157,7 @@ class DatasetRun:
         self.broken = False
         self.facts: RunFacts | None = None
         self.meter: Meter | None = None
-        self.seconds, self.answers = 0.0, 0  # by the host's own calls, as far as they are counted
+        self.seconds, self.answers, self.empty = 0.0, 0, 0  # by the host's own calls, as far as they are counted
         self.before = Spent()  # what the model's meter said when it was met
         self.counted, self._within = True, False
 
@@ -269,6 +270,7 @@ class DatasetRun:
                 self._within = False
                 self.seconds += time.perf_counter() - started
             self.answers += FAILED not in str(answer)
+            self.empty += answer == ""
             return answer
 
         return asked
@@ -278,10 +280,10 @@ class DatasetRun:
         if not self.counted:
             return ProcessShare(None, None, None, error)
         if self.meter is None:
-            return ProcessShare(self.seconds, self.answers, None, error)
+            return ProcessShare(self.seconds, self.answers, None, error, self.empty)
         now = self.meter.total()
         tokens = None if now.tokens is None else now.tokens - (self.before.tokens or 0)
-        return ProcessShare(now.seconds - self.before.seconds, self.answers, tokens, error)
+        return ProcessShare(now.seconds - self.before.seconds, self.answers, tokens, error, self.empty)
 
     def share_file(self, rank: int) -> Path:
         """Where a process leaves its share."""
@@ -316,7 +318,7 @@ class DatasetRun:
 
     def write(self, facts: RunFacts, status: str, share: ProcessShare) -> None:
         """Write this session down, in the place of what it has written before."""
-        session = Session(self.started, share.seconds, share.answers, share.tokens, self.processes, status, share.error)
+        session = Session(self.started, processes=self.processes, status=status, **asdict(share))
         record(self.path, facts, session, self.kept)
 
 
@@ -328,4 +330,5 @@ def sum_of(shares: list[ProcessShare]) -> ProcessShare:
         return None if None in values else together(values)
 
     errors = [share.error for share in shares if share.error is not None]
-    return ProcessShare(over("seconds", max), over("answers", sum), over("tokens", sum), errors[0] if errors else None)
+    amounts = {name: over(name, sum) for name in ("answers", "tokens", "empty")}
+    return ProcessShare(over("seconds", max), error=errors[0] if errors else None, **amounts)

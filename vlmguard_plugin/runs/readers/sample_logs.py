@@ -8,22 +8,20 @@ answer right or wrong (1 or 0); a group of tasks such as mmlu is one data set wi
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
 from vlmguard_plugin.judges.base import Case
 from vlmguard_plugin.naming import ANY_CHECKPOINT, guarded_name
 from vlmguard_plugin.reading import json_lines, read_json
 from vlmguard_plugin.runs.answers import Found, Item, OutputError, Predictions, Skipped, costs_itself_alone
-from vlmguard_plugin.runs.facts import RunFacts
+from vlmguard_plugin.runs.facts import TRAINERS, RunFacts, digest_of
+from vlmguard_plugin.runs.readers.stock_facts import facts_of_stock_model, prompting_of
 from vlmguard_plugin.runs.rows import digest, items_of, text
 
 DEEPEST = 20
 """Folders within each other that are looked into."""
-TRAINERS = re.compile(r"(?:checkpoint|epoch|step|iter)[-_]?\d+|final|last|best")
-"""Names of folders that a training run makes, which say nothing without the run's own folder."""
 METRICS = ("acc", "accuracy", "exact_match", "em")
 """Tried first as the score of an answer; then the task's others, as they come."""
 
@@ -44,7 +42,9 @@ class Layout:
 
 @dataclass(frozen=True)
 class ResultsFile:
-    """One results file. sessions: cost by task. datasets: by name, the tasks it consists of. metrics: by task."""
+    """One results file. sessions: cost by task. datasets: by name, the tasks it consists of. metrics: by task.
+    shots: by task, the examples that stood before each question.
+    """
 
     file: Path
     model: str
@@ -52,12 +52,13 @@ class ResultsFile:
     sessions: Mapping[str, Any]
     datasets: Mapping[str, tuple[str, ...]]
     metrics: Mapping[str, tuple[str, ...]]
+    shots: Mapping[str, Any]
     problems: tuple[str, ...]
 
 
 def read_logs(folder: Path, layout: Layout) -> Found:
-    """All runs of a host under a folder; of several for one model and task in one place the newest counts."""
-    newest: dict[tuple[Path, str, str], Predictions] = {}
+    """All runs of a host under a folder; of several that were the same run in one place the newest counts."""
+    newest: dict[tuple[Path, str, str, str], Predictions] = {}
     skipped: list[Skipped] = []
     dated = [(layout.results(path.name), path) for path in json_files(folder)]
     for date, path in sorted(((date, path) for date, path in dated if date), reverse=True):
@@ -68,7 +69,8 @@ def read_logs(folder: Path, layout: Layout) -> Found:
             skipped.append(Skipped(path, str(error)))
             continue
         for dataset, tasks in results.datasets.items():
-            if (path.parent, results.model, dataset) in newest:
+            run = digest_of(facts_of_tasks(results, tasks).identity)
+            if (path.parent, results.model, dataset, run) in newest:
                 continue
             try:
                 with costs_itself_alone("a sample can't be read"):
@@ -77,7 +79,7 @@ def read_logs(folder: Path, layout: Layout) -> Found:
             except OutputError as error:
                 skipped.append(Skipped(path, f"{dataset}: {error}"))
             else:
-                newest.setdefault((path.parent, results.model, predictions.dataset), predictions)
+                newest.setdefault((path.parent, results.model, predictions.dataset, run), predictions)
     return Found(tuple(newest.values()), tuple(skipped))
 
 
@@ -107,7 +109,8 @@ def read_results(path: Path, layout: Layout) -> ResultsFile:
     if ours:
         facts = RunFacts.from_dict(own_facts)
     else:
-        facts = RunFacts(layout.host, version, text(config.get("model")), checkpoint_of(config))
+        facts = facts_of_stock_model(config, layout.host, version)
+    facts = replace(facts, generation={**facts.generation, **prompting_of(content)})
     limit = config.get("limit")
     return ResultsFile(
         file=path,
@@ -118,26 +121,16 @@ def read_results(path: Path, layout: Layout) -> ResultsFile:
         metrics={
             task: tuple(name.partition(",")[0] for name in figures) for task, figures in content["results"].items()
         },
+        shots=content["n-shot"] if isinstance(content.get("n-shot"), dict) else {},
         problems=(f"not all rows were asked (the host's --limit {limit})",) if limit else (),
     )
 
 
-def checkpoint_of(config: Mapping[str, Any]) -> str:
-    """The checkpoint of a stock model, from its arguments: hub name, or the end of a folder's path; "" for none."""
-    arguments = config.get("model_args")
-    if isinstance(arguments, str):
-        arguments = dict(part.partition("=")[::2] for part in arguments.split(","))
-    checkpoint = text(arguments.get("pretrained")) if isinstance(arguments, dict) else ""
-    is_folder = checkpoint.startswith(("/", ".", "~")) or "\\" in checkpoint or checkpoint.count("/") > 1
-    if not is_folder:
-        return checkpoint
-    *around, name = re.split(r"[\\/]", checkpoint.rstrip("\\/"))
-    return f"{around[-1]}/{name}" if around and TRAINERS.fullmatch(name) else name
-
-
 def label_of(facts: RunFacts, ours: bool) -> str:
     """The model's name on the board: ours by its name, any other (and ours on any checkpoint) by its checkpoint's."""
-    checkpoint = facts.checkpoint.rstrip("/").rpartition("/")[2]
+    around, _, checkpoint = facts.checkpoint.rstrip("/").rpartition("/")
+    if around and TRAINERS.fullmatch(checkpoint):
+        checkpoint = f"{around.rpartition('/')[2]}/{checkpoint}"
     if ours and (facts.model != ANY_CHECKPOINT or not checkpoint):
         return facts.model.replace("-", "_")
     model = checkpoint or facts.model
@@ -177,7 +170,7 @@ def predictions_in(
     """
     samples = {task: read_log(log) for task, log in logs.items()}
     first = next(iter(next(iter(samples.values()))))
-    facts = with_sessions(results, logs)
+    facts = with_sessions(results, facts_of_tasks(results, logs), logs)
     name, kind = dataset, "task"
     if isinstance(first.get("verdict"), dict):
         rows = [row_of(sample, layout, facts) for of_task in samples.values() for sample in of_task]
@@ -207,15 +200,20 @@ def predictions_in(
     )
 
 
-def with_sessions(results: ResultsFile, logs: Mapping[str, Path]) -> RunFacts:
+def facts_of_tasks(results: ResultsFile, tasks: Iterable[str]) -> RunFacts:
+    """The run's facts on these tasks: with the number of examples before each question, where there were any."""
+    shots = sorted({text(results.shots.get(task)) for task in tasks} - {"", "0"})
+    generation = results.facts.generation
+    return replace(results.facts, generation={**generation, "num_fewshot": "/".join(shots)} if shots else generation)
+
+
+def with_sessions(results: ResultsFile, facts: RunFacts, logs: Mapping[str, Path]) -> RunFacts:
     """The run's facts with what these tasks alone have cost; without where it is not told, or in no way to be read."""
     sessions = [results.sessions[task] for task in logs if isinstance(results.sessions.get(task), dict)]
     try:
-        return RunFacts.from_dict(
-            {**results.facts.to_dict(), "sessions": sessions if len(sessions) == len(logs) else []}
-        )
+        return RunFacts.from_dict({**facts.to_dict(), "sessions": sessions if len(sessions) == len(logs) else []})
     except ValueError:
-        return replace(results.facts, sessions=())
+        return replace(facts, sessions=())
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -11,17 +11,17 @@ import io
 import re
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Hashable
 
 import pandas
 
 from vlmguard_plugin.judges.judgements import FOLDER
 from vlmguard_plugin.reading import read_bytes, read_json
 from vlmguard_plugin.runs.answers import Found, OutputError, Predictions, Skipped, Unfinished, costs_itself_alone
-from vlmguard_plugin.runs.facts import SUFFIX, RunFacts, facts_file, read_facts
+from vlmguard_plugin.runs.facts import SUFFIX, RunFacts, digest_of, facts_file, read_facts
 from vlmguard_plugin.runs.host_sets import with_host_columns
 from vlmguard_plugin.runs.readers.workbook import read_workbook
-from vlmguard_plugin.runs.rows import items_of
+from vlmguard_plugin.runs.rows import Lost, items_of
 
 HOST = "vlmevalkit"
 FORMATS = (".xlsx", ".tsv", ".csv", ".json")
@@ -34,22 +34,36 @@ AUXILIARY = re.compile(
     r"|tmp|response|processed|config|meta|structs|checkpoint|detailed|PREV|exact_matching|gpt-?\d\S*|chatgpt\S*)$"
 )
 """Ends of the names of files that the host or a data set writes beside the predictions."""
+LOST_CELL = (
+    "its cell is empty, and xlsx drops an answer that begins with an address of over 2,079 characters, so the label is "
+    "unknown (PRED_FORMAT=json keeps all answers)"
+)
+LONGEST_CELL = 32_767
+CUT_CELL = f"xlsx cuts an answer after {LONGEST_CELL:,} characters, so the label is unknown"
 OTHER_JUDGES_COLUMNS = {"hit", "log", "judge", "judgement", "judgment", "verdict", "label", "reason", "score", "rating"}
 
 
 def read(folder: Path) -> Found:
-    """All predictions under a work directory, by model and data set."""
+    """All predictions under a work directory, by model and data set.
+
+    Of several for one model and data set the newest counts, and beside it older ones whose facts say that they were
+    another run: another guard, setting or seed.
+    """
     usable: list[Predictions] = []
     skipped: list[Skipped] = []
     unfinished: list[Unfinished] = []
     for place in sorted(path for path in folder.iterdir() if path.is_dir() and path.name != FOLDER):
         done = set()
         for dataset, files in sorted(prediction_files(place).items()):
+            seen: set[str] = set()
             for path in files:
+                run = run_of(path)
+                if done_with(run, seen):
+                    continue
                 try:
                     usable.append(predictions_in(path, place.name, dataset, folder))
                     done.add(dataset)
-                    break
+                    seen.add(run)
                 except OutputError as error:
                     skipped.append(Skipped(path, str(error)))
         try:
@@ -62,6 +76,17 @@ def read(folder: Path) -> Found:
             Unfinished(place.name, dataset, HOST, folder, reason) for dataset, reason in begun if dataset not in done
         ]
     return Found(tuple(usable), tuple(skipped), tuple(unfinished))
+
+
+def run_of(path: Path) -> str:
+    """What tells the run of a prediction file from another; "" where nobody wrote it down."""
+    runs = facts_or_none(facts_file(path))
+    return digest_of(runs[-1].identity) if runs and (runs[-1].checkpoint or runs[-1].fingerprint) else ""
+
+
+def done_with(run: str, seen: set[str]) -> bool:
+    """Whether an older file is no other run than those that are read, as far as is known."""
+    return bool(seen) and (not run or "" in seen or run in seen)
 
 
 def prediction_files(folder: Path) -> dict[str, list[Path]]:
@@ -167,6 +192,9 @@ def predictions_in(path: Path, model: str, dataset: str, folder: Path) -> Predic
     frame = with_host_columns(read_table(path), dataset)
     kind = checked_kind(frame)
     runs = facts_or_none(facts_file(path))
+    rows = frame.to_dict("records")
+    if path.suffix == ".xlsx":
+        rows = with_lost_answers(rows, runs, kind)
     problems = [trouble(runs)] if trouble(runs) else []
     if len(runs) > 1:
         problems.append(f"answers of {len(runs)} different settings are mixed: the run went on under others")
@@ -175,12 +203,34 @@ def predictions_in(path: Path, model: str, dataset: str, folder: Path) -> Predic
         dataset=dataset,
         kind=kind,
         file=path,
-        items=items_of(frame.to_dict("records"), dataset, kind),
+        items=items_of(rows, dataset, kind),
         folder=folder,
         host=HOST,
         runs=runs,
         problems=tuple(problems),
     )
+
+
+def with_lost_answers(
+    rows: list[dict[Hashable, Any]], runs: tuple[RunFacts, ...], kind: str
+) -> list[dict[Hashable, Any]]:
+    """The rows of a workbook; an empty prediction is Lost unless the facts of its run tell of as many empty answers.
+
+    So is one that is cut, where its right or wrong may stand at the end; of a safety set's enough is left to judge.
+    """
+    if kind != "safety":
+        rows = [{**row, "prediction": Lost(CUT_CELL)} if is_cut(row["prediction"]) else row for row in rows]
+    empty = [row for row in rows if row["prediction"] == ""]
+    told = [session.empty for run in runs for session in run.sessions]
+    if empty and sum(count or 0 for count in told) < len(empty):
+        return [{**row, "prediction": Lost(LOST_CELL)} if row["prediction"] == "" else row for row in rows]
+    return rows
+
+
+def is_cut(answer: object) -> bool:
+    """Whether a cell is as long as one can be, in UTF-16 units; one less where a pair of them was not to be torn."""
+    units = len(answer.encode("utf-16-le", "surrogatepass")) // 2 if isinstance(answer, str) else 0
+    return units >= LONGEST_CELL - 1
 
 
 def checked_kind(frame: pandas.DataFrame) -> str:
@@ -202,7 +252,7 @@ def checked_kind(frame: pandas.DataFrame) -> str:
 def read_table(path: Path) -> pandas.DataFrame:
     """A prediction file as a data frame of its own values; OutputError where it is damaged.
 
-    A blank cell is an empty answer (""): the host writes every answer as text.
+    A blank cell is an empty text: the host writes every answer as text.
     """
     if path.suffix == ".xlsx":
         frame = read_workbook(path)

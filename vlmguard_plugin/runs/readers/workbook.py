@@ -10,6 +10,7 @@ from xml.parsers import expat
 import pandas
 
 from vlmguard_plugin.reading import checked_file
+from vlmguard_plugin.runs.readers.converted_cells import CHUNK, column_number, restore
 
 MOST_CELLS = 3_000_000
 """Rows times columns of a sheet; the largest prediction file of a set here has 0.5 million."""
@@ -17,7 +18,6 @@ MOST_ELEMENTS = 10_000_000
 """XML elements of a part of the workbook."""
 MOST_BYTES = 1 << 30
 """What a workbook may unpack to."""
-CHUNK = 1 << 20
 ESCAPE = re.compile("_x(00[01][0-9A-Fa-f])_")
 """A control character, as Excel writes it."""
 PLACE = re.compile(r"([A-Za-z]{0,3})([0-9]{0,7})")
@@ -25,10 +25,15 @@ PLACE = re.compile(r"([A-Za-z]{0,3})([0-9]{0,7})")
 
 
 def read_workbook(path: Path) -> pandas.DataFrame:
-    """The first sheet of an xlsx file, every cell as it stands. ValueError or zipfile.BadZipFile where it is none."""
+    """The first sheet of an xlsx file, every cell as it stands, and formulas and links as the texts they were made of.
+
+    ValueError or zipfile.BadZipFile where it is none.
+    """
     checked_file(path)
-    check_workbook(path)
+    converted = check_workbook(path)
     frame = pandas.read_excel(path, dtype=object, keep_default_na=False, engine="calamine")
+    if converted:
+        restore(path, frame)
     return frame.map(with_control_characters)
 
 
@@ -42,8 +47,12 @@ def with_control_characters(cell: object) -> object:
     return ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), cell)
 
 
-def check_workbook(path: Path) -> None:
-    """ValueError where a sheet reaches further than MOST_CELLS, or the parts unpack to more than MOST_BYTES."""
+def check_workbook(path: Path) -> bool:
+    """Whether any cell is a formula or a link.
+
+    ValueError where a sheet reaches further than MOST_CELLS, or the parts unpack to more than MOST_BYTES.
+    """
+    converted = False
     with zipfile.ZipFile(path) as parts:
         if "xl/workbook.xml" not in parts.namelist():
             raise ValueError("no xlsx workbook")
@@ -59,13 +68,19 @@ def check_workbook(path: Path) -> None:
                 while begin:
                     extent.read(begin)
                     begin = stream.read(CHUNK)
+                converted = converted or extent.converted
+    return converted
 
 
 class Extent:
-    """How far the cells of an XML part reach, read piece by piece. name: of the part, for errors."""
+    """How far the cells of an XML part reach, read piece by piece. name: of the part, for errors.
+
+    converted: whether one is a formula or a link.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.converted = False
         self.row = self.column = self.last_row = self.last_column = self.elements = 0
         self._parser = expat.ParserCreate()
         self._parser.StartElementHandler = self._element
@@ -82,6 +97,7 @@ class Extent:
         if self.elements > MOST_ELEMENTS:
             raise ValueError(f"{self.name} has more than {MOST_ELEMENTS:,} elements; that is no table of answers")
         kind = name.rpartition(":")[2]
+        self.converted = self.converted or kind in ("f", "hyperlink")
         if kind not in ("c", "row"):
             return
         letters, number = self._place(attributes.get("r", ""))
@@ -101,11 +117,3 @@ class Extent:
         if not found:
             raise ValueError(f"{self.name} has a cell at {place[:40]!r}; that is no table of answers")
         return found[1], int(found[2] or 0)
-
-
-def column_number(letters: str) -> int:
-    """The number of a column from 1: "A" is 1, "AA" 27; 0 for no letters."""
-    number = 0
-    for letter in letters.upper():
-        number = 26 * number + ord(letter) - ord("A") + 1
-    return number
