@@ -45,7 +45,8 @@ def test_requests_stay_and_facts_are_kept(place, tmp_path):
     done = run(place, tmp_path / "out", "--model", "LocalAPI", "--api-mode", script=(script,))
     (folder,) = (tmp_path / "out" / "LocalAPI").glob("T*")
     rows = json.loads((folder / "LocalAPI_Requests_mine_text.json").read_text())
-    assert len(rows) == 10 and all(row["prediction"] == f"asked: {row['question']}" for row in rows), done.stderr[-2000:]
+    assert len(rows) == 10, done.stderr[-2000:]
+    assert all(row["prediction"] == f"asked: {row['question']}" for row in rows)
     (facts,) = json.loads((folder / "LocalAPI_Requests_mine_text_vlmguard.json").read_text())["runs"]
     assert facts["model"] == "LocalAPI" and [session["status"] for session in facts["sessions"]] == ["complete"]
 
@@ -72,5 +73,6 @@ def test_other_commands_are_left_alone():
         ["--model", "llava_vlmguard", "--data", "FigStep"],
         ["--api-mode", "--model", "GPT4o"],
         ["positional", "--unknown", "--model"],
+        ["--api-mode=1", "--base-url"],
     ):
         check_command(words, {"GPT4o"}.__contains__)

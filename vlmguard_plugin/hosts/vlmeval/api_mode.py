@@ -1,4 +1,4 @@
-"""VLMEvalKit's `--api-mode`, which answers many data sets at once: our requests word for word there too, and its facts."""
+"""VLMEvalKit's `--api-mode`: our requests word for word there too, and the facts of its runs."""
 
 from __future__ import annotations
 

@@ -16,15 +16,15 @@ def check_command(words: Sequence[str], known: Callable[[str], bool]) -> None:
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--model", nargs="*", default=[])
-    parser.add_argument("--base-url")
-    parser.add_argument("--api-mode", action="store_true")
+    parser.add_argument("--base-url", nargs="?")
+    parser.add_argument("--api-mode", nargs="?", const=True)
     given, _ = parser.parse_known_args(list(words))
     for name in given.model:
         guarded = split_guarded(name, lambda model: model in MODELS or known(model)) is not None
         if given.base_url and guarded:
             raise SystemExit(
-                f"vlmguard: --base-url {given.base_url} would answer in the place of {name}, unguarded; leave --base-url "
-                "out, or guard the model where it is served"
+                f"vlmguard: --base-url {given.base_url} would answer in the place of {name}, unguarded; leave it out, "
+                "or guard the model where it is served"
             )
         if given.api_mode and (guarded or name in MODELS):
             raise SystemExit(
