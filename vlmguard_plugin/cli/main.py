@@ -21,6 +21,7 @@ from vlmguard_plugin.cli.judge import judge_command
 from vlmguard_plugin.cli.leaderboard import leaderboard_command
 from vlmguard_plugin.cli.list import list_command
 from vlmguard_plugin.cli.perplexity import perplexity_command
+from vlmguard_plugin.cli.run import run_command
 from vlmguard_plugin.cli.sweep import sweep_command
 from vlmguard_plugin.cli.tasks import tasks_command
 from vlmguard_plugin.reading import visible
@@ -37,6 +38,7 @@ COMMANDS = (
     leaderboard_command,
     list_command,
     perplexity_command,
+    run_command,
     sweep_command,
     tasks_command,
 )
