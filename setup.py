@@ -18,6 +18,7 @@ BASE = [
     "pillow>=10",
     "click>=8.1",
     "filelock>=3.13",
+    "packaging>=22",
     "platformdirs>=4",
     "rich>=13",
     "tqdm>=4.66",
@@ -31,7 +32,14 @@ EXTRAS = {
     "leaderboard": LEADERBOARD,
     "judge": JUDGE,
     "vlmeval": VLMEVAL,
-    "lmms-eval": ["lmms-eval>=0.7.3", *JUDGE],
+    "vlmeval-clone": ["torchvision", *JUDGE],  # beside a git clone of VLMEvalKit, which brings its own requirements
+    "lmms-eval": [
+        "lmms-eval>=0.7.3",
+        # What lmms-eval 0.7.3 allows and fails with, or takes from VLMEvalKit; look at both again by June 2027.
+        "filelock<4.3",
+        "antlr4-python3-runtime==4.11.1",
+        *JUDGE,
+    ],
     "lm-eval": ["lm-eval>=0.4.13", *JUDGE],
     "demo": ["gguf>=0.17", *VLMEVAL],
     "dev": [

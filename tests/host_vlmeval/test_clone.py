@@ -1,4 +1,4 @@
-"""VLMEvalKit as its authors document it: a git clone with `python run.py`; and hosts where start-up files aren't run."""
+"""VLMEvalKit as its authors document it, a git clone with `python run.py`; hosts where start-up files are not run."""
 
 import json
 import shutil
@@ -51,7 +51,8 @@ def test_the_clones_own_command(cloned, environment, tmp_path):
     done = forked_python(*words, environment=environment, cwd=cloned)
     for model in ("llava", "llava_vlmguard"):
         (facts,) = tmp_path.glob(f"{model}/**/*_vlmguard.json")
-        assert json.loads(facts.read_text())["runs"][0]["host_version"] == f"git {commit_of(cloned)}", done.stderr[-900:]
+        (run,) = json.loads(facts.read_text())["runs"]
+        assert run["host_version"] == f"git {commit_of(cloned)}", done.stderr[-900:]
 
 
 def test_a_sweep_through_a_clone(cloned, environment, tmp_path):

@@ -67,16 +67,17 @@ class NotHere(OSError):
     """A checkpoint that is neither on this machine nor to be had."""
 
 
-def why_hub_is_silent(name: str) -> str | None:
+def why_hub_is_silent(name: str, seconds: float = HUB_SECONDS) -> str | None:
     """Why the hub can't be asked for a checkpoint, in some words; None where it answers, whatever it says.
 
-    Asked once: transformers itself would ask for every file of a checkpoint six times, two minutes and more in all.
+    seconds: that it may take. Asked once: transformers itself would ask for every file of a checkpoint six times, two
+    minutes and more in all.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        HfApi().model_info(name, timeout=HUB_SECONDS)
+        HfApi().model_info(name, timeout=seconds)
     except (HfHubHTTPError, ValueError):
         return None
     except Exception as error:  # noqa: BLE001 - the libraries that it asks with, by its version, have errors of their own
