@@ -12,7 +12,7 @@ HOSTS = {"vlmeval": "vlmeval.run", "lmms-eval": "lmms_eval", "lm-eval": "lm_eval
 """By name, the module that is a host's command."""
 
 
-@click.command("run", context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
+@click.command("run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("host", type=click.Choice(list(HOSTS)))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[HOST ARGUMENTS]")
 def run_command(host: str, arguments: tuple[str, ...]) -> None:
