@@ -27,6 +27,17 @@ LEADERBOARD = ["pandas>=2.2", "python-calamine>=0.2.3", "scipy>=1.11", "statsmod
 JUDGE = ["openai>=1.40", *LEADERBOARD]
 VLMEVAL = ["ms-vlmeval>=0.0.20", "torchvision", *JUDGE]
 PLOT = ["matplotlib>=3.8", "statsmodels>=0.14"]
+TEST = [
+    "gguf>=0.17",
+    "jsonschema>=4.18",
+    "pytest>=8",
+    "pytest-xdist>=3.5",
+    "pyyaml>=6",
+    "selenium>=4.20",
+    "scikit-learn>=1.4",
+    "scipy>=1.11",
+    "build>=1.2",
+]
 EXTRAS = {
     "plot": PLOT,
     "leaderboard": LEADERBOARD,
@@ -42,15 +53,9 @@ EXTRAS = {
     ],
     "lm-eval": ["lm-eval>=0.4.13", *JUDGE],
     "demo": ["gguf>=0.17", *VLMEVAL],
+    "test": TEST,
     "dev": [
-        "gguf>=0.17",
-        "jsonschema>=4.18",
-        "pytest>=8",
-        "pytest-xdist>=3.5",
-        "selenium>=4.20",
-        "scikit-learn>=1.4",
-        "scipy>=1.11",
-        "build>=1.2",
+        *TEST,
         "ruff>=0.17",
         "mypy>=2.4",
         "import-linter>=2.17",
