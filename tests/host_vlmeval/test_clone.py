@@ -1,15 +1,12 @@
 """VLMEvalKit as its authors document it, a git clone with `python run.py`; hosts where start-up files are not run."""
 
 import json
-import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-import vlmeval
 from helpers.places import REPOSITORY
 from helpers.processes import forked_python, python
+from helpers.vlmeval_command import clone_of_host
 
 from vlmguard_plugin.runs.vlmevalkit_command import HostNotFound, clone, commit_of, host_command
 
@@ -18,14 +15,7 @@ pytestmark = pytest.mark.host
 
 @pytest.fixture(scope="module")
 def cloned(tmp_path_factory):
-    """The host as a clone holds it, at a commit."""
-    folder = tmp_path_factory.mktemp("clone") / "VLMEvalKit"
-    shutil.copytree(Path(vlmeval.__file__).parent, folder / "vlmeval", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "vlmeval" / "run.py").rename(folder / "run.py")
-    git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b"]
-    for words in (["init", "-q"], ["add", "run.py"], ["commit", "-q", "-m", "a"]):
-        subprocess.run([*git, *words], check=True, capture_output=True)
-    return folder
+    return clone_of_host(tmp_path_factory.mktemp("clone") / "VLMEvalKit")
 
 
 @pytest.fixture
