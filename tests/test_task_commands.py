@@ -83,6 +83,8 @@ def test_lm_eval_loads_every_task():
         text_alone = "text" in name.split("_")
         assert getattr(task, "MULTIMODAL", False) is not text_alone, name
         assert task.doc_to_text(document).startswith("<image>") is not text_alone
+        if document.get("harmful") is not None:  # word for word, whatever the model
+            assert task.doc_to_text(document).replace("<image>", "") == document["question"]
         assert task.config.generation_kwargs == {"max_gen_toks": 512, "do_sample": False, "until": []}
         assert set(task.process_results(document, ["A"])) == set(task.aggregation())
 
@@ -103,7 +105,11 @@ def test_lmms_eval_loads_every_task(task_type, place, monkeypatch):
         document = task.test_docs()[0]
         assert document["dataset"] == name
         assert len(task.doc_to_visual(document)) == ("text" not in name.split("_"))
-        assert task.doc_to_text(document)
+        if document.get("harmful") is not None:  # word for word, whatever the model
+            assert task.doc_to_text(document) == document["question"]
+            if task_type == "chat":
+                (turn,) = task.doc_to_messages(document)
+                assert [part["text"] for part in turn["content"] if part["type"] == "text"] == [document["question"]]
         assert set(task.process_results(document, ["A"])) == set(task.aggregation())
         assert task.process_results(document, [""])["unknown"] == 1.0
     if task_type == "chat":

@@ -110,6 +110,12 @@ MODELS = Variable(
     "none",
     'Models of your own for VLMEvalKit, as "model" in its --config (class GuardedVLM or GuardedHost).',
 )
+VLMEVALKIT = Variable(
+    "VLMGUARD_VLMEVALKIT",
+    "folder",
+    "the installed one, or the folder we are in",
+    "A git clone of VLMEvalKit, whose run.py `vlmguard sweep` and `vlmguard demo` are to start.",
+)
 LLAVA = Variable("VLMGUARD_LLAVA", "folder", "llava-hf/llava-1.5-7b-hf", "A local checkpoint for the model llava.")
 DEMO_VLM = Variable("VLMGUARD_DEMO_VLM", "folder", "built at first use", "A local checkpoint for the model demo_vlm.")
 DEMO_VLM_CONTROL = Variable(
@@ -156,6 +162,7 @@ VARIABLES = (
     GUARD_DIR,
     ANCHORS,
     MODELS,
+    VLMEVALKIT,
     LLAVA,
     DEMO_VLM,
     DEMO_VLM_CONTROL,

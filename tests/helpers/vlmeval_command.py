@@ -4,9 +4,12 @@ import base64
 import io
 import json
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pandas
+import vlmeval
 from PIL import Image
 
 from helpers.places import TESTS
@@ -46,6 +49,16 @@ def tiny_place(folder, checkpoint="llava"):
         "HF_HUB_OFFLINE": "1",
         "MPLCONFIGDIR": str(folder / "cache"),
     }
+
+
+def clone_of_host(folder):
+    """The host as a git clone holds it, in the folder: its command beside its package, at a commit."""
+    shutil.copytree(Path(vlmeval.__file__).parent, folder / "vlmeval", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "vlmeval" / "run.py").rename(folder / "run.py")
+    git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "run.py"], ["commit", "-q", "-m", "a"]):
+        subprocess.run([*git, *words], check=True, capture_output=True)
+    return folder
 
 
 def ten_requests(file):

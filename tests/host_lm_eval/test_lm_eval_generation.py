@@ -25,6 +25,14 @@ def test_generation_arguments():
     }
 
 
+def test_two_lengths_under_two_names():
+    """The host merges a task's and the user's, and would take the task's without a word."""
+    with pytest.raises(ValueError, match="max_gen_toks=512 and max_new_tokens=10; give max_gen_toks"):
+        generation_of({"max_gen_toks": 512, "max_new_tokens": 10}, 256)
+    assert generation_of({"max_gen_toks": 10, "max_tokens": "10"}, 256)[1]["max_new_tokens"] == 10
+    assert generation_of({"max_new_tokens": 10, "until": []}, 256)[1]["max_new_tokens"] == 10
+
+
 def test_sampled_answers_come_from_the_seed(plain):
     requests = requests_of(["What is a cake?"] * 3, [{"do_sample": True, "temperature": 2.0, "max_gen_toks": 8}] * 3)
     drawn = []

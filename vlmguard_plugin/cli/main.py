@@ -14,6 +14,7 @@ import click
 from vlmguard_plugin.cli.compare import compare_command
 from vlmguard_plugin.cli.data import data_group
 from vlmguard_plugin.cli.demo import demo_command
+from vlmguard_plugin.cli.doctor import doctor_command
 from vlmguard_plugin.cli.env import env_command
 from vlmguard_plugin.cli.fit import fit_command
 from vlmguard_plugin.cli.inspect import inspect_command
@@ -21,6 +22,7 @@ from vlmguard_plugin.cli.judge import judge_command
 from vlmguard_plugin.cli.leaderboard import leaderboard_command
 from vlmguard_plugin.cli.list import list_command
 from vlmguard_plugin.cli.perplexity import perplexity_command
+from vlmguard_plugin.cli.run import run_command
 from vlmguard_plugin.cli.sweep import sweep_command
 from vlmguard_plugin.cli.tasks import tasks_command
 from vlmguard_plugin.reading import visible
@@ -30,6 +32,7 @@ COMMANDS = (
     compare_command,
     data_group,
     demo_command,
+    doctor_command,
     env_command,
     fit_command,
     inspect_command,
@@ -37,6 +40,7 @@ COMMANDS = (
     leaderboard_command,
     list_command,
     perplexity_command,
+    run_command,
     sweep_command,
     tasks_command,
 )
@@ -91,6 +95,7 @@ def main() -> None:
     \b
     A first session:
       vlmguard demo                                what the guards do, on a small real model
+      vlmguard doctor                              is everything here that the hosts need
       vlmguard list                                guards, models and datasets there are
       vlmguard data prepare FigStep --source DIR   the authors' files -> the host's $LMUData
       python -m vlmeval.run --data FigStep --model llava llava_vlmguard llava_cmrm

@@ -52,7 +52,7 @@ def sweep_command(
 
     Stopped and started again it goes on; points can be added to the grid later: what lies in --out is not asked again.
     Each point is a model of its own there, such as llava_cmrm@alpha=0.5, for `vlmguard leaderboard` and `compare` too.
-    What stands behind -- goes to `python -m vlmeval.run`. Ends with 1 where a point has no predictions.
+    What stands behind -- goes to VLMEvalKit's command. Ends with 1 where a point has no predictions.
     """
     from vlmguard_plugin.calibration.sweep import show, sweep, to_json
 

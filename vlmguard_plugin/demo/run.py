@@ -13,11 +13,12 @@ from vlmguard_plugin.demo.vlms import DEMO_VLMS
 from vlmguard_plugin.files import cache_directory, write_whole
 from vlmguard_plugin.leaderboard import leaderboard, to_html
 from vlmguard_plugin.naming import split_guarded
+from vlmguard_plugin.runs.vlmevalkit_command import host_command
 
 if TYPE_CHECKING:
     from vlmguard_plugin.leaderboard.board import Board
 
-NEEDS = ("vlmeval", "torchvision", "gguf", "pandas", "python_calamine", "statsmodels", "jinja2")
+NEEDS = ("torchvision", "gguf", "pandas", "python_calamine", "statsmodels", "jinja2")
 GUARDS = ("vlmguard", "cmrm", "cmrm_sample")
 """Suffixes of the guarded models that are compared with the unguarded one."""
 SEEN = 60
@@ -39,6 +40,7 @@ def run_demo(out: Path, pairs: int, models: tuple[str, ...]) -> Board:
     missing = [name for name in NEEDS if find_spec(name) is None]
     if missing:
         raise ImportError(f"the demo needs {', '.join(missing)}; run `pip install vlmguard_plugin[demo]`")
+    words = host_command()
     from vlmguard_plugin.demo.build import build_demo_vlm
     from vlmguard_plugin.demo.datasets import write_demo_datasets
 
@@ -52,7 +54,7 @@ def run_demo(out: Path, pairs: int, models: tuple[str, ...]) -> Board:
     if out.is_dir() and any(out.iterdir()):
         print(f"vlmguard: answers already in {out} are kept; remove the folder to ask again", file=sys.stderr)
     out.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "vlmeval.run", "--data", *names, "--model", *models]
+    command = [*words, "--data", *names, "--model", *models]
     command += ["--work-dir", str(out), "--reuse"]
     environment = {
         "HF_HUB_OFFLINE": "1",  # everything is here; no look-ups

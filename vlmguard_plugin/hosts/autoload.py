@@ -19,6 +19,7 @@ AFTER_IMPORT = {
     "vlmeval.dataset": "vlmguard_plugin.hosts.vlmeval.registration:register_datasets",
     "vlmeval.config": "vlmguard_plugin.hosts.vlmeval.registration:register_models",
     "vlmeval.inference": "vlmguard_plugin.hosts.vlmeval.recording:register_inference",
+    "vlmeval.inference_api": "vlmguard_plugin.hosts.vlmeval.api_mode:register_api_mode",
     "vlmeval.inference_mt": "vlmguard_plugin.hosts.vlmeval.recording:register_inference",
     "vlmeval.inference_video": "vlmguard_plugin.hosts.vlmeval.recording:register_video",
     "lmms_eval.models": "vlmguard_plugin.hosts.lmms_eval.registration:register_models",

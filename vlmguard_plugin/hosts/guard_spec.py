@@ -97,11 +97,17 @@ class GuardSpec:
 
     def load_subject(self) -> HuggingFaceSubject:
         """The model, loaded."""
-        from vlmguard_plugin.subjects.loading import load_subject
+        from vlmguard_plugin.subjects.loading import NotHere, load_subject
 
-        return load_subject(
-            self.known.folder_or_name(), device=self.device, dtype=self.dtype, batch_size=self.batch_size
-        )
+        known = self.known
+        try:
+            return load_subject(
+                known.folder_or_name(), device=self.device, dtype=self.dtype, batch_size=self.batch_size
+            )
+        except NotHere as error:
+            if known.variable is None:
+                raise
+            raise NotHere(f"{error}: ${known.variable.name} names it") from error
 
     def unfitted_guard(self) -> Guard:
         """The guard under its settings, those known for the model before the guard's own defaults; not fitted."""

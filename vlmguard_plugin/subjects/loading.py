@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Iterator
 
 import torch
@@ -15,7 +16,8 @@ from vlmguard_plugin.subjects.huggingface import HuggingFaceSubject
 BATCH_SIZE = 8
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-
+HUB_SECONDS = 10
+"""How long the hub may take to say whether it has a checkpoint."""
 CPUS_WITHOUT_BFLOAT16 = ("DEFAULT", "NO AVX", "AVX2")
 """Where torch computes bfloat16 several times more slowly than float32."""
 
@@ -31,6 +33,8 @@ def load_subject(
         (what it supports), and on the CPU the checkpoint's own, but float32 in float16's place and where the CPU
         has no instructions for bfloat16.
     batch_size: queries per pass; by default $VLMGUARD_BATCH_SIZE, else 8.
+
+    Raises NotHere for a hub name where the hub can't be reached and its cache does not hold the checkpoint.
     """
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
@@ -45,17 +49,60 @@ def load_subject(
         raise FileNotFoundError(
             f"there is no checkpoint folder {checkpoint}; give a save_pretrained folder or a hub name"
         )
+    place = place_of(checkpoint)
     with nothing_run(checkpoint):
-        processor = AutoProcessor.from_pretrained(checkpoint, trust_remote_code=False)
-        config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
+        processor = AutoProcessor.from_pretrained(place, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
         model = AutoModelForImageTextToText.from_pretrained(
-            checkpoint,
+            place,
             dtype=DTYPES[name] if name else default_dtype(device, getattr(config, "dtype", None)),
             device_map="auto" if device == "auto" else {"": device},
             trust_remote_code=False,
             use_safetensors=True,
         )
     return HuggingFaceSubject(model, processor, batch_size=int(size))
+
+
+class NotHere(OSError):
+    """A checkpoint that is neither on this machine nor to be had."""
+
+
+def why_hub_is_silent(name: str, seconds: float = HUB_SECONDS) -> str | None:
+    """Why the hub can't be asked for a checkpoint, in some words; None where it answers, whatever it says.
+
+    seconds: that it may take. Asked once: transformers itself would ask for every file of a checkpoint six times, two
+    minutes and more in all.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        HfApi().model_info(name, timeout=seconds)
+    except (HfHubHTTPError, ValueError):
+        return None
+    except Exception as error:  # noqa: BLE001 - the libraries that it asks with, by its version, have errors of their own
+        return shorten(f"{type(error).__name__}: {error}", 100)
+    return None
+
+
+def place_of(checkpoint: str | Path) -> str | Path:
+    """What to load a checkpoint from: itself, or its folder in the hub's cache where the hub is silent.
+
+    NotHere where the cache does not hold it.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    silent = None if Path(checkpoint).is_dir() else why_hub_is_silent(str(checkpoint))
+    if silent is None:
+        return checkpoint
+    try:
+        return snapshot_download(str(checkpoint), local_files_only=True)
+    except LocalEntryNotFoundError as error:
+        raise NotHere(
+            f"{checkpoint} is not in the hub's cache, and the hub can't be reached ({silent}); give a save_pretrained "
+            "folder in its place"
+        ) from error
 
 
 @contextmanager

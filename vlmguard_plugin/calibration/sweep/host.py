@@ -20,6 +20,7 @@ from vlmguard_plugin.hosts.vlmeval.judge_key import masked
 from vlmguard_plugin.judges.said import missing_answer
 from vlmguard_plugin.runs.answers import Predictions
 from vlmguard_plugin.runs.readers.vlmevalkit import read
+from vlmguard_plugin.runs.vlmevalkit_command import host_command
 
 LOCKS = sys.platform != "win32"  # on Windows two sweeps of one folder at once are the user's to avoid
 if LOCKS:
@@ -82,7 +83,7 @@ def run_host(
 
     What it has answered there already it does not ask again. lock: of `alone`, which the host holds too.
     """
-    command = [sys.executable, "-m", "vlmeval.run", "--data", *datasets, "--model", *models]
+    command = [*host_command(), "--data", *datasets, "--model", *models]
     command += ["--work-dir", str(out), "--reuse", *arguments]
     print(f"vlmguard: {environment.MODELS.name}={out / POINTS} {' '.join(masked(command))}", file=sys.stderr)
     variables = {**os.environ, environment.MODELS.name: str(out / POINTS), "PYTHONUNBUFFERED": "1"}

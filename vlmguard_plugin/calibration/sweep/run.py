@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -12,6 +11,7 @@ from vlmguard_plugin.calibration.sweep.points import POINTS, keep_points, points
 from vlmguard_plugin.leaderboard.board import Board
 from vlmguard_plugin.leaderboard.build import build_board
 from vlmguard_plugin.runs.answers import OutputError
+from vlmguard_plugin.runs.vlmevalkit_command import host_command
 from vlmguard_plugin.statistics.levels import MAX_UNKNOWN
 
 
@@ -36,10 +36,7 @@ def sweep(
     RuntimeError with the log's place where no point at all has predictions.
     """
     points = points_of(model, guard, grid, fixed or {})
-    if find_spec("vlmeval") is None:
-        raise ImportError(
-            "a sweep runs through VLMEvalKit, which is not installed; pip install 'vlmguard_plugin[vlmeval]'"
-        )
+    host_command()  # before anything is written, where there is none
     out.mkdir(parents=True, exist_ok=True)
     with alone(out) as lock:
         everything = keep_points(out / POINTS, model, guard, points)

@@ -13,6 +13,8 @@ from vlmguard_plugin.query import ImageLike, Query, Turn
 
 PLACE = "<image>"
 """Where the host's tasks put a picture."""
+LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+"""The host's names for the length of an answer, in tokens; it takes the first that is given."""
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +86,15 @@ def pictures(request: Instance) -> tuple[ImageLike, ...]:
 
 
 def generation_of(asked: Mapping[str, Any], max_gen_toks: int) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """The host's generation_kwargs as (texts that an answer ends before, arguments of `generate`)."""
+    """The host's generation_kwargs as (texts that an answer ends before, arguments of `generate`).
+
+    ValueError where a task and `--gen_kwargs` give two lengths under two names: the host keeps both, and takes one
+    by its name, whoever gave it.
+    """
+    lengths = {name: asked[name] for name in LENGTHS if asked.get(name) is not None}
+    if len(set(map(str, lengths.values()))) > 1:
+        both = " and ".join(f"{name}={length}" for name, length in lengths.items())
+        raise ValueError(f"the task and --gen_kwargs give two lengths of an answer, {both}; give {next(iter(lengths))}")
     wanted = dict(normalize_gen_kwargs(dict(asked), max_gen_toks))
     stop = tuple(text for text in wanted.pop("until") if text)
     wanted["max_new_tokens"] = wanted.pop("max_gen_toks")

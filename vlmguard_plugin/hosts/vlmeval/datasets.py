@@ -39,6 +39,8 @@ class PreparedDataset(ImageBaseDataset):
 
     kind = ""
     DEFAULT_JUDGE = ""
+    force_use_dataset_prompt = True
+    """The host's models would else put words of their own to the request ("Answer with a single word or phrase.")."""
 
     def __init__(self, dataset: str, **_: Any) -> None:  # some versions of the host hand all their arguments along
         self.whole: set[str] = set()
@@ -185,7 +187,8 @@ class SafetyRequests(PreparedDataset):
     """Harmful (and harmless) requests: attack success, over-refusal, degeneration."""
 
     kind = "safety"
-    TYPE = "VQA"
+    TYPE = "Safety"
+    """No type of the host's: several of its models add an "Answer:" to "VQA", or write short answers to it."""
 
 
 class ExactChoice(PreparedDataset):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from vlmguard_plugin.hosts.guarded import versions
 from vlmguard_plugin.runs.facts import RunFacts, digest_of, folder_name
+from vlmguard_plugin.runs.vlmevalkit_command import commit_of, is_clone
 from vlmguard_plugin.subjects.host_object import torch_models
 
 HOST = "vlmevalkit"
@@ -16,7 +18,13 @@ GENERATION_NAMES = ("generate_kwargs", "gen_kwargs", "kwargs")
 
 
 def host_version() -> str:
-    """Of VLMEvalKit, as installed; empty where it was not installed as a package."""
+    """Of VLMEvalKit: the commit of a git clone, else as installed; empty where neither is known."""
+    import vlmeval
+
+    folder = Path(str(vlmeval.__file__)).parent.parent
+    if is_clone(folder):
+        commit = commit_of(folder)
+        return f"git {commit}" if commit else str(getattr(vlmeval, "__version__", ""))
     for package in ("ms-vlmeval", "vlmeval"):
         try:
             return version(package)

@@ -1,0 +1,78 @@
+"""VLMEvalKit's `--api-mode` and `--base-url`: facts are kept, requests stay as they are, guards are never left out."""
+
+import json
+
+import pytest
+from helpers.processes import forked_python as python
+
+from vlmguard_plugin.hosts.vlmeval.command import check_command
+
+pytestmark = pytest.mark.host
+
+WITH_API = """
+from functools import partial
+
+import vlmeval.config
+from vlmeval.api.base import BaseAPI
+
+class LocalAPI(BaseAPI):
+    is_api = True
+
+    def use_custom_prompt(self, dataset):
+        return True
+
+    def build_prompt(self, line, dataset=None):
+        return [{"type": "text", "value": "words of the model's own"}]
+
+    def generate_inner(self, inputs, **_):
+        asked = " | ".join(part["value"] for part in inputs if part["type"] == "text")
+        return 0, f"asked: {asked}", ""
+
+vlmeval.config.supported_VLM["LocalAPI"] = partial(LocalAPI, retry=1, wait=0)
+import runpy
+runpy.run_module("vlmeval.run", run_name="__main__")
+"""
+
+
+def run(place, work_dir, *arguments, script=("-m", "vlmeval.run")):
+    words = [*script, "--data", "Requests_mine_text", "--work-dir", work_dir, "--mode", "infer", *arguments]
+    return python(*words, environment={**place[1], "PRED_FORMAT": "json"}, check=False)
+
+
+def test_requests_stay_and_facts_are_kept(place, tmp_path):
+    script = tmp_path / "api.py"
+    script.write_text(WITH_API)
+    done = run(place, tmp_path / "out", "--model", "LocalAPI", "--api-mode", script=(script,))
+    (folder,) = (tmp_path / "out" / "LocalAPI").glob("T*")
+    rows = json.loads((folder / "LocalAPI_Requests_mine_text.json").read_text())
+    assert len(rows) == 10, done.stderr[-2000:]
+    assert all(row["prediction"] == f"asked: {row['question']}" for row in rows)
+    (facts,) = json.loads((folder / "LocalAPI_Requests_mine_text_vlmguard.json").read_text())["runs"]
+    assert facts["model"] == "LocalAPI" and [session["status"] for session in facts["sessions"]] == ["complete"]
+
+
+@pytest.mark.parametrize(
+    "words, named",
+    [
+        (["--model", "Qwen2-VL-2B-Instruct_vlmguard", "--base-url", "http://127.0.0.1:9/v1"], "unguarded"),
+        (["--model", "llava_vlmguard", "--base-url=http://127.0.0.1:9/v1", "--api-mode"], "unguarded"),
+        (["--api-mode", "--model", "llava_vlmguard"], "leave --api-mode out"),
+        (["--api-mode", "--model", "GPT4o_self_reminder"], "leave --api-mode out"),
+    ],
+)
+def test_commands_that_would_leave_the_guard_out(place, tmp_path, words, named):
+    done = run(place, tmp_path / "out", *words)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and last.startswith("vlmguard: ") and named in last, done.stderr[-2000:]
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_commands_are_left_alone():
+    for words in (
+        ["--model", "some-endpoint", "--base-url", "http://127.0.0.1:9/v1"],
+        ["--model", "llava_vlmguard", "--data", "FigStep"],
+        ["--api-mode", "--model", "GPT4o"],
+        ["positional", "--unknown", "--model"],
+        ["--api-mode=1", "--base-url"],
+    ):
+        check_command(words, {"GPT4o"}.__contains__)

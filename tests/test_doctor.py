@@ -1,0 +1,86 @@
+"""`vlmguard doctor`: good where all is well, and the remedy where it is not."""
+
+import json
+import os
+import sys
+
+import pytest
+from helpers.processes import python
+from packaging.requirements import Requirement
+
+from vlmguard_plugin.hosts.checks import CLASHES
+
+
+def doctor(environment=None):
+    done = python("-m", "vlmguard_plugin", "doctor", "--json", environment=environment, check=False)
+    return done.returncode, json.loads(done.stdout)
+
+
+def bad(found):
+    return [finding for finding in found if finding["state"] == "bad"]
+
+
+@pytest.fixture
+def offline(tmp_path):
+    return {"HF_HUB_OFFLINE": "1", "VLMGUARD_CACHE": str(tmp_path / "cache"), "LMUData": str(tmp_path / "data")}
+
+
+def package(folder, name, version, *needs):
+    """Metadata of a package as pip writes it, found before the one that is installed."""
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    lines = [f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}", *(f"Requires-Dist: {one}" for one in needs)]
+    (info / "METADATA").write_text("\n".join(lines) + "\n")
+
+
+def test_all_is_well_here(offline):
+    code, found = doctor(offline)
+    assert code == 0 and not bad(found)
+    said = " ".join(finding["what"] for finding in found)
+    assert "start-up file (.pth) is run" in said and "the model hub can't be reached" in said
+    assert all(finding["remedy"] for finding in found if finding["state"] != "good")
+
+
+@pytest.mark.parametrize(
+    "packages, named, remedy",
+    [
+        ({"antlr4-python3-runtime": "4.7.2", "ms-vlmeval": "0.0.20"}, "VLMEvalKit does not import", "4.11.1"),
+        ({"filelock": "4.3.0", "lmms-eval": "0.7.3"}, "every evaluation of lmms-eval fails", "filelock<4.3"),
+        ({"torchvision": ("0.20.0", "torch==2.5.0")}, "its import fails", "torch==2.5.0"),
+    ],
+)
+def test_known_clashes(offline, tmp_path, packages, named, remedy):
+    for name, version in packages.items():
+        package(tmp_path / "site", name, *((version,) if isinstance(version, str) else version))
+    code, found = doctor({**offline, "PYTHONPATH": os.pathsep.join((str(tmp_path / "site"), *sys.path))})
+    (finding,) = bad(found)
+    assert code == 1 and named in finding["what"] and remedy in finding["remedy"]
+
+
+def test_every_remedy_of_a_clash_ends_it():
+    for clash in CLASHES:
+        wanted = Requirement(clash.remedy.removeprefix("pip install ").strip("'"))
+        assert wanted.name in (clash.package, clash.other)
+
+
+def test_what_the_user_has_set_wrongly(offline, tmp_path):
+    (tmp_path / "file").write_text("")
+    for name, value, named in (
+        ("VLMGUARD_DISABLE", "1", "keeps the plugin out"),
+        ("VLMGUARD_CACHE", str(tmp_path / "file" / "below"), "the cache can't be written"),
+        ("VLMGUARD_LLAVA", str(tmp_path), "holds no config.json"),
+        ("VLMGUARD_MODELS", str(tmp_path / "none.json"), "no file"),
+        ("VLMGUARD_VLMEVALKIT", str(tmp_path), "holds no run.py"),
+    ):
+        code, found = doctor({**offline, name: value})
+        (finding,) = bad(found)
+        assert code == 1 and named in finding["what"] and finding["remedy"]
+
+
+def test_without_start_up_files(offline):
+    """As Python does under -S."""
+    begin = f"import sys; sys.path[:] = {sys.path!r}; sys.argv[1:] = ['doctor', '--json']"
+    code = f"{begin}; from vlmguard_plugin.cli.main import main; main()"
+    done = python("-S", "-c", code, environment=offline, check=False)
+    (finding,) = bad(json.loads(done.stdout))
+    assert "start-up file (.pth) is not run" in finding["what"] and "vlmguard run HOST" in finding["remedy"]

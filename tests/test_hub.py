@@ -1,0 +1,46 @@
+"""Checkpoints by hub name where there is no hub: one line at once, and the cache where it holds them."""
+
+import json
+
+import pytest
+from helpers.processes import python
+from helpers.tiny_models import tiny_llava, tiny_processor
+
+LOAD = """
+import json, sys
+from vlmguard_plugin.hosts.guard_spec import GuardSpec
+try:
+    said = type(GuardSpec(sys.argv[1]).load_subject()).__name__
+except OSError as error:
+    said = f"{type(error).__name__}: {error}"
+print(json.dumps(said))
+"""
+
+
+@pytest.fixture
+def nowhere(tmp_path):
+    """No hub at this address, and a cache of one tiny checkpoint."""
+    folder = tmp_path / "hub" / "models--somebody--tiny"
+    snapshot = folder / "snapshots" / ("0" * 40)
+    tiny_llava().save_pretrained(snapshot)
+    tiny_processor().save_pretrained(snapshot)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0" * 40)
+    unset = dict.fromkeys(("HF_HUB_OFFLINE", "HF_HUB_CACHE", "VLMGUARD_LLAVA"))
+    return {**unset, "HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9"}
+
+
+def said_of(checkpoint, environment):
+    done = python("-c", LOAD, checkpoint, environment=environment)
+    assert "Retrying" not in done.stderr  # the hub is asked once
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_without_a_hub(nowhere):
+    said = said_of("llava", nowhere)
+    assert said.startswith("NotHere: llava-hf/llava-1.5-7b-hf is not in the hub's cache") and "$VLMGUARD_LLAVA" in said
+    assert "Error" in said and len(said.splitlines()) == 1
+
+
+def test_what_the_cache_holds_is_loaded(nowhere):
+    assert said_of("somebody/tiny", nowhere) == "HuggingFaceSubject"

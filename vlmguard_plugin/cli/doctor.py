@@ -1,0 +1,37 @@
+"""`vlmguard doctor`: what of this environment helps or hinders, and what to do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+
+import click
+
+from vlmguard_plugin.cli.options import JSON
+from vlmguard_plugin.reading import visible
+
+COLOURS = {"good": "green", "note": "yellow", "bad": "red"}
+
+
+@click.command("doctor")
+@JSON
+def doctor_command(as_json: bool) -> None:
+    """Look at this environment, and say what to do: hosts and their versions, known clashes, torch and GPUs, whether
+    hosts find the guarded models, the cache, prepared data sets, models named by variables, the model hub.
+
+    Loads no model and imports no host. Ends with 1 where something is bad.
+    """
+    from vlmguard_plugin.hosts.checks import findings
+
+    found = []
+    for finding in findings():
+        found.append(finding)
+        if not as_json:
+            click.echo(f"{click.style(finding.state.rjust(4), fg=COLOURS[finding.state])}  {visible(finding.what)}")
+            if finding.remedy:
+                click.echo(f"      -> {visible(finding.remedy)}")
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in found], indent=2))
+    if any(finding.state == "bad" for finding in found):
+        sys.exit(1)

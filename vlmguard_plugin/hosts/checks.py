@@ -1,0 +1,213 @@
+"""What of an environment helps or hinders: hosts and their known clashes, torch, the start-up hook, folders, the hub.
+
+No host is imported and no model loaded: versions are read from what is installed.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import Iterator
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from vlmguard_plugin import environment
+from vlmguard_plugin.benchmarks.tsv import SIDECAR, lmu_data
+from vlmguard_plugin.files import cache_directory
+from vlmguard_plugin.hosts.models import MODELS
+from vlmguard_plugin.runs.vlmevalkit_command import HostNotFound, clone, commit_of
+
+HOSTS = {"VLMEvalKit": "ms-vlmeval", "lmms-eval": "lmms-eval", "lm-evaluation-harness": "lm-eval"}
+"""By name, the package that installs a host."""
+HUB_SECONDS = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. state: "good", "note" or "bad". remedy: what to do, where it is not good."""
+
+    state: str
+    what: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Clash:
+    """Versions of two packages that don't work together. why: what goes wrong. remedy: what to install."""
+
+    package: str
+    versions: str
+    other: str
+    other_versions: str
+    why: str
+    remedy: str
+
+
+CLASHES = (
+    Clash(
+        "ms-vlmeval", "", "antlr4-python3-runtime", "!=4.11.*", "VLMEvalKit does not import",
+        "pip install antlr4-python3-runtime==4.11.1",
+    ),
+    Clash(
+        "lmms-eval", "<=0.7.3", "filelock", ">=4.3", "every evaluation of lmms-eval fails",
+        "pip install 'filelock<4.3'",
+    ),
+    Clash(
+        "transformers", "<4.57", "vlmguard_plugin", "", "decoders are looked for as 4.57 and later build them",
+        "pip install 'transformers>=4.57'",
+    ),
+)  # fmt: skip
+
+
+def findings() -> Iterator[Finding]:
+    """All of them, in the order in which they are looked at; none raises."""
+    for look in (interpreter, start_up, hosts, clashes, torch_and_devices, torchvision, cache, data, models, hub):
+        yield from look()
+
+
+def installed(package: str) -> str | None:
+    """A package's version; None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def interpreter() -> Iterator[Finding]:
+    python = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("good", f"Python {python}, vlmguard_plugin {installed('vlmguard_plugin') or 'not installed'}")
+
+
+def start_up() -> Iterator[Finding]:
+    if (environment.DISABLE.value() or "0").lower() not in ("0", "false", "no"):
+        yield Finding("bad", f"${environment.DISABLE.name} keeps the plugin out of the hosts", "unset it")
+    elif "vlmguard_plugin.hosts.autoload" in sys.modules:  # nobody imports it but the start-up file
+        yield Finding("good", "the start-up file (.pth) is run: hosts find the guarded models by themselves")
+    else:
+        yield Finding(
+            "bad",
+            "the start-up file (.pth) is not run here, so hosts don't know the guarded models",
+            "install with pip, without --target, and leave python -S; or start hosts by `vlmguard run HOST ...`",
+        )
+
+
+def hosts() -> Iterator[Finding]:
+    try:
+        folder = clone()
+    except HostNotFound as error:
+        yield Finding("bad", *str(error).split("; ", 1))
+        folder = None
+    for name, package in HOSTS.items():
+        found = installed(package)
+        if folder and name == "VLMEvalKit":
+            yield Finding("good", f"{name} {commit_of(folder)} (the git clone {folder})")
+            if found:
+                yield Finding(
+                    "note",
+                    f"{package} {found} is installed too: commands outside of the clone's folder use that one",
+                    f"pip uninstall {package}, or start the one that you mean",
+                )
+        elif found:
+            yield Finding("good", f"{name} {found}")
+        else:
+            extra = package.removeprefix("ms-")
+            yield Finding("note", f"{name} is not installed", f"pip install 'vlmguard_plugin[{extra}]'")
+
+
+def clashes() -> Iterator[Finding]:
+    for clash in CLASHES:
+        one, other = installed(clash.package), installed(clash.other)
+        if one is None or other is None:
+            continue
+        if one in SpecifierSet(clash.versions) and other in SpecifierSet(clash.other_versions):
+            yield Finding("bad", f"{clash.package} {one} with {clash.other} {other}: {clash.why}", clash.remedy)
+
+
+def torch_and_devices() -> Iterator[Finding]:
+    import torch
+
+    cards = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    what = f"torch {torch.__version__}, transformers {installed('transformers')}"
+    if cards:
+        bfloat16 = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16, float16 in its place"
+        yield Finding("good", f"{what}; {len(cards)} GPU ({', '.join(sorted(set(cards)))}), {bfloat16}")
+    elif torch.backends.mps.is_available():
+        yield Finding("good", f"{what}; an Apple GPU")
+    else:
+        yield Finding(
+            "note", f"{what}; no GPU that torch can use, models run on the CPU", "install a torch for your GPU's driver"
+        )
+
+
+def torchvision() -> Iterator[Finding]:
+    found = installed("torchvision")
+    if found is None:
+        if installed("ms-vlmeval"):
+            yield Finding("bad", "VLMEvalKit imports torchvision, which is not installed", "pip install torchvision")
+        return
+    wanted = [one for one in map(Requirement, requires("torchvision") or ()) if one.name == "torch"]
+    there = Version(installed("torch") or "0").public
+    for one in wanted:
+        if one.specifier and there not in one.specifier:
+            yield Finding(
+                "bad",
+                f"torchvision {found} is made for torch{one.specifier}, and torch {there} is here: its import fails",
+                f"pip install 'torch{one.specifier}' torchvision=={found}, or the torchvision of this torch",
+            )
+            return
+    yield Finding("good", f"torchvision {found}")
+
+
+def cache() -> Iterator[Finding]:
+    try:
+        folder = cache_directory()
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"0")
+    except OSError as error:
+        yield Finding(
+            "bad", f"the cache can't be written: {error}", f"name another folder by ${environment.CACHE.name}"
+        )
+    else:
+        yield Finding("good", f"cache {folder}")
+
+
+def data() -> Iterator[Finding]:
+    folder = lmu_data()
+    sets = len(list(folder.glob(f"*{SIDECAR}"))) if folder.is_dir() else 0
+    state, remedy = ("good", "") if sets else ("note", "`vlmguard data prepare NAME --source ...`")
+    yield Finding(state, f"{sets} prepared data sets in {folder} ($LMUData)", remedy)
+
+
+def models() -> Iterator[Finding]:
+    for name, model in MODELS.items():
+        folder = model.variable.path() if model.variable else None
+        if folder and model.variable:
+            there = (folder / "config.json").is_file()
+            what = f"{name} is {folder} (${model.variable.name})"
+            yield (
+                Finding("good", what)
+                if there
+                else Finding("bad", f"{what}, which holds no config.json", "name a save_pretrained folder, or unset it")
+            )
+    if (path := environment.MODELS.path()) and not path.is_file():
+        yield Finding(
+            "bad", f"${environment.MODELS.name} is {str(path)!r}, which is no file", "name a JSON, or unset it"
+        )
+
+
+def hub() -> Iterator[Finding]:
+    from vlmguard_plugin.subjects.loading import why_hub_is_silent
+
+    silent = why_hub_is_silent("llava-hf/llava-1.5-7b-hf", HUB_SECONDS)
+    if silent is None:
+        yield Finding("good", "the model hub answers")
+    else:
+        yield Finding(
+            "note",
+            f"the model hub can't be reached ({silent})",
+            "name checkpoints by folder, such as $VLMGUARD_LLAVA; `vlmguard demo` needs no hub",
+        )

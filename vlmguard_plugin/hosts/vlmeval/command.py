@@ -1,0 +1,33 @@
+"""VLMEvalKit's command line where it would go wrong with a guarded model, refused before anything is loaded."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Callable, Sequence
+
+from vlmguard_plugin.hosts.models import MODELS
+from vlmguard_plugin.naming import split_guarded
+
+
+def check_command(words: Sequence[str], known: Callable[[str], bool]) -> None:
+    """SystemExit where the host's command would answer with a guarded model unguarded, or not at all.
+
+    words: of the command line. known: whether a name is a model of the host's own.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--model", nargs="*", default=[])
+    parser.add_argument("--base-url", nargs="?")
+    parser.add_argument("--api-mode", nargs="?", const=True)
+    given, _ = parser.parse_known_args(list(words))
+    for name in given.model:
+        guarded = split_guarded(name, lambda model: model in MODELS or known(model)) is not None
+        if given.base_url and guarded:
+            raise SystemExit(
+                f"vlmguard: --base-url {given.base_url} would answer in the place of {name}, unguarded; leave it out, "
+                "or guard the model where it is served"
+            )
+        if given.api_mode and (guarded or name in MODELS):
+            raise SystemExit(
+                f"vlmguard: {name} answers one batch after the other, and --api-mode asks from many threads; leave "
+                "--api-mode out"
+            )
