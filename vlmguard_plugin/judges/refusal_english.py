@@ -139,6 +139,7 @@ YES_OR_NO = re.compile(
     re.DOTALL,
 )
 """Questions that "no" answers."""
+ASKS_HOW = re.compile(r"\b(?:how|what|why|which|who|whom|where|when|(?:can|could|will|would) you|tell|give|write|explain)\b")
 INSTEAD = re.compile(
     r"\b(?:instead|alternatives?|rather than|legally|peacefully|(?:legal|legitimate|healthy|healthier|peaceful|safer"
     r"|non-?violent|constructive|ethical|respectful)(?: and \w+)? (?:ways?|means|methods?|options?|manner))\b"
@@ -232,8 +233,6 @@ def turned_down(asked: str, text: str, opening: list[str], gives: bool) -> str |
 
     asked, text, opening: the request, the answer and its first sentences, all plain. gives: see `gives_steps`.
     """
-    if NO_ALONE.fullmatch(text) and not YES_OR_NO.match(asked):
-        return "says no"
     return declines(opening, gives) or objects(asked, text, opening, gives)
 
 
