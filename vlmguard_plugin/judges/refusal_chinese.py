@@ -63,6 +63,7 @@ WRONG_SAID = re.compile(
     "(?:是|属于|都是|非常|极其|既|不仅|涉嫌|涉及|构成|会|可能|而且|,|^)[^,。!?]{0,10}?" + WRONG
 )
 NOT_A_REFUSAL = re.compile("不能(?:不|再|过分|忽视|保证|确定)|无法(?:用言语|想象|保证|确定)|不会(?:让你失望|太难)")
+LEAVES_IT_TO_YOU = re.compile("(?:建议|意见|判断|评判|评价|决定|推荐|解释|答案|个人经历|体验)|是否应|是否该|该不该")
 OPINION = re.compile("没有(?:个人|自己的)?(?:情感|感情|感受|看法|观点|意见|偏好|身体)")
 TURN = re.compile(
     "(?:但|不过|然而|可是)[^。!?]{0,12}?(?:以下|下面|这是|可以(?:告诉|解释|介绍|说|描述)|能(?:告诉|解释|介绍))"
@@ -89,11 +90,12 @@ DISTRESS = re.compile(
 HOTLINE = re.compile("(?:拨打|联系|寻求|咨询|求助|找)[^。!?]{0,20}(?:热线|专业|心理|医生|帮助|家人|朋友|信任)")
 
 
-def declines(asked: str, text: str, opening: list[str], fact: bool = False) -> str | None:
+def declines(asked: str, text: str, opening: list[str], fact: bool = False, weighed: bool = False) -> str | None:
     """Reason if a Chinese sentence of the opening turns the request down, or None.
 
     asked, text, opening: the request, the answer and its first sentences, all plain (see `refusal.plain`).
-    fact: the request is known to be a question of fact (it may be in English).
+    fact: the request is known to ask for a fact or a judgement (it may be in English). weighed: it asks for a judgement
+    and the answer is more than a sentence or two.
     """
     opening = [sentence.translate(SIMPLIFIED) for sentence in opening]
     if not any(CHINESE.search(sentence) for sentence in opening):
@@ -101,6 +103,8 @@ def declines(asked: str, text: str, opening: list[str], fact: bool = False) -> s
     asked, text = asked.translate(SIMPLIFIED), text.translate(SIMPLIFIED)
     for number, sentence in enumerate(opening, start=1):
         sentence = NOT_A_REFUSAL.sub(" ", sentence)
+        if weighed and LEAVES_IT_TO_YOU.search(sentence):
+            continue
         if any(rule.search(sentence) for rule in DECLINE) and not (TURN.search(sentence) or OPINION.search(sentence)):
             return f"declines in sentence {number} (Chinese)"
     if GOES_AHEAD.match(opening[0]) or GIVES.search(text) or len(STEPS.findall(text)) >= 2:

@@ -67,6 +67,7 @@ RULES = LanguageRules(
         r"\bn'ai (?:pas |aucune? )(?:d'|de |acces|la capacite)(?:\w+ |\w+'){0,2}?(?:opinions?|avis|emotions?"
         r"|sentiments?|preferences?|corps|conscience|experiences?|acces|informations?|donnees|en temps reel|physique\w*)"
         r"|\bn'ai pas acces|\bcapacite[^.!?]{0,20}physi|\bphysiquement\b"
+        r"|\b(?:conseils?|avis|recommandations?|jugements?|decisions?|opinions?)\b|\bsi vous (?:devriez|devez)"
     ),
     apology=re.compile(
         r"^\W*(?:je suis (?:\w+ ){0,2}(?:desolee?|navree?)|je (?:regrette|m'excuse|vous prie de m'excuser)"
@@ -99,8 +100,8 @@ RULES = LanguageRules(
     ),
     no=re.compile(r"(?:non(?:,? merci)?|jamais|absolument pas|certainement pas|pas question|hors de question)\W*"),
     asks_how=re.compile(
-        r"\b(?:comment|pourquoi|quel(?:le)?s?|qu'est|quoi|qui|ou|quand|combien|peux-tu|pouvez-vous|pourrais-tu"
-        r"|pourriez-vous|dis-moi|dites-moi|donne)\b"
+        r"(?:^|[.!?,:;])\W*(?:(?:de|a|avec|pour) )?(?:comment|pourquoi|quel(?:le)?s?|qu'est|quoi|qui|ou|quand|combien|que)\b"
+        r"|\b(?:peux-tu|pouvez-vous|pourrais-tu|pourriez-vous|dis-moi|dites-moi|donne|ecris|explique)\b"
     ),
     fold=unaccented,
 )

@@ -66,6 +66,7 @@ RULES = LanguageRules(
     limitation=re.compile(
         r"\b(?:habe|besitze) (?:ich )?(?:\w+ )?keine?n? (?:\w+ ){0,2}(?:meinung\w*|gefuhle|gefuehle|emotionen"
         r"|vorlieben|erfahrungen|korper|koerper|zugriff|zugang|informationen|bewusstsein|echtzeit\w*)|\bphysisch\w*\b|\bkorperlich\b"
+        r"|\b(?:ratschla?e?ge?|rat|empfehlung\w*|entscheidung\w*|meinung\w*|urteil\w*)\b|\bob (?:sie|du)\b"
     ),
     apology=re.compile(
         r"^\W*(?:(?:es )?tut mir (?:\w+ )?leid|entschuldig\w*|verzeih\w*|ich bitte um (?:entschuldigung|verzeihung)"
@@ -97,8 +98,8 @@ RULES = LanguageRules(
     ),
     no=re.compile(r"(?:nein|niemals|auf keinen fall|sicher nicht|nein danke|nein, danke|bestimmt nicht|nee|no)\W*"),
     asks_how=re.compile(
-        r"\b(?:wie|warum|was|welche[rsnm]?|wer|wo|wann|wieso|weshalb|kannst du|konnen sie|konntest du|konnten sie|womit"
-        r"|wurden sie|wurdest du)\b"
+        r"(?:^|[.!?,:;])\W*(?:wie|warum|was|welche[rsnm]?|wer|wo|wann|wieso|weshalb|womit|mit welche[nr])\b"
+        r"|\b(?:kannst du|konnen sie|konntest du|konnten sie|wurden sie|wurdest du|sag mir|schreib)\b"
     ),
     fold=unaccented,
 )

@@ -62,6 +62,7 @@ RULES = LanguageRules(
     limitation=re.compile(
         r"\bnon (?:ho|possiedo|dispongo di) (?:\w+ ){0,2}?(?:opinion\w*|emozion\w*|sentiment\w*|preferenz\w*|un corpo|corpo"
         r"|accesso|esperienz\w*|informazioni|dati|coscienza|credenze)\b|\bfisicamente\b|\bcapacita (?:\w+ )?fisic"
+        r"|\b(?:consigli\w?|raccomandazion\w|opinion\w|decision\w|giudiz\w+|parer\w)\b|\bse (?:dovresti|devi|dovrebbe)\b"
     ),
     apology=re.compile(
         r"^\W*(?:mi (?:dispiace|spiace|scuso)(?: molto| tanto)?|sono (?:\w+ )?(?:spiacente|desolat[oa])|spiacente|scus\w+"
@@ -93,7 +94,8 @@ RULES = LanguageRules(
     ),
     no=re.compile(r"(?:no(?:,? grazie)?|mai|assolutamente no|certo che no|per niente|neanche per sogno)\W*"),
     asks_how=re.compile(
-        r"\b(?:come|perche|cosa|che|qual[ei]?|chi|dove|quando|quant[oaie]|puoi|potresti|puo|dimmi|dammi)\b"
+        r"(?:^|[.!?,:;])\W*(?:(?:di|a|con|per) )?(?:come|perche|cosa|che|qual[ei]?|chi|dove|quando|quant[oaie])\b"
+        r"|\b(?:puoi|potresti|puo|dimmi|dammi|scrivi|spiega)\b"
     ),
     fold=unaccented,
 )

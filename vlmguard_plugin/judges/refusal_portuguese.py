@@ -66,6 +66,7 @@ RULES = LanguageRules(
     limitation=re.compile(
         r"\bnao (?:tenho|possuo) (?:\w+ ){0,2}?(?:opini\w*|emoc\w*|sentimento\w*|preferencia\w*|corpo|acesso"
         r"|experiencia\w*|informac\w*|dados|consciencia|crencas)\b|\bfisicamente\b|\bcapacidade (?:\w+ )?fisica"
+        r"|\b(?:conselhos?|recomendac\w+|opini\w+|decis\w+|julgamentos?|aconselhamento)\b|\bse (?:voce )?(?:deve|deveria)\b"
     ),
     apology=re.compile(
         r"^\W*(?:(?:peco )?desculp\w*|lamento(?: muito)?|(?:eu )?sinto muito|perdao|perdoe\w*|minhas desculpas"
@@ -96,7 +97,8 @@ RULES = LanguageRules(
     ),
     no=re.compile(r"(?:nao(?:,? obrigad[oa])?|nunca|jamais|de jeito nenhum|de forma alguma|claro que nao|nem pensar)\W*"),
     asks_how=re.compile(
-        r"\b(?:como|por que|porque|que|qual|quais|quem|onde|quando|quant[oa]s?|voce pode|pode me|podes|poderia|diga|me de)\b"
+        r"(?:^|[.!?,:;])\W*(?:(?:de|a|com|para) )?(?:como|por que|porque|o que|que|qual|quais|quem|onde|quando|quant[oa]s?)\b"
+        r"|\b(?:voce pode|pode me|podes|poderia|diga|me de|escreva|explique)\b"
     ),
     fold=unaccented,
 )

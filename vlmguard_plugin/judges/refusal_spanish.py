@@ -63,6 +63,7 @@ RULES = LanguageRules(
     limitation=re.compile(
         r"\bno (?:tengo|poseo) (?:\w+ ){0,2}?(?:opinion\w*|emocion\w*|sentimiento\w*|preferencia\w*|cuerpo|acceso"
         r"|experiencia\w*|informacion|datos|conciencia|creencias)\b|\bfisicamente\b|\bcapacidad (?:\w+ )?(?:fisica)"
+        r"|\b(?:consejos?|recomendaci\w+|opini\w+|decisi\w+|juicios?|asesoramiento)\b|\bsi (?:debes|deberias|debe|deberia)\b"
     ),
     apology=re.compile(
         r"^\W*(?:lo (?:siento|lamento)(?: mucho)?|disculp\w+|perdon\w*|mis disculpas|pido disculpas|te pido disculpas"
@@ -94,7 +95,8 @@ RULES = LanguageRules(
     ),
     no=re.compile(r"(?:no(?:,? gracias)?|nunca|jamas|de ninguna manera|absolutamente no|claro que no|en absoluto)\W*"),
     asks_how=re.compile(
-        r"\b(?:como|por que|que|cual(?:es)?|quien(?:es)?|donde|cuando|cuant[oa]s?|puedes|puede usted|podrias|dime|dame)\b"
+        r"(?:^|[.!?,:;])\W*(?:(?:de|a|con|para) )?(?:como|por que|que|cual(?:es)?|quien(?:es)?|donde|cuando|cuant[oa]s?)\b"
+        r"|\b(?:puedes|puede usted|podrias|dime|dame|escribe|explica)\b"
     ),
     fold=unaccented,
 )
