@@ -81,7 +81,7 @@ class LanguageRules:
             sentence = self.not_a_refusal.sub(" ", sentence)
             if not any(rule.search(sentence) for rule in self.decline) or self.turn.search(sentence):
                 continue
-            if self.limitation.search(sentence) and (goes_on or self.turn.search(" ".join(opening[number:]))):
+            if self.limitation.search(sentence) and not self.apology.match(sentence) and (goes_on or self.turn.search(" ".join(opening[number:]))):
                 continue
             return f"declines in sentence {number} ({self.name})"
         return None
