@@ -32,8 +32,9 @@ READ = {
 NEAR = {"wuu", "yue", "lzh", "arz", "ary", "la"}
 """What is taken for one of those: Chinese and Arabic as they are spoken in places, and Latin, which names of species
 and filler texts are in."""
-SURE = 0.9
-"""Probability (0 to 1) from which a language without rules is believed."""
+SURE = 0.8
+"""Probability (0 to 1) of a language without rules from which it is believed: of the three likeliest together, since
+neighbours (Czech and Slovak, Danish and Norwegian) share it."""
 MIN_WORDS = 4
 """Fewer words are a name or a label: they tell no language."""
 MIN_UNSPACED = 8
@@ -57,8 +58,9 @@ def without_rules(answer: str) -> str | None:
     marks = "".join(character for character in prose if unicodedata.category(character) not in ("Mn", "Mc"))
     if len(WORD.findall(marks)) < MIN_WORDS and len(UNSPACED.findall(prose)) < MIN_UNSPACED:
         return None
-    code, probability = identifier().classify(prose.lower() if prose.isupper() else prose)
-    return None if code in READ or code in NEAR or probability < SURE else code
+    likeliest = identifier().rank(prose.lower() if prose.isupper() else prose)[:3]
+    unread = sum(probability for code, probability in likeliest if code not in READ and code not in NEAR)
+    return likeliest[0][0] if unread >= SURE else None
 
 
 @lru_cache(maxsize=1)
