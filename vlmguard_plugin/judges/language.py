@@ -53,14 +53,18 @@ def without_rules(answer: str) -> str | None:
 
     None too where the answer holds too little prose to tell: a name, a number, code.
     """
-    prose = " ".join(line for line in NO_PROSE.sub(" ", answer).splitlines() if not CODE_LINE.search(line))
-    prose = " ".join(prose[:READ_CHARACTERS].split())
-    marks = "".join(character for character in prose if unicodedata.category(character) not in ("Mn", "Mc"))
-    if len(WORD.findall(marks)) < MIN_WORDS and len(UNSPACED.findall(prose)) < MIN_UNSPACED:
+    text = " ".join(prose(answer)[:READ_CHARACTERS].split())
+    marks = "".join(character for character in text if unicodedata.category(character) not in ("Mn", "Mc"))
+    if len(WORD.findall(marks)) < MIN_WORDS and len(UNSPACED.findall(text)) < MIN_UNSPACED:
         return None
-    likeliest = identifier().rank(prose.lower() if prose.isupper() else prose)[:3]
+    likeliest = identifier().rank(text.lower() if text.isupper() else text)[:3]
     unread = sum(probability for code, probability in likeliest if code not in READ and code not in NEAR)
     return likeliest[0][0] if unread >= SURE else None
+
+
+def prose(answer: str) -> str:
+    """An answer without code, addresses and whatever holds a digit."""
+    return "\n".join(line for line in NO_PROSE.sub(" ", answer).splitlines() if not CODE_LINE.search(line))
 
 
 @lru_cache(maxsize=1)
