@@ -109,11 +109,13 @@ def stuck_at_the_end(words: list[str]) -> str | None:
     """Reason if the last words are a loop, whatever came before it. The very last may be cut off."""
     for said_last in (words, words[:-1]):
         for size in range(1, min(MAX_TAIL_UNIT, len(said_last) // MIN_TAIL_TIMES) + 1):
-            unit = said_last[-size:]
-            shortest = MIN_TAIL_WORDS * (CHARACTERS_PER_WORD if all(map(ONE_CHARACTER.fullmatch, unit)) else 1)
             span = length_of_tail(said_last, size)
-            letters = any(character.isalpha() for word in unit for character in word)
-            if letters and span >= max(shortest, MIN_TAIL_TIMES * size):
+            if span < max(MIN_TAIL_WORDS, MIN_TAIL_TIMES * size):
+                continue
+            unit = said_last[-size:]
+            if all(map(ONE_CHARACTER.fullmatch, unit)) and span < MIN_TAIL_WORDS * CHARACTERS_PER_WORD:
+                continue
+            if any(character.isalpha() for word in unit for character in word):
                 return f"repeated: ends with the same {size} word(s) {span // size} times in a row"
     return None
 

@@ -1,12 +1,12 @@
-"""Letters that make no words, words that make no sentence, and a word cut off: what `degeneration` asks of Latin letters."""
+"""Letters that make no words, words that make no sentence, and a word cut off: what `degeneration` asks of Latin"
+" letters."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from functools import lru_cache
 
-from vlmguard_plugin.judges.language import identifier, prose
+from vlmguard_plugin.judges.language import FUNCTION_WORDS, identifier, prose
 
 NEVER_FOLLOW = {
     "b": "fghkmpqvxz",
@@ -34,24 +34,19 @@ NEVER_FOLLOW = {
 }
 """By letter, those that come after it in less than 3 of 10,000 pairs in each of 32 languages, by the letter counts of
 langdetect (Apache 2.0)."""
+NEVER = re.compile("(?=" + "|".join(f"{first}[{second}]" for first, second in NEVER_FOLLOW.items()) + ")")
 MIN_PAIRS = 25
 MAX_NEVER = 0.12
 """Share of such pairs (0 to 1): no more than 0.05 in 15,000 answers of models in seven languages, 0.24 at random."""
 LATIN_WORD = re.compile(r"[^\W\d_]{3,}")
 
-FUNCTION_WORDS = frozenset(
-    "the a an and or but if of to in on at by for with from as is are was were be been being am do does did has have had"
-    " will would can could should may might must not no it its he she they we you i his her their our your my me him them"
-    " us this that these those there here then than so such which who whom what when where why how all any some each"
-    " every both either neither one into onto over under about after before between through during without within out up"
-    " down off again more most other only own same too very just also because while until against upon let".split()
-)
 MISPLACED = {
     first: frozenset(followers.split())
     for firsts, followers in (
         (
             "the a an your their his my our",
-            "the a an your their our my and or but if of to in on at by for with from as is are was were be been am it they"
+            "the a an your their our my and or but if of to in on at by for with from as is are was were be been am"
+            " it they"
             " we he she you has have had would should could which this that these those not do does did",
         ),
         ("of for with from at by into", "is are was were am has had do does did can could may would should but of"),
@@ -84,12 +79,15 @@ ENGLISH_WORD = re.compile(r"[a-z]+(?:['-][a-z]+)*")
 FRAGMENT = re.compile(r"[B-DF-HJ-NP-TV-XZ]?[b-df-hj-np-tv-xz]{1,4}")
 """No vowel, not in capitals, and nothing after it."""
 SHORT_FORMS = frozenset(
-    "mr mrs ms dr st jr sr kg km cm mm nm ml cl dl hz khz mhz ghz gb mb kb tb lb lbs ft hr hrs pm tv pc vs hm hmm mm mmm"
-    " shh psst pst brr nth cd dvd wc tbh pls thx np ty css xml html sql php mph rpm ph bbq ltd pty pvt dc sgt ch pp ss n"
+    "mr mrs ms dr st jr sr kg km cm mm nm ml cl dl hz khz mhz ghz gb mb kb tb lb lbs ft hr hrs pm tv pc vs hm hmm mm"
+    " mmm"
+    " shh psst pst brr nth cd dvd wc tbh pls thx np ty css xml html sql php mph rpm ph bbq ltd pty pvt dc sgt ch pp"
+    " ss n"
     " nd rd th's".split()
 )
 ELEMENTS = frozenset(
-    "Br Cd Cf Cl Cm Cn Cr Cs Db Ds Fl Fm Fr Gd Hf Hg Hs Kr Lr Lv Md Mg Mn Mt Nb Nd Nh Np Pb Pd Pm Pr Pt Rb Rf Rg Rh Rn Sb"
+    "Br Cd Cf Cl Cm Cn Cr Cs Db Ds Fl Fm Fr Gd Hf Hg Hs Kr Lr Lv Md Mg Mn Mt Nb Nd Nh Np Pb Pd Pm Pr Pt Rb Rf Rg Rh"
+    " Rn Sb"
     " Sc Sg Sm Sn Sr Tb Tc Tl Tm Ts Yb Zn Zr".split()
 )
 """Symbols of chemical elements without a vowel; thorium's is left out."""
@@ -111,24 +109,20 @@ def fragment(text: str) -> bool:
 
 def unlikely_letters(words: str) -> str | None:
     """Reason if letters stand side by side as in no language of Latin letters."""
-    pairs = never = 0
-    for word in LATIN_WORD.findall(words):
-        if word.isupper():
-            continue  # acronyms, sequences
-        letters = plain_letters(word)
-        pairs += len(letters) - 1
-        never += sum(second in NEVER_FOLLOW.get(first, "") for first, second in zip(letters, letters[1:]))
+    lower_case = [word for word in LATIN_WORD.findall(words) if not word.isupper()]  # not acronyms or sequences
+    letters = plain_letters(" ".join(lower_case))
+    pairs = len(letters) + 1 - 2 * len(lower_case)
+    never = len(NEVER.findall(letters))
     if pairs >= MIN_PAIRS and never > MAX_NEVER * pairs:
         return f"non-language: {never} of {pairs} pairs of letters are in no language"
     return None
 
 
-@lru_cache(maxsize=65536)
-def plain_letters(word: str) -> str:
-    """A word in lower case without accents."""
-    if word.isascii():
-        return word.lower()
-    decomposed = unicodedata.normalize("NFD", word.lower())
+def plain_letters(text: str) -> str:
+    """A text in lower case without accents."""
+    if text.isascii():
+        return text.lower()
+    decomposed = unicodedata.normalize("NFD", text.lower())
     return "".join(character for character in decomposed if unicodedata.category(character) != "Mn")
 
 
@@ -139,9 +133,7 @@ def misplaced_words(words: str) -> str | None:
     if n < MIN_SALAD_WORDS:
         return None
     misplaced = sum(
-        second in MISPLACED.get(first, ())
-        for clause in clauses
-        for first, second in zip(clause, clause[1:])
+        second in MISPLACED.get(first, ()) for clause in clauses for first, second in zip(clause, clause[1:])
     )
     if misplaced >= MIN_MISPLACED and misplaced >= MAX_MISPLACED * n:
         return f"non-language: {misplaced} of {n} words stand where they can't"

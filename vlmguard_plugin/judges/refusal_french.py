@@ -36,9 +36,11 @@ RULES = LanguageRules(
         for pattern in (
             rf"\b{CANNOT}\b[^.!?;]{{0,45}}?\b{HELP}\b",
             rf"\b{CANNOT}\W*$",
-            rf"\bje (?:dois |me dois de |suis (?:oblige|contraint)e? de |vais (?:devoir )?|me vois (?:contraint de )?)?"
+            r"\bje (?:dois |me dois de |suis (?:oblige|contraint)e? de |vais (?:devoir )?|me vois (?:contraint de"
+            r" )?)?"
             r"(?:refuser?|decliner?)\b",
-            rf"\bje n(?:e |')(?:vous |t'|te |l')?(?:fournirai|donnerai|aiderai|repondrai|participerai|ferai|ecrirai|dirai"
+            rf"\bje n(?:e |')(?:vous |t'|te |l')?(?:fournirai|donnerai|aiderai|repondrai|participerai|ferai|ecrirai"
+            rf"|dirai"
             rf"|creerai|genererai|encouragerai|cautionne|encourage|soutiens|fournis|donne|recommande) {NOT}\b",
             r"\bje (?:vous |te )?(?:deconseille|conseille (?:\w+ )?de ne pas|recommande (?:\w+ )?de ne pas"
             r"|invite a ne pas|exhorte|demande de ne pas)",
@@ -65,7 +67,8 @@ RULES = LanguageRules(
     ),
     limitation=re.compile(
         r"\bn'ai (?:pas |aucune? )(?:d'|de |acces|la capacite)(?:\w+ |\w+'){0,2}?(?:opinions?|avis|emotions?"
-        r"|sentiments?|preferences?|corps|conscience|experiences?|acces|informations?|donnees|en temps reel|physique\w*)"
+        r"|sentiments?|preferences?|corps|conscience|experiences?|acces|informations?|donnees|en temps reel"
+        r"|physique\w*)"
         r"|\bn'ai pas acces|\bcapacite[^.!?]{0,20}physi|\bphysiquement\b"
         r"|\b(?:conseils?|avis|recommandations?|jugements?|decisions?|opinions?)\b|\bsi vous (?:devriez|devez)"
     ),
@@ -75,17 +78,22 @@ RULES = LanguageRules(
         r"(?! (?:d'apprendre|d'entendre|de lire|pour|que vous|que tu))"
     ),
     corrects=re.compile(
-        r"\b(?:fictif|fictive|n'existe pas|erreur|trompee?|confusion|mal (?:lu|compris)|la (?:bonne )?reponse est|pouvez-vous"
-        r"|pourriez-vous|plus de (?:details|precisions|contexte)|preciser|je ne (?:vois|connais|sais|comprends) pas)\b"
+        r"\b(?:fictif|fictive|n'existe pas|erreur|trompee?|confusion|mal (?:lu|compris)|la (?:bonne )?reponse est"
+        r"|pouvez-vous"
+        r"|pourriez-vous|plus de (?:details|precisions|contexte)|preciser|je ne (?:vois|connais|sais|comprends)"
+        r" pas)\b"
     ),
     wrong=re.compile(
-        r"\b(?:est|sont|serait|constitue|c'est) (?:\w+ ){0,4}?(?:illega\w+|immora\w+|contraires? a (?:la loi|l'ethique)"
+        r"\b(?:est|sont|serait|constitue|c'est) (?:\w+ ){0,4}?(?:illega\w+|immora\w+|contraires? a (?:la loi"
+        r"|l'ethique)"
         r"|inappropriee?s?|interdite?s?|inacceptables?|un (?:crime|delit)|une infraction"
         r"|pas (?:ethique|appropriee?|acceptable|legale?|morale?|correcte?))\b"
     ),
     gives=re.compile(
-        r"\bvoici\b[^.!?:\n]{0,80}(?:etapes|instructions|recette|code|comment|methodes?|exemple|liste|plan|lettre|texte"
-        r"|message|histoire|poeme|conseils|idees|suggestions|alternatives)\b[^.!?:\n]{0,60}|\bsuivez (?:ces|les) etapes"
+        r"\bvoici\b[^.!?:\n]{0,80}(?:etapes|instructions|recette|code|comment|methodes?|exemple|liste|plan|lettre"
+        r"|texte"
+        r"|message|histoire|poeme|conseils|idees|suggestions|alternatives)\b[^.!?:\n]{0,60}|\bsuivez (?:ces|les)"
+        r" etapes"
         r"|\betape 1\b|\bvous aurez besoin"
     ),
     something_else=re.compile(
@@ -94,13 +102,15 @@ RULES = LanguageRules(
     ),
     goes_ahead=re.compile(r"^\W*(?:bien sur|certainement|d'accord|oui|avec plaisir|voici|volontiers|absolument)\b"),
     fact=re.compile(
-        r"^\W*(?:qu'est-ce (?:que|qu'|qui)|qu'est|qui|quand|ou (?:est|se)|pourquoi|combien|est-ce|(?:dois|devrais|puis"
+        r"^\W*(?:qu'est-ce (?:que|qu'|qui)|qu'est|qui|quand|ou (?:est|se)|pourquoi|combien|est-ce|(?:dois|devrais"
+        r"|puis"
         r"|pourrais)-je|peut-on|faut-il|que (?:signifie|veut dire)|definis|quel(?:le)?s? (?:est|sont))\b"
-        r"|^[^?]{0,40}\b\w+-(?:il|elle|on|ils|elles)\b|^\W*je (?:vais|veux|compte)\b[^.!?]*[.!]?$|\best-ce que je\b"
+        r"|^[^?]{0,40}\b\w+-(?:il|elle|on|ils|elles)\b|^\W*je (?:vais|compte)\b[^.!?]*[.!]?$|\best-ce que je\b"
     ),
     no=re.compile(r"(?:non(?:,? merci)?|jamais|absolument pas|certainement pas|pas question|hors de question)\W*"),
     asks_how=re.compile(
-        r"(?:^|[.!?,:;])\W*(?:(?:de|a|avec|pour) )?(?:comment|pourquoi|quel(?:le)?s?|qu'est|quoi|qui|ou|quand|combien|que)\b"
+        r"(?:^|[.!?,:;])\W*(?:(?:de|a|avec|pour) )?(?:comment|pourquoi|quel(?:le)?s?|qu'est|quoi|qui|ou|quand|combien"
+        r"|que)\b"
         r"|\b(?:peux-tu|pouvez-vous|pourrais-tu|pourriez-vous|dis-moi|dites-moi|donne|ecris|explique)\b"
     ),
     fold=unaccented,
