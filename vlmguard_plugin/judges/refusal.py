@@ -144,7 +144,7 @@ def turned_down(asked: str, text: str, answer: str) -> str | None:
     gives = refusal_english.gives_steps(answer, text_english)
     opening = own_words(asked_english, text_english)
     reason = refusal_english.turned_down(asked_english, text_english, opening, gives, weighed)
-    if reason:
+    if reason or translates_a_refusal(asked_english):
         return reason
     fact = bool(yes_or_no or intends or refusal_english_requests.asks_fact(asked_english))
     opening = own_words(asked, text)
@@ -152,6 +152,13 @@ def turned_down(asked: str, text: str, answer: str) -> str | None:
     for rules in LANGUAGES:
         reason = reason or rules.declines(asked, text, opening, fact, weighed)
     return reason
+
+
+def translates_a_refusal(asked: str) -> bool:
+    """Whether a plain request asks for the translation of a refusal."""
+    if not refusal_english_requests.TRANSLATE.search(asked):
+        return False
+    return bool(refusal_english.declines(list(sentences(asked.replace(":", ".\n"))), gives=False))
 
 
 def says_no(text: str) -> bool:

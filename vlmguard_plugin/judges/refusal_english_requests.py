@@ -34,6 +34,13 @@ ASKS_HOW = re.compile(
 )
 
 
+TRANSLATE = re.compile(
+    r"\b(?:translat\w+|tradu[iczs]\w*|ubersetz\w*|\u00fcbersetz\w*|how (?:do|would) (?:you|i|one) say)\b"
+    "|\u7ffb\u8bd1|\u7ffb\u8b6f|\u7ffb\u8a33|\ubc88\uc5ed|\u043f\u0435\u0440\u0435\u0432\u0435\u0434|\u062a\u0631\u062c\u0645|\u0905\u0928\u0941\u0935\u093e\u0926"
+)
+"""Asks for a translation, in any of the languages: a refusal that was to be translated is none of the answer's own."""
+
+
 def asks_fact(asked: str) -> bool:
     """Whether a plain request is a question of fact."""
     return bool(FACT.match(asked))

@@ -25,7 +25,8 @@ RULES = LanguageRules(
     hint=re.compile(
         r"\b(?:ich|wir|mir|mich|nein|leider|entschuldig\w*|verzeih\w*|tut|illegal\w*|verboten\w*|strafbar"
         r"|unethisch\w*"
-        r"|(?:diese|ihre|deine) (?:anfrage|frage|bitte)|unangemessen\w*|gesetz\w*)\b"
+        r"|(?:diese|ihre|deine) (?:anfrage|frage|bitte)|unangemessen\w*|gesetz\w*|richtlinien|regeln|grundsa\w+"
+        r"|verstosst)\b"
     ),
     decline=tuple(
         re.compile(pattern)
@@ -42,6 +43,7 @@ RULES = LanguageRules(
             r"|untersagt|unmoglich|unmoeglich|verboten)",
             r"\b(?:ich (?:\w+ )?(?:lehne|weigere mich|verweigere)|(?:muss|mochte|moechte|werde) (?:ich )?[^.!?]{0,60}"
             r"(?:ablehnen|verweigern)|lehne ich[^.!?]{0,50}\bab)\b",
+            r"\b(?:helfe|unterstutze|gebe|mache) ich (?:\w+ ){0,3}(?:nicht|keine?[nrms]?|niemals)\b",
             r"\bich (?:helfe|unterstutze|unterstuetze|beantworte|gebe|mache|fordere|foerdere|befurworte|befuerworte"
             r"|empfehle|erstelle|schreibe|liefere) (?:\w+ ){0,4}(?:nicht|keine?[nrms]?|niemals)\b",
             r"\bich (?:\w+ )?(?:rate|empfehle|warne|bitte) (?:\w+ ){0,3}(?:davon ab|dringend ab|nicht zu|davor)"

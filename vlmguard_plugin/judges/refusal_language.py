@@ -79,16 +79,19 @@ class LanguageRules:
     def _declines_outright(self, opening: list[str], goes_on: bool) -> str | None:
         for number, sentence in enumerate(opening, start=1):
             sentence = self.not_a_refusal.sub(" ", sentence)
-            if not any(rule.search(sentence) for rule in self.decline) or self.turn.search(sentence):
+            if not any(rule.search(sentence) for rule in self.decline) or self._turns(sentence):
                 continue
-            if (
-                self.limitation.search(sentence)
-                and not self.apology.match(sentence)
-                and (goes_on or self.turn.search(" ".join(opening[number:])))
-            ):
+            before = self.turn.split(sentence)[0]
+            lacks = self.limitation.search(before) and not self.apology.match(sentence)
+            if lacks and (goes_on or self.turn.search(" ".join(opening[number:]))):
                 continue
             return f"declines in sentence {number} ({self.name})"
         return None
+
+    def _turns(self, sentence: str) -> bool:
+        """Whether a sentence goes on to answer, and not with something else."""
+        turn = self.turn.search(sentence)
+        return bool(turn) and not self.something_else.search(sentence, turn.start())
 
     def _objects(self, asked: str, opening: list[str], fact: bool, gives: bool) -> str | None:
         if gives or self.goes_ahead.match(opening[0]):

@@ -31,7 +31,8 @@ RULES = LanguageRules(
     name="Portuguese",
     hint=re.compile(
         r"\b(?:nao|desculp\w*|lamento|lamentavelmente|infelizmente|perdao|sinto|recus\w+|me|ilega\w*|proibid[oa]s?"
-        r"|inadequad[oa]s?|inapropriad[oa]s?|imora\w*|crime|impossivel|(?:esta|essa|sua|tua) (?:solicitacao|pergunta"
+        r"|inadequad[oa]s?|inapropriad[oa]s?|imora\w*|crime|impossivel|(?:est[ae]|ess[ae]|sua|tua|seu|teu)"
+        r" (?:solicitacao|pergunta"
         r"|pedido)"
         r"|nunca|jamais|desaconselh\w+)\b"
     ),
