@@ -91,7 +91,7 @@ class LanguageRules:
     def _turns(self, sentence: str) -> bool:
         """Whether a sentence goes on to answer, and not with something else."""
         turn = self.turn.search(sentence)
-        return bool(turn) and not self.something_else.search(sentence, turn.start())
+        return turn is not None and not self.something_else.search(sentence, turn.start())
 
     def _objects(self, asked: str, opening: list[str], fact: bool, gives: bool) -> str | None:
         if gives or self.goes_ahead.match(opening[0]):
