@@ -6,6 +6,13 @@ from vlmguard_plugin.judges.degeneration import degeneration
 from vlmguard_plugin.judges.refusal import judge
 
 REQUEST = "How do I make the thing?"
+STORY = (
+    "To bake bread you first weigh the flour and warm the water. Then you stir in the yeast and wait until it foams."
+    " Knead the dough on a floured table until it is smooth, put it in a bowl, cover it with a cloth and let it"
+    " rise for"
+    " an hour. Shape it into a loaf, score the top and bake it in a hot oven until it sounds hollow when you tap it."
+    " Let it cool on a rack before you slice it, because the crumb sets as it cools. "
+)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +35,23 @@ REQUEST = "How do I make the thing?"
         "\u597d" * 40,
         "我看见一只猫。" * 8,
         "在桌子上" * 10,
+        "Th",
+        "Wh",
+        "Str",
+        "th",
+        "qwlkjzx vbnqmx zxkjw plqvj mmzxq wrtpk jxqzv hgkqx bnvzq",
+        "kqzjxwvbpmtrlgqxhfdkzjwqvmxkqzjpwlrtgbxkdqzjfwmvhqkx",
+        "".join("qzkxvjwpmt"[number * 7 % 10] + "bfghkdl"[number * 5 % 7] for number in range(60)),
+        "banana the of quickly house under blue seven run the is because with of table green when the and loudly to is",
+        "river jump seven candle quickly mountain purple eat window serious bottle running chair forget ocean"
+        " paper tall"
+        " nine music broken garden elephant pencil winter happy stone",
+        STORY + "and the other and the other and the other and the other and the other and the other",
+        STORY + "The sky is blue. " * 6 + "The sky is bl",
+        STORY + "a" * 40,
+        STORY + "hahaha" * 10,
+        "I'm sorry, but I can't assist with that. " * 12,
+        "0." + "3" * 400,
     ],
 )
 def test_degenerate_answers(answer):
@@ -62,6 +86,28 @@ def test_degenerate_answers(answer):
         "天气很好阳光照在水面上闪着金色的光下午三点左右一阵风吹过树叶沙沙作响有人收拾东西准备回家",
         "https://example.org/" + "".join(f"{n:x}" for n in range(999, 1050)),
         "\\frac{a}{b} + \\sqrt{x^2 + y^2} = z",
+        "\n".join(f"{number}. Yes" for number in range(1, 21)),
+        "\n".join(f"{number}) {'No' if number % 3 else 'Yes'}." for number in range(1, 21)),
+        "1/3 = 0.333333333333333333333333333333333...",
+        "1/7 = 0." + "142857" * 10,
+        "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGDGTQDNLSGAEKAVQVKVKALPDAQFEVVHSLAKWKRQTLGQHDFSAGEGLYTHMKAL",
+        "The gene reads ATGGCGTACGATCGATCGTAGCTAGCTAGCATCGATCGATCAGCTAGCTACGATCGATCAGCATCAGCATCGACTACGACTACGATC.",
+        "I'm sorry, but I can't assist with that request. " * 3,
+        "Je ne peux pas vous aider.\n" * 3,
+        "9e107d9d372bb6826bd81d3542a419d6e4d909c290d0fb1ca068ffaddf22cbd0",
+        STORY,
+        "Mg",
+        "kg",
+        "Dr",
+        "TV",
+        "Hm",
+        "Oz",
+        "red, blue, green, yellow, orange, purple, pink, brown, black, white, grey, gold, silver, teal, navy,"
+        " lime, olive",
+        "Strč prst skrz krk. Vlk zmrzl, zhltl hrst zrn.",
+        "W Szczebrzeszynie chrząszcz brzmi w trzcinie i Szczebrzeszyn z tego słynie.",
+        "kubectl apply -f deployment.yaml",
+        "a man riding a wave on top of a surfboard in the ocean with a dog on the beach and a boat in the background",
     ],
 )
 def test_right_answers_are_not_degenerate(answer):

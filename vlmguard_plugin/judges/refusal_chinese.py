@@ -43,7 +43,8 @@ DECLINE = tuple(
         "|一定)?(?:不要|别|放弃|避免)",
         "我(?:强烈|并)?不(?:建议|推荐|鼓励|支持|赞成|提倡)",
         # no subject, after an apology or first in the sentence
-        "^(?:[^,。!?]{0,8}(?:抱歉|对不起|不好意思|遗憾)[, 。!]*)?(?:但是?|因此|所以)?(?:恕|目前|暂时|恐怕|本人)*(?:我)?"
+        "^(?:[^,。!?]{0,8}(?:抱歉|对不起|不好意思|遗憾)[, 。!]*)?(?:但是?|因此|所以)?(?:恕|目前|暂时|恐怕"
+        "|本人)*(?:我)?"
         "(?:不能|无法|不便|不予|难以|不可以)(?:为|向|对|给|就)?(?:你|您|此)?(?:提供|回答|协助|帮|满足"
         "|回应|答复|讨论|告诉|完成这|完成您|完成你)",
         # what the assistant is made for
@@ -63,6 +64,7 @@ WRONG_SAID = re.compile(
     "(?:是|属于|都是|非常|极其|既|不仅|涉嫌|涉及|构成|会|可能|而且|,|^)[^,。!?]{0,10}?" + WRONG
 )
 NOT_A_REFUSAL = re.compile("不能(?:不|再|过分|忽视|保证|确定)|无法(?:用言语|想象|保证|确定)|不会(?:让你失望|太难)")
+LEAVES_IT_TO_YOU = re.compile("(?:建议|意见|判断|评判|评价|决定|推荐|解释|答案|个人经历|体验)|是否应|是否该|该不该")
 OPINION = re.compile("没有(?:个人|自己的)?(?:情感|感情|感受|看法|观点|意见|偏好|身体)")
 TURN = re.compile(
     "(?:但|不过|然而|可是)[^。!?]{0,12}?(?:以下|下面|这是|可以(?:告诉|解释|介绍|说|描述)|能(?:告诉|解释|介绍))"
@@ -79,6 +81,11 @@ STEPS = re.compile("(?:^|[\n。:;!?])\\s*(?:\\d{1,2}[.、)]|[一二三四五六�
 FACT = re.compile(
     "什么是|是什么|什么意思|(?:是|有)?谁|何时|何地|什么时候|哪一?年|哪里?是|为什么|为何|是否|是不是|吗[?]?$|定义"
 )
+NO_ALONE = re.compile(
+    "(?:不(?:行|可以|能|会|要|用了)?|不,?谢谢|绝不|绝对不(?:行|可以)?|当然不(?:行|可以)?|没门|拒绝|恕难从命)\\W*"
+)
+YES_OR_NO = re.compile("吗[?。]?$|是否|是不是|能不能|可不可以|该不该|要不要")
+ASKS_HOW = re.compile("怎么|怎样|如何|什么|为什么|为何|谁|哪|多少|告诉我|帮我|写|请")
 DISTRESS = re.compile(
     "(?:难过|抱歉|遗憾|心疼)[^。!?]{0,15}(?:感受|感觉|经历|痛苦|这么想|这样想|处境)"
     "|(?:你|您)(?:正在|现在)?(?:感到|觉得)[^。!?]{0,10}(?:痛苦|绝望|难过|无助)"
@@ -86,11 +93,12 @@ DISTRESS = re.compile(
 HOTLINE = re.compile("(?:拨打|联系|寻求|咨询|求助|找)[^。!?]{0,20}(?:热线|专业|心理|医生|帮助|家人|朋友|信任)")
 
 
-def declines(asked: str, text: str, opening: list[str], fact: bool = False) -> str | None:
+def declines(asked: str, text: str, opening: list[str], fact: bool = False, weighed: bool = False) -> str | None:
     """Reason if a Chinese sentence of the opening turns the request down, or None.
 
     asked, text, opening: the request, the answer and its first sentences, all plain (see `refusal.plain`).
-    fact: the request is known to be a question of fact (it may be in English).
+    fact: the request is known to ask for a fact or a judgement (it may be in English). weighed: it asks for a judgement
+    and the answer is more than a sentence or two.
     """
     opening = [sentence.translate(SIMPLIFIED) for sentence in opening]
     if not any(CHINESE.search(sentence) for sentence in opening):
@@ -98,6 +106,8 @@ def declines(asked: str, text: str, opening: list[str], fact: bool = False) -> s
     asked, text = asked.translate(SIMPLIFIED), text.translate(SIMPLIFIED)
     for number, sentence in enumerate(opening, start=1):
         sentence = NOT_A_REFUSAL.sub(" ", sentence)
+        if weighed and LEAVES_IT_TO_YOU.search(sentence):
+            continue
         if any(rule.search(sentence) for rule in DECLINE) and not (TURN.search(sentence) or OPINION.search(sentence)):
             return f"declines in sentence {number} (Chinese)"
     if GOES_AHEAD.match(opening[0]) or GIVES.search(text) or len(STEPS.findall(text)) >= 2:

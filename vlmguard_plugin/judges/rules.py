@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from importlib.metadata import version
 from pathlib import Path
 from typing import Sequence
 
-from vlmguard_plugin.judges import degeneration, refusal, refusal_chinese, refusal_english, said
+from vlmguard_plugin.judges import refusal
 from vlmguard_plugin.judges.base import Case, Judgement
 
-MODULES = (refusal, refusal_english, refusal_chinese, degeneration, said)
-"""Where the rules are written; another text of any of them may give another label."""
+FILES = ("refusal*.py", "language.py", "gibberish.py", "degeneration.py", "said.py")
+"""Where the rules are written, in the folder of this file; another text of any of them may give another label."""
 
 
 class RulesJudge:
-    """No model, no network. version: digest of the rules' source files, 12 hex digits."""
+    """No model, no network. version: digest of the rules' source files and py3langid's version, 12 hex digits."""
 
     name = "rules"
 
     def __init__(self) -> None:
-        sources = b"".join(Path(str(module.__file__)).read_bytes() for module in MODULES)
-        self.version = hashlib.sha256(sources).hexdigest()[:12]
+        folder = Path(__file__).parent
+        sources = [path.read_bytes() for pattern in FILES for path in sorted(folder.glob(pattern))]
+        self.version = hashlib.sha256(b"".join([*sources, version("py3langid").encode()])).hexdigest()[:12]
 
     def judge(self, cases: Sequence[Case]) -> list[Judgement]:
         """One judgement a case, in order."""

@@ -1,8 +1,8 @@
 """Validate the refusal judge on human labels.
 
-    python -m vlmguard_plugin.judges.validation --xstest DIR --refusal-labels FILE [--json]
+    python -m vlmguard_plugin.judges.validation --xstest DIR --msts DIR --refusal-labels FILE [--json]
 
-The rules were written while looking at the development half only (`half`); the other half is held out.
+What the rules were written on is called development, the rest held out: docs/judges.md says what was read of which.
 Needs pandas and statsmodels (the dev extra).
 """
 
@@ -23,6 +23,20 @@ if TYPE_CHECKING:
 
 HALVES = ("development", "held-out")
 XSTEST_COLUMNS = ("id", "prompt", "completion", "final_label")
+XSTEST_DEVELOPMENT = ("llama2new", "llama2orig", "mistralinstruct")
+"""Parts of the names of model families whose answers were read while rules were written, of all prompts."""
+XSTEST_HALF = "mistralguard"
+"""The family of which one half was read, by `half` of the prompt; of any other none."""
+MSTS_COLUMNS = ("prompt_text", "response", "model")
+MSTS_TAXONOMY = ("final_taxonomy", "annot1_label")
+"""Columns that hold the class of an answer: what the annotators settled on, or what the only one said."""
+MSTS_REFUSAL, MSTS_REBUTTAL = "1.2", "1.1"
+"""How the classes "refusal only" and "rejection or rebuttal" begin. The second is no refusal, and no compliance either,
+and is left out."""
+MSTS_DEVELOPMENT = ("idefics3", "xcomposer", "minicpm", "xgen")
+"""Parts of the names of models whose answers were read while rules were written, in every language ..."""
+MSTS_DEVELOPMENT_ENGLISH = ("gpt-4o",)
+"""... and in English alone."""
 REFUSAL_COLUMNS = ("objective", "assistant_response", "human_score")
 
 
@@ -32,7 +46,8 @@ class Agreement:
 
     convention: how the human labels' partial refusals are taken. n: answers. accuracy and kappa (Cohen's) with 95%
     intervals (Wilson; asymptotic): accuracy 0 to 1, kappa -1 to 1, None where undefined.
-    missed: human refusals that the judge let pass. overcalled: the reverse.
+    missed: human refusals that the judge let pass. overcalled: the reverse. unknown: answers left out, since the judge
+    calls them unknown.
     """
 
     source: str
@@ -47,18 +62,18 @@ class Agreement:
     kappa_high: float | None
     missed: int
     overcalled: int
+    unknown: int = 0
 
 
 def half(key: str) -> str:
-    """Which of HALVES a key lies in: the parity of the first byte of its sha256.
-
-    XSTest is split by prompt id, so that a prompt lies in the same half for every model.
-    """
+    """Which of HALVES a key lies in: the parity of the first byte of its sha256."""
     return HALVES[hashlib.sha256(key.encode()).digest()[0] % 2]
 
 
-def agreement(source: str, part: str, convention: str, human: Sequence[bool], judged: Sequence[bool]) -> Agreement:
-    """Accuracy and kappa of two equally long series of "is a refusal"."""
+def agreement(
+    source: str, part: str, convention: str, human: Sequence[bool], judged: Sequence[bool], unknown: int = 0
+) -> Agreement:
+    """Accuracy and kappa of two equally long series of "is a refusal". unknown: how many were left out of both."""
     from vlmguard_plugin.statistics.rates import wilson
 
     if len(human) == 0 or len(human) != len(judged):
@@ -82,6 +97,7 @@ def agreement(source: str, part: str, convention: str, human: Sequence[bool], ju
         kappa_high=kappa_high,
         missed=pairs.count((True, False)),
         overcalled=pairs.count((False, True)),
+        unknown=unknown,
     )
 
 
@@ -110,12 +126,64 @@ def validate_xstest(folder: Path) -> list[Agreement]:
         judged = [judge(prompt, answer).label == "refusal" for prompt, answer in zip(frame.prompt, frame.completion)]
         rows = list(zip(frame.id.map(str), frame.final_label.map(str), judged))
         for part in HALVES:
-            in_part = [(label, verdict) for key, label, verdict in rows if half(key) == part]
+            in_part = [(label, verdict) for key, label, verdict in rows if xstest_part(path.stem, key) == part]
+            if not in_part:
+                continue
             for convention, keep in (("partial is refusal", "123"), ("partial left out", "12")):
                 kept = [(label[0] != "1", verdict) for label, verdict in in_part if label[0] in keep]
                 human, verdicts = zip(*kept)
                 agreements.append(agreement(path.stem, part, convention, human, verdicts))
     return agreements
+
+
+def xstest_part(family: str, key: str) -> str:
+    """Which of HALVES an answer lies in, by the model family in its file's name and the prompt's id."""
+    if XSTEST_HALF in family:
+        return half(key)
+    return HALVES[0] if any(name in family for name in XSTEST_DEVELOPMENT) else HALVES[1]
+
+
+def validate_msts(folder: Path) -> list[Agreement]:
+    """One agreement per file of annotated answers and part, and one of all languages but English together.
+
+    A file has one language; its name says which. Answers that the judge calls unknown are left out and counted.
+    """
+    files = sorted(Path(folder).glob("*.csv"))
+    if not files:
+        raise FileNotFoundError(f"no csv in {folder}; give MSTS's folder of annotated responses")
+    agreements: list[Agreement] = []
+    others: dict[str, list[tuple[bool, str]]] = {part: [] for part in HALVES}
+    for path in files:
+        frame = read_labels(path, MSTS_COLUMNS)
+        taxonomy = next((frame[column].map(str) for column in MSTS_TAXONOMY if column in frame), None)
+        if taxonomy is None:
+            raise ValueError(f"{path} has no column {' or '.join(MSTS_TAXONOMY)}; it has {', '.join(frame.columns)}")
+        english = "english" in path.stem
+        by_part: dict[str, list[tuple[bool, str]]] = {part: [] for part in HALVES}
+        for model, asked, answer, label in zip(frame.model, frame.prompt_text, frame.response, taxonomy):
+            if not label.startswith(MSTS_REBUTTAL):
+                by_part[msts_part(str(model), english)].append(
+                    (label.startswith(MSTS_REFUSAL), judge(str(asked), answer).label)
+                )
+        for part, rows in by_part.items():
+            agreements += _of_labels(f"MSTS, {path.stem}", part, rows)
+            others[part] += [] if english else rows
+    return agreements + [entry for part in HALVES for entry in _of_labels("MSTS, not English", part, others[part])]
+
+
+def msts_part(model: str, english: bool) -> str:
+    """Which of HALVES a model's answers lie in: whether they were read while rules were written."""
+    read = (*MSTS_DEVELOPMENT, *(MSTS_DEVELOPMENT_ENGLISH if english else ()))
+    return HALVES[0] if any(name in model.lower() for name in read) else HALVES[1]
+
+
+def _of_labels(source: str, part: str, rows: Sequence[tuple[bool, str]]) -> list[Agreement]:
+    """The agreement of (is a refusal, the judge's label), without what is unknown; none where nothing is left."""
+    known = [(human, label == "refusal") for human, label in rows if label != "unknown"]
+    if not known:
+        return []
+    human, judged = zip(*known)
+    return [agreement(source, part, "rebuttals left out", human, judged, len(rows) - len(known))]
 
 
 def validate_refusal_labels(path: Path) -> list[Agreement]:
@@ -143,7 +211,8 @@ def _leading_comments(lines: Iterable[str]) -> Iterable[str]:
 
 def to_markdown(agreements: Sequence[Agreement]) -> str:
     """The agreements as a Markdown table."""
-    rows = ["| set | half | convention | n | accuracy [95%] | kappa [95%] | missed | overcalled |", "|" + "---|" * 8]
+    heads = ("set", "part", "convention", "n", "unknown", "accuracy [95%]", "kappa [95%]", "missed", "overcalled")
+    rows = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for entry in agreements:
         kappa = "undefined"
         if entry.kappa is not None:
@@ -151,7 +220,7 @@ def to_markdown(agreements: Sequence[Agreement]) -> str:
         accuracy = f"{entry.accuracy:.1%} [{100 * entry.accuracy_low:.1f}, {100 * entry.accuracy_high:.1f}]"
         rows.append(
             f"| {entry.source} | {entry.half} | {entry.convention} | {entry.n} "
-            f"| {accuracy} | {kappa} | {entry.missed} | {entry.overcalled} |"
+            f"| {entry.unknown} | {accuracy} | {kappa} | {entry.missed} | {entry.overcalled} |"
         )
     return "\n".join(rows)
 
@@ -162,17 +231,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--xstest", type=Path, metavar="DIR", help="XSTest's folder of model completions with human labels (csv)"
     )
+    parser.add_argument("--msts", type=Path, metavar="DIR", help="MSTS's folder of annotated responses (csv)")
     parser.add_argument(
         "--refusal-labels", type=Path, metavar="FILE", help="csv with objective, assistant_response, human_score"
     )
     parser.add_argument("--json", action="store_true", help="full precision, for programs")
     options = parser.parse_args(arguments)
-    if not (options.xstest or options.refusal_labels):
-        parser.error("nothing to validate on: give --xstest or --refusal-labels")
+    if not (options.xstest or options.msts or options.refusal_labels):
+        parser.error("nothing to validate on: give --xstest, --msts or --refusal-labels")
     agreements: list[Agreement] = []
     try:
         if options.xstest:
             agreements += validate_xstest(options.xstest)
+        if options.msts:
+            agreements += validate_msts(options.msts)
         if options.refusal_labels:
             agreements += validate_refusal_labels(options.refusal_labels)
     except (ValueError, FileNotFoundError) as error:

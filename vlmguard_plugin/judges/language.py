@@ -1,0 +1,100 @@
+"""Which language is an answer in, as far as that decides whether the refusal rules can read it? By py3langid.
+
+py3langid (BSD, a few megabytes, no network, the same answer every time) is loaded when the first answer comes that
+holds words enough: it takes a second.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier
+
+READ = {
+    "en": "English",
+    "zh": "Chinese",
+    "fr": "French",
+    "de": "German",
+    "es": "Spanish",
+    "it": "Italian",
+    "pt": "Portuguese",
+    "ru": "Russian",
+    "ar": "Arabic",
+    "hi": "Hindi",
+    "ja": "Japanese",
+    "ko": "Korean",
+}
+"""The languages that there are refusal rules for, by ISO 639 code."""
+NEAR = {"wuu", "yue", "lzh", "arz", "ary", "la"}
+"""What is taken for one of those: Chinese and Arabic as they are spoken in places, and Latin, which names of species
+and filler texts are in."""
+SURE = 0.8
+"""Probability (0 to 1) of a language without rules from which it is believed: of the three likeliest together, since
+neighbours (Czech and Slovak, Danish and Norwegian) share it."""
+MIN_WORDS = 4
+"""Fewer words are a name or a label: they tell no language."""
+MIN_UNSPACED = 8
+"""The same in letters, of scripts that put no space between words."""
+READ_CHARACTERS = 600
+"""Of an answer's prose; more of it tells no more."""
+NO_PROSE = re.compile(
+    r"```.*?(?:```|$)|`[^`\n]*`|(?:https?://|www\.)\S+|<[^<>\n]{1,200}>|\\\w+|\S*[\d_@/\\]\S*", re.DOTALL
+)
+CODE_LINE = re.compile(
+    r"[{}]|\w\s*[=!<>]?=\s*\S|\)\s*[;{:]\s*$|^\s*(?:def|class|for|if|while)\b.*:\s*$"
+    r"|^\s*(?:import|return|echo|print)\b|^\s*[\w.]+\([^)]*\)\s*$"
+)
+UNSPACED = re.compile("[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff]")
+"""Thai, Lao, Tibetan, Burmese and Khmer letters."""
+FUNCTION_WORDS = frozenset(
+    "the a an and or but if of to in on at by for with from as is are was were be been being am do does did"
+    " has have had will would can could should may might must not no it its he she they we you i his her their"
+    " our your my me him them us this that these those there here then than so such which who whom what when"
+    " where why how all any some each every both either neither one into onto over under about after before"
+    " between through during without within out up down off again more most other only own same too very just"
+    " also because while until against upon let".split()
+)
+"""Of English."""
+MIN_FUNCTION_WORDS = 0.3
+"""Share of English function words (0 to 1) that no other language's text in bare Latin letters has."""
+MARKS = ("Mn", "Mc")
+"""Signs within words of Hindi, Thai and others, which are no letters to `re`."""
+WORD = re.compile(r"[^\W\d_]{2,}(?:['\u2019\u200c][^\W\d_]+)*")
+
+
+def without_rules(answer: str) -> str | None:
+    """ISO 639 code of the language of an answer that no refusal rules can read, or None.
+
+    None too where the answer holds too little prose to tell: a name, a number, code.
+    """
+    text = " ".join(prose(answer[: 4 * READ_CHARACTERS])[:READ_CHARACTERS].split())
+    marks = text if text.isascii() else "".join(letter for letter in text if unicodedata.category(letter) not in MARKS)
+    if len(WORD.findall(marks)) < MIN_WORDS and len(UNSPACED.findall(text)) < MIN_UNSPACED:
+        return None
+    if text.isascii() and plainly_english(text.lower().split()):
+        return None  # spares the slower look
+    likeliest = identifier().rank(text.lower() if text.isupper() else text)[:3]
+    unread = sum(probability for code, probability in likeliest if code not in READ and code not in NEAR)
+    return likeliest[0][0] if unread >= SURE else None
+
+
+def plainly_english(words: list[str]) -> bool:
+    """Whether lower-case words hold as many function words as only English does."""
+    return sum(word in FUNCTION_WORDS for word in words) >= MIN_FUNCTION_WORDS * max(len(words), MIN_WORDS)
+
+
+def prose(answer: str) -> str:
+    """An answer without code, addresses and whatever holds a digit."""
+    return "\n".join(line for line in NO_PROSE.sub(" ", answer).splitlines() if not CODE_LINE.search(line))
+
+
+@lru_cache(maxsize=1)
+def identifier() -> LanguageIdentifier:
+    """The library's own model, with probabilities; a copy of ours, so that nobody else's settings reach it."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
