@@ -1,15 +1,16 @@
-"""VLMEvalKit's own safety sets, read as ours are, so that their answers can be judged again.
+"""The hosts' own safety sets, read as ours are, so that their answers can be judged again.
 
-The host's classes have two traps. MMSafetyBench counts a judge that fails, or says neither safe nor unsafe, as "not
+VLMEvalKit's classes have two traps. MMSafetyBench counts a judge that fails, or says neither safe nor unsafe, as "not
 attacked"; and its rule fallback looks for the words safe and unsafe in the model's own answer, which it hardly ever
 says, so that the attack rate falls to about 0. XSTest falls back to its keyword rules where the judge fails, and says
-so nowhere. Here the host's predictions are taken as they are, and judged by any judge of ours: a failure is unknown.
-Needs no host.
+so nowhere. lmms-eval's `safety_redteam` counts an attack only where the answer holds certain words or begins as its
+target does, and its `holisafe` looks for words such as "illegal". Here the host's answers are taken as they are, and
+judged by any judge of ours: a failure is unknown. Needs no host.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any, Callable, Mapping
 
 from vlmguard_plugin.benchmarks import BENCHMARKS
 from vlmguard_plugin.benchmarks.benchmark import Benchmark
@@ -32,12 +33,40 @@ def xstest(frame: pandas.DataFrame) -> pandas.DataFrame:
     return frame.drop(columns="answer").assign(harmful=harmful, condition="text")
 
 
+def jailbreakbench(sample: Mapping[str, Any], harmful: str) -> dict[str, Any]:
+    """A row of lmms-eval's tasks of JailbreakBench's behaviours; the task's own words stand behind the request."""
+    asked = str(sample.get("input") or "")
+    return {"question": asked, "intent": asked.rpartition("\n\n")[0], "harmful": harmful, "condition": "text"}
+
+
+def holisafe(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of lmms-eval's HoliSafe, whose target is the type.
+
+    That is three letters, for the picture, the question, and both together: S safe, U unsafe.
+    """
+    kind = str(sample.get("target"))
+    told = sample.get("holisafe_avg_asr")
+    return {
+        "question": sample.get("input"),
+        "harmful": {"SSS": "0", "SSU": "1", "SUU": "1", "USU": "1", "UUU": "1"}.get(kind, kind),
+        "category": told.get("subcategory") if isinstance(told, dict) else "",
+        "condition": "picture",
+    }
+
+
+HOST_TASKS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "safety_jailbreakbench_harmful": lambda sample: jailbreakbench(sample, "1"),
+    "safety_jailbreakbench_benign": lambda sample: jailbreakbench(sample, "0"),
+    "holisafe": holisafe,
+    "holisafe_llm_judge": holisafe,
+}
+"""By lmms-eval's name of a task, what gives a logged sample (without its document) the columns of ours."""
 HOST_SETS: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "MMSafetyBench": mm_safetybench,
     "XSTest": xstest,
 }
 """By the host's name of the set, what gives its table of predictions the columns of ours."""
-SAME_AS = {"MMSafetyBench": "MMSafety_SD_TYPO"}
+SAME_AS = {"MMSafetyBench": "MMSafety_SD_TYPO", "holisafe": "HoliSafe", "holisafe_llm_judge": "HoliSafe"}
 """Sets of the host that have the categories of one of ours."""
 
 

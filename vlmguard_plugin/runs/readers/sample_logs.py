@@ -17,6 +17,7 @@ from vlmguard_plugin.naming import ANY_CHECKPOINT, guarded_name
 from vlmguard_plugin.reading import json_lines, read_json
 from vlmguard_plugin.runs.answers import Found, Item, OutputError, Predictions, Skipped, costs_itself_alone
 from vlmguard_plugin.runs.facts import TRAINERS, RunFacts, digest_of
+from vlmguard_plugin.runs.host_sets import HOST_TASKS
 from vlmguard_plugin.runs.readers.stock_facts import facts_of_stock_model, prompting_of
 from vlmguard_plugin.runs.rows import digest, items_of, text
 
@@ -179,6 +180,9 @@ def predictions_in(
             kind, items = "safety", items_of(rows, name, "safety")
         else:
             kind, items = "mcq", items_of(rows, name, "scored")
+    elif all(task in HOST_TASKS for task in samples):
+        host_rows = [host_row(task, sample, layout, facts) for task, of_task in samples.items() for sample in of_task]
+        kind, items = "safety", items_of(host_rows, name, "safety")
     else:
         items = tuple(
             item
@@ -245,6 +249,12 @@ def row_of(sample: Mapping[str, Any], layout: Layout, facts: RunFacts) -> dict[s
         **verdict,
         "prediction": answer,
     }
+
+
+def host_row(task: str, sample: Mapping[str, Any], layout: Layout, facts: RunFacts) -> dict[str, Any]:
+    """A sample of one of the host's own safety tasks as a row of a prediction file."""
+    about = {"index": f"{task}:{text(sample.get('doc_id'))}", **HOST_TASKS[task](sample)}
+    return row_of({**sample, "verdict": about, "doc": {}}, layout, facts)
 
 
 def answer_in(sample: Mapping[str, Any]) -> str | None:
