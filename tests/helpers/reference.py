@@ -38,14 +38,16 @@ def vlm_guard_edit(hidden, last, directions, alpha, threshold, project):
     return hidden + alpha * gate * (last @ directions.T @ directions)
 
 
-def cmrm_shift(with_image, text, estimator="mean"):
+def cmrm_shift(with_image, text, estimator="mean", scale="mean"):
     """with_image, text: [N, d] -> [d]."""
     differences = with_image.astype(np.float64) - text.astype(np.float64)
     if estimator == "mean":
         return differences.mean(axis=0)
-    centred = differences - differences.mean(axis=0)
-    component = np.linalg.svd(centred, full_matrices=False)[2][0]
-    return (differences @ component).mean() * component
+    component = np.linalg.svd(differences, full_matrices=False)[2][0]
+    along = differences @ component
+    if along.mean() < 0:
+        component, along = -component, -along
+    return {"mean": along.mean(), "unit": 1.0, "spread": np.sqrt((along**2).mean())}[scale] * component
 
 
 def refusal_direction(harmful, harmless):

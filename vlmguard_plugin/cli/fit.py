@@ -10,6 +10,7 @@ import click
 from vlmguard_plugin import environment
 from vlmguard_plugin.cli.options import JSON, read_grid, refuse_without, set_option
 from vlmguard_plugin.files import check_writable
+from vlmguard_plugin.guards.core.preset import PRESETS
 
 
 @click.command("fit")
@@ -19,6 +20,12 @@ from vlmguard_plugin.files import check_writable
     "--anchors",
     type=click.Path(path_type=Path),
     help="csv with the columns harmful and harmless; default: the package's own.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(PRESETS),
+    help="paper: the settings that the guard's sources give (`vlmguard list`); default: the guard's own, not those "
+    "found for a demo model. --set goes before either.",
 )
 @set_option("settings", "A setting of the guard, e.g. layers=[10,11]; repeatable.")
 @click.option(
@@ -48,6 +55,7 @@ def fit_command(
     guard: str,
     model: str,
     anchors: Path | None,
+    preset: str | None,
     settings: dict[str, Any],
     calibrated: bool,
     bound: float,
@@ -70,6 +78,7 @@ def fit_command(
     --calibrate fits on half of the anchors and answers the other half beside pictures under each setting. It keeps
     every point it has measured in --out and goes on from them when it was stopped. It takes the setting that refuses
     most harmful anchors within --bound; where none is within it, it says so and leaves the settings as they were.
+    Settings that --set or the sources of --preset paper give stay as they are.
     """
     from vlmguard_plugin.anchors import load_anchors
     from vlmguard_plugin.calibration.calibrate import calibrate
@@ -80,6 +89,7 @@ def fit_command(
     refuse_without(calibrated, "--calibrate", "grid", "bound", "pairs")
     check_writable(out / "guard.json")
     spec = GuardSpec(model)
+    settings = {**({"preset": preset} if preset else {}), **settings}
     fitted = build_guard(guard, **merged(spec.known.guard_settings(guard), settings))
     requests = load_anchors(anchors or environment.ANCHORS.path())
     subject = spec.load_subject()
@@ -90,7 +100,7 @@ def fit_command(
             subject,
             requests,
             grid=grid,
-            fixed=tuple(settings),
+            fixed=(*settings, *fitted.given_by_sources),
             bound=bound,
             pairs=pairs,
             points_file=points,
