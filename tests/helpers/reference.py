@@ -83,6 +83,37 @@ def nullsteer_push(harmful, benign, rank, ridge=1e-2):
     return delta @ projector
 
 
+def nullsteer_push_suppressed(harmful, benign, rank, weight, ridge=1e-2):
+    """Delta P [d, d] with the third term: min |Delta X - R|^2 + s |v^T (X + Delta X)|^2 + g |Delta|^2, X = P H.
+
+    Solved as the linear system in all d * d entries that its derivative gives.
+    """
+    harmful, benign = harmful.astype(np.float64), benign.astype(np.float64)
+    width = harmful.shape[1]
+    kept = np.linalg.svd(benign, full_matrices=False)[2][:rank]
+    projector = np.eye(width) - kept.T @ kept
+    columns = projector @ harmful.T
+    along = np.linalg.svd(columns.T, full_matrices=False)[2][0]
+    outer = weight * np.outer(along, along)
+    targets = np.repeat((harmful.mean(axis=0) - benign.mean(axis=0))[:, None], len(harmful), axis=1)
+    gram, size = columns @ columns.T, ridge * (columns**2).sum(axis=0).mean()
+    system = np.kron(np.eye(width) + outer, gram) + size * np.eye(width * width)  # acts on Delta's rows, one by one
+    delta = np.linalg.solve(system, (targets @ columns.T - outer @ gram).ravel()).reshape(width, width)
+    return delta @ projector
+
+
+def capped(shift, spread, cap):
+    """A shift [d], no longer than cap times the spread."""
+    length = np.sqrt(shift @ shift)
+    return shift * min(1.0, cap * spread / length)
+
+
+def root_mean_square_norm(rows, weight, epsilon):
+    """A language model's final norm, rows [N, d]."""
+    rows = rows.astype(np.float64)
+    return rows / np.sqrt((rows**2).mean(axis=1, keepdims=True) + epsilon) * weight
+
+
 def vlm_guard_at(guard, layer, hidden, last, shifts):
     directions, settings = number(guard, "directions", layer), guard.settings
     threshold = number(guard, "midpoint", layer) if settings.gate == "midpoint" else 0.0
