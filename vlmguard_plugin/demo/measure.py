@@ -62,6 +62,9 @@ UNGUARDED = "none"
     help="Of refusals: a guard with the settings found for this model, fitted on the anchors; none is the model alone. "
     "With settings or a preset of its own: cmrm:preset=paper, vlm_guard:alpha=1,layers=[14,15].",
 )
+@click.option(
+    "--pairs", type=click.IntRange(2, 127), help="Fit guards on so many of the 128 anchor pairs; default: all."
+)
 @click.option("--items", type=click.IntRange(1), help="At most so many harmful and so many harmless requests.")
 @click.option(
     "--per-kind", type=click.IntRange(1), default=120, show_default=True, help="Of sees: questions of a kind."
@@ -74,6 +77,7 @@ def main(
     set_name: str | None,
     beside: tuple[str, ...],
     guards: tuple[str, ...],
+    pairs: int | None,
     items: int | None,
     per_kind: int,
     batch_size: int,
@@ -87,6 +91,7 @@ def main(
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     subject = load_subject(build_demo_vlm(model), batch_size=batch_size)
+    anchors = load_anchors().split(pairs)[0] if pairs else load_anchors()
     figures: dict[str, Figure] = {}
     if measure == "sees":
         figures = sees(subject, per_kind)
@@ -96,7 +101,7 @@ def main(
         figures = shift(subject, requests, [condition for condition in conditions if condition.name != "text"])
     else:
         for name in guards or (UNGUARDED,):
-            guard = load_or_fit(built[name], subject, load_anchors()) if name != UNGUARDED else None
+            guard = load_or_fit(built[name], subject, anchors) if name != UNGUARDED else None
             if measure == "refusals":
                 found = refusals(subject, requests, conditions, guard)
             else:
