@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
     from vlmguard_plugin.anchors import load_anchors as load_anchors
     from vlmguard_plugin.calibration.calibrate import calibrate as calibrate
-    from vlmguard_plugin.guards.core.base import (
-        Guard as Guard,
-        GuardNotFitted as GuardNotFitted,
-        WrongModel as WrongModel,
-    )
+    from vlmguard_plugin.guards.core.base import Guard as Guard
+    from vlmguard_plugin.guards.core.errors import GuardNotFitted as GuardNotFitted, WrongModel as WrongModel
+    from vlmguard_plugin.guards.core.preset import Preset as Preset
     from vlmguard_plugin.guards.core.prompt import PromptGuard as PromptGuard
+    from vlmguard_plugin.guards.core.recording import (
+        record_anchor_shifts as record_anchor_shifts,
+        record_anchors as record_anchors,
+    )
     from vlmguard_plugin.guards.core.registry import (
         build_guard as build_guard,
         list_guards as list_guards,
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
         RepresentationGuard as RepresentationGuard,
         RepresentationSettings as RepresentationSettings,
         band as band,
-        record_anchor_shifts as record_anchor_shifts,
-        record_anchors as record_anchors,
     )
     from vlmguard_plugin.guards.core.saved import DamagedGuard as DamagedGuard
     from vlmguard_plugin.guards.core.settings import GuardSettings as GuardSettings
@@ -53,9 +53,10 @@ _PUBLIC = {
     "load_anchors": "vlmguard_plugin.anchors",
     "calibrate": "vlmguard_plugin.calibration.calibrate",
     "Guard": "vlmguard_plugin.guards.core.base",
-    "GuardNotFitted": "vlmguard_plugin.guards.core.base",
+    "GuardNotFitted": "vlmguard_plugin.guards.core.errors",
     "GuardSettings": "vlmguard_plugin.guards.core.settings",
-    "WrongModel": "vlmguard_plugin.guards.core.base",
+    "WrongModel": "vlmguard_plugin.guards.core.errors",
+    "Preset": "vlmguard_plugin.guards.core.preset",
     "PromptGuard": "vlmguard_plugin.guards.core.prompt",
     "build_guard": "vlmguard_plugin.guards.core.registry",
     "list_guards": "vlmguard_plugin.guards.core.registry",
@@ -66,8 +67,8 @@ _PUBLIC = {
     "RepresentationGuard": "vlmguard_plugin.guards.core.representation",
     "RepresentationSettings": "vlmguard_plugin.guards.core.representation",
     "band": "vlmguard_plugin.guards.core.representation",
-    "record_anchor_shifts": "vlmguard_plugin.guards.core.representation",
-    "record_anchors": "vlmguard_plugin.guards.core.representation",
+    "record_anchor_shifts": "vlmguard_plugin.guards.core.recording",
+    "record_anchors": "vlmguard_plugin.guards.core.recording",
     "DamagedGuard": "vlmguard_plugin.guards.core.saved",
     "BlankImage": "vlmguard_plugin.query",
     "Query": "vlmguard_plugin.query",

@@ -9,12 +9,8 @@ from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.directions import leading_directions, mean_difference, noise_of
 from vlmguard_plugin.guards.core.null_space import ridge_probe, suppressed, without
 from vlmguard_plugin.guards.core.preset import Preset
-from vlmguard_plugin.guards.core.representation import (
-    ImageSettings,
-    RepresentationGuard,
-    band,
-    record_anchor_shifts,
-)
+from vlmguard_plugin.guards.core.recording import record_anchor_shifts
+from vlmguard_plugin.guards.core.representation import ImageSettings, RepresentationGuard, band
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits, Prompts

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Sequence
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.directions import mean_difference, noise_of
 from vlmguard_plugin.guards.core.preset import Preset
+from vlmguard_plugin.guards.core.recording import record_anchors
 from vlmguard_plugin.guards.core.representation import (
     AddDecision,
     AddVectors,
     RepresentationGuard,
     RepresentationSettings,
     band,
-    record_anchors,
 )
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query

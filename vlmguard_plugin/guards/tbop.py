@@ -8,12 +8,8 @@ from typing import TYPE_CHECKING, Any, Sequence
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.directions import check_rank, leading_directions, noise_of
 from vlmguard_plugin.guards.core.preset import Preset
-from vlmguard_plugin.guards.core.representation import (
-    ImageSettings,
-    RepresentationGuard,
-    band,
-    record_anchor_shifts,
-)
+from vlmguard_plugin.guards.core.recording import record_anchor_shifts
+from vlmguard_plugin.guards.core.representation import ImageSettings, RepresentationGuard, band
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits, Prompts

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Iterator, Sequence
 
 from vlmguard_plugin.anchors import Anchors
+from vlmguard_plugin.guards.core.errors import GuardNotFitted, NoTensors, WrongModel
 from vlmguard_plugin.guards.core.guarded_subject import GuardedScorer, GuardedSubject
 from vlmguard_plugin.guards.core.preset import Preset, checked_name, without_preset
 from vlmguard_plugin.guards.core.saved import FittedFolder, problem_in
@@ -23,28 +24,6 @@ from vlmguard_plugin.subjects.base import Likelihood, Scorer, Subject
 if TYPE_CHECKING:
     from torch import Tensor
     from typing_extensions import Self
-
-
-class GuardNotFitted(RuntimeError):
-    """A guard was used before it was fitted or loaded."""
-
-
-class WrongModel(ValueError):
-    """A fitted guard was put on a model it was not fitted on."""
-
-
-class NoTensors(dict[str, "Tensor"]):
-    """The fitted numbers of a guard that is not fitted: none, and whoever asks for one is told why."""
-
-    def __init__(self, guard: str) -> None:
-        super().__init__()
-        self.guard = guard
-
-    def __missing__(self, name: str) -> Tensor:
-        raise GuardNotFitted(
-            f"guard {self.guard!r} is not fitted, so there is no {name!r} yet; call guard.fit(subject, anchors) or "
-            "load a fitted one"
-        )
 
 
 class Guard(ABC):

@@ -11,8 +11,9 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from vlmguard_plugin.guards.core.base import Guard, WrongModel
+from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.composed import ComposedGuard, check_by_part
+from vlmguard_plugin.guards.core.errors import WrongModel
 from vlmguard_plugin.guards.core.preset import PAPER
 from vlmguard_plugin.guards.core.saved import DamagedGuard, FittedFolder
 from vlmguard_plugin.naming import ENTRY_POINT_GROUP, guards_in
