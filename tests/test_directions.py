@@ -37,7 +37,7 @@ def test_a_rank_beyond_the_numerical_one_is_refused(name, subject, repeated):
 @pytest.mark.parametrize("name", RANKED)
 def test_a_layer_that_is_not_edited_does_not_matter_until_it_is(name, subject, repeated):
     guard = vg.build_guard(name, rank=2, layers=[2]).fit(subject, repeated)
-    guard.facts["per_layer"]["numerical_rank"][1] = 1
+    guard.facts["per_layer"]["rank"][1] = 1
     guard.with_settings(layers=[0, 2])
     with pytest.raises(ValueError, match="after decoder layer 1 has a numerical rank of 1"):
         guard.with_settings(layers=[1, 2])
@@ -61,7 +61,7 @@ def test_what_lies_beyond_is_zero_and_what_is_found_is_the_same_in_every_batch(r
 
 def test_nullsteer_takes_no_noise_for_benign(subject, repeated):
     guards = [vg.build_guard("nullsteer", rank=rank, layers=[1]).fit(subject, repeated) for rank in (None, 6)]
-    assert guards[0].facts["per_layer"]["numerical_rank"] == [6] * 4
+    assert guards[0].facts["per_layer"]["rank"] == [6] * 4
     torch.testing.assert_close(guards[0].tensors["probe"], guards[1].tensors["probe"], atol=2e-5, rtol=2e-5)
 
 
@@ -141,7 +141,7 @@ class TestFoldersOfEarlierVersions:
         assert len(settings) == len(facts["settings"]) - len(unknown)
         changes = {"settings": settings}
         if "per_layer" in facts:
-            changes["per_layer"] = {key: value for key, value in facts["per_layer"].items() if key != "numerical_rank"}
+            changes["per_layer"] = {key: value for key, value in facts["per_layer"].items() if key != "rank"}
         rewrite(tmp_path / "guard", **changes)
         loaded = vg.load_guard(tmp_path / "guard", subject)
         assert loaded.settings == guard.with_settings(**facts["settings"]).settings

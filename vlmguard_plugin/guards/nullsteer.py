@@ -137,7 +137,7 @@ class NullSteer(RepresentationGuard):
         pushes = [torch.einsum("lnd,ld->nl", part, probe) for part in (harmful, harmless)]
         facts = {
             "direction_norm": refusal.norm(dim=-1).tolist(),
-            "numerical_rank": numerical_rank.tolist(),
+            "rank": numerical_rank.tolist(),
             "benign_residual": (without(harmless, benign).norm(dim=-1) / harmless.norm(dim=-1)).mean(dim=1).tolist(),
             "push_harmful_anchors": pushes[0].mean(dim=0).tolist(),
             "push_harmless_anchors": pushes[1].mean(dim=0).tolist(),

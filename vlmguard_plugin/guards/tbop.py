@@ -82,7 +82,7 @@ class TBOP(RepresentationGuard):
         shares = singular_values**2 / (singular_values**2).sum(dim=1, keepdim=True)
         facts = {
             "singular_values": singular_values[:, : max(rank, 10)].tolist(),
-            "numerical_rank": numerical_rank.tolist(),
+            "rank": numerical_rank.tolist(),
             "share_taken_away": shares[:, :rank].sum(dim=1).tolist(),
         }
         return {"directions": directions, "singular_values": singular_values}, facts

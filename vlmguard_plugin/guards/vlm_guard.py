@@ -111,7 +111,7 @@ class VLMGuard(RepresentationGuard):
         threshold = self._thresholds(midpoint)
         facts = {
             "singular_values": singular_values[:, : max(rank, 10)].tolist(),
-            "numerical_rank": numerical_rank.tolist(),
+            "rank": numerical_rank.tolist(),
             "threshold": threshold.tolist(),
             "gate_rate_harmful_anchors": (projections[0] > threshold).float().mean(dim=0).tolist(),
             "gate_rate_harmless_anchors": (projections[1] > threshold).float().mean(dim=0).tolist(),

@@ -145,9 +145,9 @@ class RepresentationGuard(Guard):
     def check_numerical_rank(self) -> None:
         """ValueError where the anchors don't give the directions that are asked for at an edited layer.
 
-        Looks at the fact numerical_rank and the setting rank; guards without them have nothing to say here.
+        Looks at the fact rank (the numerical rank) and the setting rank; guards without them have nothing to say here.
         """
-        ranks, asked = self.facts["per_layer"].get("numerical_rank"), getattr(self.settings, "rank", None)
+        ranks, asked = self.facts["per_layer"].get("rank"), getattr(self.settings, "rank", None)
         for layer in self.facts["edited_layers"] if ranks and asked else ():
             if asked > ranks[layer]:
                 raise ValueError(
