@@ -31,7 +31,7 @@ def test_a_rank_beyond_the_numerical_one_is_refused(name, subject, repeated):
         ValueError, match=rf"rank is {RANKED[name]} but .* layer 2 has a numerical rank of (3|6), and"
     ) as no:
         guard.fit(subject, repeated)
-    assert "\n" not in str(no.value)
+    assert "\n" not in str(no.value) and not guard.is_fitted
 
 
 @pytest.mark.parametrize("name", RANKED)
@@ -57,6 +57,18 @@ def test_what_lies_beyond_is_zero_and_what_is_found_is_the_same_in_every_batch(r
         assert (singular_values[:, 3:] < 1e-4 * singular_values[:, :1]).all()
     first, second = (directions for directions, _, _ in fits)
     torch.testing.assert_close(first.transpose(1, 2) @ first, second.transpose(1, 2) @ second, atol=2e-5, rtol=0)
+
+
+def test_nullsteer_pushes_along_no_noise(subject, anchors, tmp_path):
+    """Harmful requests that lie among the harmless ones but for rounding: nothing is left of them to be pushed."""
+    requests = [*anchors.harmless[:3], *anchors.harmful[:3]]
+    path = tmp_path / "among.csv"
+    rows = zip(requests, [*requests[3:], *requests[:3]])
+    path.write_text("harmful,harmless\n" + "".join(f"{one},{other}\n" for one, other in rows))
+    for suppression in (0.0, 1.0):
+        guard = vg.build_guard("nullsteer", layers=[1], suppression=suppression, rank=12)
+        with pytest.raises(ValueError, match="zero everywhere"):
+            guard.fit(subject, vg.load_anchors(path))
 
 
 def test_nullsteer_takes_no_noise_for_benign(subject, repeated):

@@ -107,16 +107,16 @@ class CMRM(RepresentationGuard):
         if settings.level == "sample" and settings.norm_cap is None:
             return {}, {}
         differences, text = record_anchor_shifts(subject, anchors, settings.image, self.name, progress)
-        component, singular_values, _ = leading_directions(differences.transpose(0, 1).double(), 1, 2 * noise_of(text))
-        spread = (singular_values[:, 0] / len(differences) ** 0.5).float()
         if settings.level == "sample":
+            _, spread = first_component(differences, text)
             return {"spread": spread}, {"spread": spread.tolist()}
         norms = differences.norm(dim=-1)
         shift = mean = differences.mean(dim=0)
         if settings.estimator == "pca":
-            along = torch.einsum("ld,ld->l", mean.double(), component[:, 0])
-            length = {"mean": along.abs(), "unit": torch.ones_like(along), "spread": spread.double()}[settings.scale]
-            shift = ((length * along.sign()).unsqueeze(1) * component[:, 0]).float()
+            component, spread = first_component(differences, text)
+            along = (mean * component).sum(dim=-1)
+            length = {"mean": along.abs(), "unit": torch.ones_like(along), "spread": spread}[settings.scale]
+            shift = (length * along.sign()).unsqueeze(1) * component
         facts = {
             "shift_norm": shift.norm(dim=-1).tolist(),
             "shift_over_state": (norms / text.norm(dim=-1)).mean(dim=0).tolist(),
@@ -156,3 +156,14 @@ class CMRM(RepresentationGuard):
         most = self.settings.norm_cap * self.tensors["spread"].unsqueeze(-1)  # [L, 1]
         share: Tensor = (most / shifts.norm(dim=-1, keepdim=True).clamp_min(1e-12)).clamp_max(1)
         return shifts * share
+
+
+def first_component(differences: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+    """First principal component of differences [N, L, d] as they are, a unit vector [L, d], and their spread on it [L].
+
+    The spread is the root mean square of their projections. The component is zero where they are but noise. text: the
+    text-only states [N, L, d].
+    """
+    rows = differences.transpose(0, 1).double()
+    component, singular_values, _ = leading_directions(rows, 1, 2 * noise_of(text))
+    return component[:, 0].float(), (singular_values[:, 0] / len(differences) ** 0.5).float()

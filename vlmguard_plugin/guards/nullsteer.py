@@ -70,9 +70,9 @@ class NullSteer(RepresentationGuard):
     Delta: the ridge least-squares map that takes the harmful anchors' P h to the refusal direction r (mean harmful
     minus mean harmless state, over both showings). All targets being r, it has rank one: Delta P h = r (u . h) with
     u in the null space. With suppression s > 0 it minimises
-    `mean |Delta x - r|^2 + s * mean (v . (x + Delta x))^2 + ridge * |Delta|^2` over the harmful anchors' x = P h; v is
-    the harmful direction, the first right singular vector of these x. A second probe then decides what is added
-    along v: `Delta P h = (r - (r . v) v) (u . h) + v (w . h)`, w in the null space.
+    `|Delta x - r|^2 + s (v . (x + Delta x))^2`, summed over the harmful anchors' x = P h, and the ridge; v is the
+    harmful direction, the first right singular vector of these x. A second probe then decides what is added along v:
+    `Delta P h = (r - (r . v) v) (u . h) + v (w . h)`, w in the null space.
     h_q: the query's state at the last prompt token, in the prefill, per row, kept for the whole answer; or with
     state="own" the state of each edited position itself.
 
@@ -126,10 +126,12 @@ class NullSteer(RepresentationGuard):
             part.flatten(0, 1)
             for part in (states[:, :pairs][:, : settings.harmful_anchors], states[:, pairs:][:, :harmless_count])
         )  # [showings * anchors, L, d]
-        refusal = mean_difference(harmful, harmless, noise_of(text))
+        noise = noise_of(text)
+        refusal = mean_difference(harmful, harmless, noise)
         harmful, harmless = harmful.transpose(0, 1), harmless.transpose(0, 1)
-        benign, _, numerical_rank = leading_directions(harmless, rank, noise_of(text))
+        benign, _, numerical_rank = leading_directions(harmless, rank, noise)
         projected = without(harmful, benign)
+        projected = projected * (projected.norm(dim=-1).mean(dim=1) > noise)[:, None, None]  # else there is but noise
         probe = ridge_probe(projected, torch.ones(projected.shape[:2], dtype=projected.dtype))
         tensors = {"refusal_direction": refusal, "probe": probe}
         if settings.suppression:

@@ -24,13 +24,16 @@ def ridge_probe(projected: Tensor, targets: Tensor, share: float = 1.0) -> Tenso
     share: of the usual ridge, RIDGE times the states' mean square.
     """
     gram = projected @ projected.transpose(1, 2)
-    ridge = RIDGE * share * gram.diagonal(dim1=1, dim2=2).mean(dim=1)
+    ridge = (RIDGE * share * gram.diagonal(dim1=1, dim2=2).mean(dim=1)).clamp_min(1e-30)  # of no states no probe
     gram = gram + ridge[:, None, None] * torch.eye(gram.shape[-1], dtype=gram.dtype)
     return torch.einsum("lnd,ln->ld", projected, torch.linalg.solve(gram, targets))
 
 
 def suppressed(projected: Tensor, refusal: Tensor, weight: float) -> dict[str, Tensor]:
-    """The harmful direction v [L, d] and the probe w [L, d] of what is added along it; see NullSteer."""
+    """The harmful direction v [L, d] and the probe w [L, d] of what is added along it; see NullSteer.
+
+    projected: the harmful states in the null space, [L, N, d]. refusal: r [L, d]. weight: of the third term.
+    """
     along: Tensor = torch.linalg.svd(projected, full_matrices=False).Vh[:, 0]
     component = torch.einsum("lnd,ld->ln", projected, along)
     wanted = (refusal * along).sum(dim=-1, keepdim=True)

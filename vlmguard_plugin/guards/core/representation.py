@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Sequence
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.base import Guard
+from vlmguard_plugin.guards.core.errors import NoTensors
 from vlmguard_plugin.guards.core.preset import PAPER
 from vlmguard_plugin.guards.core.settings import GuardSettings
 from vlmguard_plugin.query import BlankImage, Query
@@ -116,7 +117,11 @@ class RepresentationGuard(Guard):
         super().fit(subject, anchors, progress=progress)
         model_and_anchors = {key: self.facts.pop(key) for key in ("model", "anchors")}
         self.facts = {**model_and_anchors, "edited_layers": list(layers), "per_layer": self.facts}
-        self.check_numerical_rank()
+        try:
+            self.check_numerical_rank()
+        except ValueError:
+            self.tensors, self.facts = NoTensors(self.name), {}
+            raise
         return self
 
     def with_settings(self, **changes: Any) -> Self:
