@@ -14,6 +14,7 @@ from vlmguard_plugin.guards.core.cached import load_or_fit
 from vlmguard_plugin.guards.core.registry import guard_classes
 from vlmguard_plugin.guards.core.settings import setting_names
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
+from vlmguard_plugin.inspection.guard import describe_guard
 
 PAPER = {
     "vlm_guard": {"project": True, "query": "text", "gate": "zero"},
@@ -92,6 +93,7 @@ def test_a_preset_is_told_in_the_folder_and_not_in_the_fingerprint(subject, anch
     guard.save(tmp_path / "guard")
     kept = json.loads((tmp_path / "guard" / "guard.json").read_text())
     assert kept["ours"] == ["caption_prompt", "layers"] and kept["settings"]["layers"] == [1, 2, 3]
+    assert describe_guard(tmp_path / "guard")["ours"] == kept["ours"]
     loaded = vg.load_guard(tmp_path / "guard", subject)
     assert loaded.preset == "paper" and loaded.fingerprint == guard.fingerprint
     by_hand = vg.build_guard("shiftdc", **{**PAPER["shiftdc"], "caption_prompt": guard.settings.caption_prompt})
@@ -195,9 +197,11 @@ def fit(run, fresh, tmp_path):
 
 
 @pytest.mark.parametrize("how", [("--preset", "paper"), ("--set", "preset=paper")])
-def test_the_command_fits_a_preset(fit, how):
+def test_the_command_fits_a_preset(fit, run, tmp_path, how):
     kept = fit("tbop", *how, "--set", "alpha=0.5")
     assert kept["settings"]["preset"] == "paper" and kept["ours"] == ["layers", "positions", "rank"]
+    shown = run("inspect", tmp_path / "guard").output
+    assert "preset=paper" in shown and "layers, positions, rank (its sources leave them open)" in shown
     assert (kept["settings"]["alpha"], kept["settings"]["text_too"]) == (0.5, False)
 
 
