@@ -61,7 +61,8 @@ class CMRMSettings(ImageSettings):
     @classmethod
     def from_saved(cls, saved: dict[str, Any]) -> dict[str, Any]:
         """ValueError for a principal component of an earlier version, which was another thing."""
-        if saved.get("estimator") == "pca" and "scale" not in saved:
+        of_anchors = saved.get("level", "dataset") == "dataset"
+        if of_anchors and saved.get("estimator") == "pca" and "scale" not in saved:
             raise ValueError(
                 "its estimator 'pca' is of a version that centred the shifts, which takes away what they "
                 "have in common; fit it again"
