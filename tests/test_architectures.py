@@ -78,6 +78,22 @@ def test_a_batch_and_a_cache_change_no_answer(subject, fitted, asked, name):
     assert together == fitted[name].respond(subject, asked, max_new_tokens=2, use_cache=False)
 
 
+@pytest.mark.parametrize("name", EDITING)
+def test_as_its_sources_have_it(subject, anchors, asked, name):
+    guard = vg.build_guard(name, preset="paper", **({"caption_tokens": 3} if name == "shiftdc" else {}))
+    guard.fit(subject, anchors)
+    together = guard.respond(subject, asked, max_new_tokens=4)
+    assert together == [guard.respond(subject, [query], max_new_tokens=4)[0] for query in asked]
+
+
+def test_the_last_state_behind_the_final_norm(subject, asked):
+    with torch.no_grad():
+        model = subject.model(**subject.encode(asked[:1]), output_hidden_states=True)
+    reported = model.hidden_states[-1][:, -1].float()
+    normalised = subject.normalised(subject.record(asked[:1])[:, -1])
+    torch.testing.assert_close(normalised, reported, atol=2e-5, rtol=2e-5)
+
+
 @pytest.mark.parametrize("name", [*REWRITING, COMPOSED])
 def test_guards_that_rewrite_the_prompt(subject, anchors, asked, pictures, name):
     guard = vg.build_guard(name, **settings_with(ON_ARCHITECTURES.get(name, {}), pictures[1])).fit(subject, anchors)

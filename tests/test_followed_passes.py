@@ -11,7 +11,7 @@ from helpers.steering import AddConstant, ByTheLastToken, full_states
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
 
 import vlmguard_plugin as vg
-from vlmguard_plugin.steering.edit import Edits
+from vlmguard_plugin.steering.edit import POSITIONS, Edits
 
 ASKED = [vg.Query("Hi"), vg.Query("A much longer request about boats")]
 GREEDY = {"do_sample": False, "max_new_tokens": 5}
@@ -113,7 +113,7 @@ def test_a_second_turn_on_a_cache_is_refused(subject):
 # Options, wherever they are set
 
 
-@pytest.mark.parametrize("positions", ["last", "prompt", "generated", "all"])
+@pytest.mark.parametrize("positions", POSITIONS)
 def test_a_cache_that_is_used_again_begins_another_prompt(subject, positions):
     edits = Edits({1: ByTheLastToken()}, positions)
     first, second = (subject.encode([query]) for query in ASKED)
@@ -127,7 +127,7 @@ def test_a_cache_that_is_used_again_begins_another_prompt(subject, positions):
     torch.testing.assert_close(again, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("positions", ["last", "prompt", "generated", "all"])
+@pytest.mark.parametrize("positions", POSITIONS)
 def test_a_loop_of_the_callers_own_is_one_generation(subject, positions):
     """With and without a KV cache: what is decided in its first pass holds for all its tokens."""
     edits, inputs = Edits({1: ByTheLastToken()}, positions), subject.encode(ASKED[1:])

@@ -11,6 +11,7 @@ from PIL import Image
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.steering.decoder import DecoderNotFound
+from vlmguard_plugin.steering.edit import POSITIONS
 from vlmguard_plugin.subjects.host_object import HostSubject
 
 KINDS = {
@@ -80,7 +81,7 @@ def test_what_a_host_says_of_an_image_is_not_kept_for_the_next_message(pictures)
 def test_the_cache_changes_no_guarded_answer(anchors, asked):
     """A model that decodes in a loop of its own, with and without a cache, is edited alike."""
     answers = {}
-    for positions in ("last", "prompt", "generated", "all"):
+    for positions in POSITIONS:
         for cached in (True, False):
             subject = HostSubject(RemoteStyleVLM(cached=cached))
             guard = vg.build_guard("refusal_direction", layers=[LAYER], alpha=3.0, positions=positions).fit(
@@ -89,6 +90,13 @@ def test_the_cache_changes_no_guarded_answer(anchors, asked):
             answers[positions, cached] = guard.respond(subject, asked)
         assert answers[positions, True] == answers[positions, False]
     assert len({tuple(given) for given in answers.values()}) >= 3
+
+
+def test_a_prompt_without_the_hosts_template_is_refused(anchors, asked):
+    """The host builds its prompts by itself: what stands there would not be what was asked for."""
+    guard = vg.build_guard("shiftdc", chat_template=False, layers=[LAYER])
+    with pytest.raises(ValueError, match="builds its prompts by itself, so one that stands as it is .*chat_template"):
+        guard.fit(HostSubject(RemoteStyleVLM()), anchors)
 
 
 def test_it_answers_as_the_library_does(anchors, asked):

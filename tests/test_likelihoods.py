@@ -9,6 +9,7 @@ from helpers.guard_rows import LIKELIHOODS, rows, scoring_guards, settings_with
 from PIL import Image
 
 import vlmguard_plugin as vg
+from vlmguard_plugin.steering.edit import POSITIONS
 
 COMPOSED = ("vlm_guard+self_reminder", {"vlm_guard": {"rank": 2, "layers": [2]}})
 ANSWERS = ["food", "x", " a nice one", "of wood", "?", "food"]
@@ -148,7 +149,7 @@ def test_tokens_under_a_guard_are_decided_at_the_prompts_last_token(subject, anc
     assert likelihood.log_probability == pytest.approx(step_by_step(subject, guard, query, "food")[0], abs=1e-4)
 
 
-@pytest.mark.parametrize("positions", ["last", "prompt", "generated", "all"])
+@pytest.mark.parametrize("positions", POSITIONS)
 def test_whoever_asks_for_likelihoods_under_a_guard(subject, anchors, positions):
     guard = vg.build_guard("vlm_guard", positions=positions).fit(subject, anchors)
     queries, answers = [vg.Query("What?"), vg.Query("And how then?")], ["yes", "no, never"]

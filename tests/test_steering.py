@@ -17,7 +17,7 @@ from PIL import Image
 import vlmguard_plugin as vg
 from vlmguard_plugin.guards.core.representation import AddVectors
 from vlmguard_plugin.steering.decoder import DecoderNotFound, find_decoder
-from vlmguard_plugin.steering.edit import Edits, on_device
+from vlmguard_plugin.steering.edit import POSITIONS, Edits, on_device
 from vlmguard_plugin.subjects.base import AnswersCutShort
 
 
@@ -90,7 +90,7 @@ def test_blocks_that_are_silent_on_text_are_no_decoder_layers():
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("positions", ["last", "prompt", "generated", "all"])
+@pytest.mark.parametrize("positions", POSITIONS)
 def test_only_the_named_positions_are_edited(subject, positions, side):
     tokenizer = subject.processor.tokenizer
     asked = [subject.prompt(vg.Query(text)) for text in ("Hi", "A much longer request than that")]
@@ -104,7 +104,7 @@ def test_only_the_named_positions_are_edited(subject, positions, side):
     expected = torch.zeros_like(mask)
     if positions in ("prompt", "all"):
         expected = mask
-    elif positions == "last":
+    elif positions in ("last", "every_step"):
         for row in range(2):
             expected[row, mask[row].nonzero().max()] = True
     torch.testing.assert_close(
@@ -112,7 +112,7 @@ def test_only_the_named_positions_are_edited(subject, positions, side):
     )
 
 
-@pytest.mark.parametrize("positions", ["last", "prompt", "generated", "all"])
+@pytest.mark.parametrize("positions", POSITIONS)
 @pytest.mark.parametrize("picture", [False, True])
 def test_the_kv_cache_changes_nothing(subject, pictures, positions, picture):
     query = vg.Query("What is this?", images=(pictures[0],) if picture else ())

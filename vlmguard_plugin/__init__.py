@@ -13,17 +13,19 @@ if TYPE_CHECKING:
 
     from vlmguard_plugin.anchors import load_anchors as load_anchors, load_object_pairs as load_object_pairs
     from vlmguard_plugin.calibration.calibrate import calibrate as calibrate
-    from vlmguard_plugin.guards.core.base import (
-        Guard as Guard,
-        GuardNotFitted as GuardNotFitted,
-        WrongModel as WrongModel,
-    )
+    from vlmguard_plugin.guards.core.base import Guard as Guard
     from vlmguard_plugin.guards.core.conditions import (
         AnchorQueries as AnchorQueries,
         ConditionSettings as ConditionSettings,
         anchor_queries as anchor_queries,
     )
+    from vlmguard_plugin.guards.core.errors import GuardNotFitted as GuardNotFitted, WrongModel as WrongModel
+    from vlmguard_plugin.guards.core.preset import Preset as Preset
     from vlmguard_plugin.guards.core.prompt import PromptGuard as PromptGuard
+    from vlmguard_plugin.guards.core.recording import (
+        record_anchor_shifts as record_anchor_shifts,
+        record_anchors as record_anchors,
+    )
     from vlmguard_plugin.guards.core.registry import (
         build_guard as build_guard,
         list_guards as list_guards,
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
         RepresentationGuard as RepresentationGuard,
         RepresentationSettings as RepresentationSettings,
         band as band,
-        record_anchor_shifts as record_anchor_shifts,
-        record_anchors as record_anchors,
     )
     from vlmguard_plugin.guards.core.saved import DamagedGuard as DamagedGuard
     from vlmguard_plugin.guards.core.settings import GuardSettings as GuardSettings
@@ -59,9 +59,10 @@ _PUBLIC = {
     "load_object_pairs": "vlmguard_plugin.anchors",
     "calibrate": "vlmguard_plugin.calibration.calibrate",
     "Guard": "vlmguard_plugin.guards.core.base",
-    "GuardNotFitted": "vlmguard_plugin.guards.core.base",
+    "GuardNotFitted": "vlmguard_plugin.guards.core.errors",
     "GuardSettings": "vlmguard_plugin.guards.core.settings",
-    "WrongModel": "vlmguard_plugin.guards.core.base",
+    "WrongModel": "vlmguard_plugin.guards.core.errors",
+    "Preset": "vlmguard_plugin.guards.core.preset",
     "AnchorQueries": "vlmguard_plugin.guards.core.conditions",
     "ConditionSettings": "vlmguard_plugin.guards.core.conditions",
     "anchor_queries": "vlmguard_plugin.guards.core.conditions",
@@ -75,8 +76,8 @@ _PUBLIC = {
     "RepresentationGuard": "vlmguard_plugin.guards.core.representation",
     "RepresentationSettings": "vlmguard_plugin.guards.core.representation",
     "band": "vlmguard_plugin.guards.core.representation",
-    "record_anchor_shifts": "vlmguard_plugin.guards.core.representation",
-    "record_anchors": "vlmguard_plugin.guards.core.representation",
+    "record_anchor_shifts": "vlmguard_plugin.guards.core.recording",
+    "record_anchors": "vlmguard_plugin.guards.core.recording",
     "DamagedGuard": "vlmguard_plugin.guards.core.saved",
     "BlankImage": "vlmguard_plugin.query",
     "Query": "vlmguard_plugin.query",

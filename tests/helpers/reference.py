@@ -38,14 +38,16 @@ def vlm_guard_edit(hidden, last, directions, alpha, threshold, project):
     return hidden + alpha * gate * (last @ directions.T @ directions)
 
 
-def cmrm_shift(with_image, text, estimator="mean"):
+def cmrm_shift(with_image, text, estimator="mean", scale="mean"):
     """with_image, text: [N, d] -> [d]."""
     differences = with_image.astype(np.float64) - text.astype(np.float64)
     if estimator == "mean":
         return differences.mean(axis=0)
-    centred = differences - differences.mean(axis=0)
-    component = np.linalg.svd(centred, full_matrices=False)[2][0]
-    return (differences @ component).mean() * component
+    component = np.linalg.svd(differences, full_matrices=False)[2][0]
+    along = differences @ component
+    if along.mean() < 0:
+        component, along = -component, -along
+    return {"mean": along.mean(), "unit": 1.0, "spread": np.sqrt((along**2).mean())}[scale] * component
 
 
 def refusal_direction(harmful, harmless):
@@ -79,6 +81,37 @@ def nullsteer_push(harmful, benign, rank, ridge=1e-2):
     weight = ridge * (columns**2).sum(axis=0).mean()
     delta = targets @ columns.T @ np.linalg.inv(columns @ columns.T + weight * np.eye(len(columns)))
     return delta @ projector
+
+
+def nullsteer_push_suppressed(harmful, benign, rank, weight, ridge=1e-2):
+    """Delta P [d, d] with the third term: min |Delta X - R|^2 + s |v^T (X + Delta X)|^2 + g |Delta|^2, X = P H.
+
+    Solved as the linear system in all d * d entries that its derivative gives.
+    """
+    harmful, benign = harmful.astype(np.float64), benign.astype(np.float64)
+    width = harmful.shape[1]
+    kept = np.linalg.svd(benign, full_matrices=False)[2][:rank]
+    projector = np.eye(width) - kept.T @ kept
+    columns = projector @ harmful.T
+    along = np.linalg.svd(columns.T, full_matrices=False)[2][0]
+    outer = weight * np.outer(along, along)
+    targets = np.repeat((harmful.mean(axis=0) - benign.mean(axis=0))[:, None], len(harmful), axis=1)
+    gram, size = columns @ columns.T, ridge * (columns**2).sum(axis=0).mean()
+    system = np.kron(np.eye(width) + outer, gram) + size * np.eye(width * width)  # acts on Delta's rows, one by one
+    delta = np.linalg.solve(system, (targets @ columns.T - outer @ gram).ravel()).reshape(width, width)
+    return delta @ projector
+
+
+def capped(shift, spread, cap):
+    """A shift [d], no longer than cap times the spread."""
+    length = np.sqrt(shift @ shift)
+    return shift * min(1.0, cap * spread / length)
+
+
+def root_mean_square_norm(rows, weight, epsilon):
+    """A language model's final norm, rows [N, d]."""
+    rows = rows.astype(np.float64)
+    return rows / np.sqrt((rows**2).mean(axis=1, keepdims=True) + epsilon) * weight
 
 
 def vlm_guard_at(guard, layer, hidden, last, shifts):

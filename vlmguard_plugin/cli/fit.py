@@ -10,6 +10,7 @@ import click
 from vlmguard_plugin import environment
 from vlmguard_plugin.cli.options import JSON, read_grid, refuse_without, set_option
 from vlmguard_plugin.files import check_writable
+from vlmguard_plugin.guards.core.preset import PRESETS
 
 
 @click.command("fit")
@@ -25,6 +26,12 @@ from vlmguard_plugin.files import check_writable
     metavar="LIST",
     help="Of a guard that is fitted beside pictures: text, blank, noise, shape, word, object, photos=FOLDER, with "
     "commas between; default: the guard's own.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(PRESETS),
+    help="paper: the settings that the guard's sources give (`vlmguard list`); default: the guard's own, not those "
+    "found for a demo model. --set goes before either.",
 )
 @set_option("settings", "A setting of the guard, e.g. layers=[10,11]; repeatable.")
 @click.option(
@@ -55,6 +62,7 @@ def fit_command(
     model: str,
     anchors: Path | None,
     conditions: str | None,
+    preset: str | None,
     settings: dict[str, Any],
     calibrated: bool,
     bound: float,
@@ -77,6 +85,7 @@ def fit_command(
     --calibrate fits on half of the anchors and answers the other half beside pictures under each setting. It keeps
     every point it has measured in --out and goes on from them when it was stopped. It takes the setting that refuses
     most harmful anchors within --bound; where none is within it, it says so and leaves the settings as they were.
+    Settings that --set or the sources of --preset paper give stay as they are.
     """
     from vlmguard_plugin.anchors import load_anchors
     from vlmguard_plugin.calibration.calibrate import calibrate
@@ -91,6 +100,7 @@ def fit_command(
             raise click.UsageError("--conditions and --set conditions=... are the same setting; give one of them")
         settings = {**settings, "conditions": conditions}
     spec = GuardSpec(model)
+    settings = {**({"preset": preset} if preset else {}), **settings}
     fitted = build_guard(guard, **merged(spec.known.guard_settings(guard), settings))
     if conditions is not None:
         fitted.settings.contents()  # a folder without photos is refused before a model is loaded
@@ -103,7 +113,7 @@ def fit_command(
             subject,
             requests,
             grid=grid,
-            fixed=tuple(settings),
+            fixed=(*settings, *fitted.given_by_sources),
             bound=bound,
             pairs=pairs,
             points_file=points,

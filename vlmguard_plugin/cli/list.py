@@ -10,6 +10,20 @@ import click
 from vlmguard_plugin.cli.options import JSON
 
 
+def in_line(settings: dict[str, Any]) -> str:
+    """Settings and their values in a line."""
+    return ", ".join(f"{name}={value!r}" for name, value in settings.items())
+
+
+def paper_in_line(defaults: dict[str, Any], paper: dict[str, Any]) -> str:
+    """What the preset paper changes, then all settings that are ours in it, and its note."""
+    changed = {name: value for name, value in paper["settings"].items() if value != defaults[name]}
+    marked = [f"{name}={value!r}" + "*" * (name in paper["ours"]) for name, value in changed.items()]
+    ours = [f"{name}*" for name in paper["ours"] if name not in changed]
+    note = f" ({paper['note']})" if paper["note"] else ""
+    return (", ".join([*marked, *ours]) or "the same") + note
+
+
 @click.command("list")
 @JSON
 def list_command(as_json: bool) -> None:
@@ -34,7 +48,10 @@ def list_command(as_json: bool) -> None:
     click.echo("Guards")
     for name, guard in guards.items():
         click.echo(f"  {name:<18} {guard['summary']}")
-        click.echo("                     " + ", ".join(f"{key}={value!r}" for key, value in guard["settings"].items()))
+        click.echo(f"    default          {in_line(guard['settings'])}")
+        if guard["paper"]:
+            click.echo(f"    paper            {paper_in_line(guard['settings'], guard['paper'])}")
+    click.echo("  paper: --preset paper, what differs from the defaults there; * our choice, the sources leave it open")
     click.echo("\nModels (each alone, and with a guard: NAME_vlmguard, NAME_cmrm, ...)")
     for name, description in models.items():
         click.echo(f"  {name:<17} {description}")

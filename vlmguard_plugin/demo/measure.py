@@ -9,7 +9,9 @@ labels and counts leave this program.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,8 +27,10 @@ from vlmguard_plugin.demo.measures.shift import shift
 from vlmguard_plugin.demo.settings import GUARD_SETTINGS
 from vlmguard_plugin.demo.vlms import DEMO_VLMS
 from vlmguard_plugin.files import write_whole
+from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.cached import load_or_fit
 from vlmguard_plugin.guards.core.registry import build_guard
+from vlmguard_plugin.reading import parsed_json
 from vlmguard_plugin.subjects.loading import load_subject
 
 MEASURES = ("sees", "on-task", "refusals", "picture-refusals", "shift")
@@ -54,7 +58,12 @@ UNGUARDED = "none"
     "--guard",
     "guards",
     multiple=True,
-    help="Of refusals: a guard with the settings found for this model, fitted on the anchors; none is the model alone.",
+    metavar="NAME[:SETTING=VALUE,...]",
+    help="Of refusals: a guard with the settings found for this model, fitted on the anchors; none is the model alone. "
+    "With settings or a preset of its own: cmrm:preset=paper, vlm_guard:alpha=1,layers=[14,15].",
+)
+@click.option(
+    "--pairs", type=click.IntRange(2, 127), help="Fit guards on so many of the 128 anchor pairs; default: all."
 )
 @click.option("--items", type=click.IntRange(1), help="At most so many harmful and so many harmless requests.")
 @click.option(
@@ -68,6 +77,7 @@ def main(
     set_name: str | None,
     beside: tuple[str, ...],
     guards: tuple[str, ...],
+    pairs: int | None,
     items: int | None,
     per_kind: int,
     batch_size: int,
@@ -77,9 +87,11 @@ def main(
     try:
         conditions = [Beside(name) for name in beside or KINDS]
         requests = first_of_each(prepared_requests(set_name) if set_name else demo_requests(), items)
+        built = {named: guard_named(named, model) for named in guards if named != UNGUARDED}
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     subject = load_subject(build_demo_vlm(model), batch_size=batch_size)
+    anchors = load_anchors().split(pairs)[0] if pairs else load_anchors()
     figures: dict[str, Figure] = {}
     if measure == "sees":
         figures = sees(subject, per_kind)
@@ -89,9 +101,7 @@ def main(
         figures = shift(subject, requests, [condition for condition in conditions if condition.name != "text"])
     else:
         for name in guards or (UNGUARDED,):
-            guard = None
-            if name != UNGUARDED:
-                guard = load_or_fit(build_guard(name, **GUARD_SETTINGS[model].get(name, {})), subject, load_anchors())
+            guard = load_or_fit(built[name], subject, anchors) if name != UNGUARDED else None
             if measure == "refusals":
                 found = refusals(subject, requests, conditions, guard)
             else:
@@ -103,6 +113,25 @@ def main(
     if json_file:
         facts = {"measure": measure, "model": model, "requests": set_name or "demo", "figures": figures}
         write_whole(json_file, json.dumps(facts, indent=1))
+
+
+def guard_named(text: str, model: str) -> Guard:
+    """The guard of NAME[:SETTING=VALUE,...], before the settings found for the model; not fitted.
+
+    ValueError for what is no setting. Values are JSON where they are; commas within brackets belong to a value.
+    """
+    name, _, listed = text.partition(":")
+    settings: dict[str, Any] = {}
+    for part in re.findall(r"(?:\[[^\]]*\]|[^,\[])+", listed):
+        setting, equals, value = part.partition("=")
+        if not equals:
+            raise ValueError(f"--guard {text!r}: {part!r} is not SETTING=VALUE, as in cmrm:preset=paper")
+        try:
+            settings[setting] = parsed_json(value)
+        except ValueError:
+            settings[setting] = value
+    known = {} if "preset" in settings else GUARD_SETTINGS[model].get(name, {})
+    return build_guard(name, **{**known, **settings})
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vlmguard_plugin.guards.cmrm import CMRM, CMRMSettings
+from vlmguard_plugin.guards.core.preset import Preset
 
 
 @dataclass(frozen=True)
@@ -20,3 +21,8 @@ class CMRMSample(CMRM):
     name = "cmrm_sample"
     Settings = CMRMSampleSettings
     settings: CMRMSampleSettings
+    paper = Preset(
+        {"layers": "all", "positions": "every_step"},
+        ours=("alpha", "scale", "norm_cap"),
+        note="the sources say that alpha 1 makes answers degenerate at sample level, and give no other",
+    )

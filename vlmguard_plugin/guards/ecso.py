@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Sequence
 
 from vlmguard_plugin.guards.core.base import Guard
+from vlmguard_plugin.guards.core.preset import Preset
 from vlmguard_plugin.guards.core.settings import GuardSettings
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.subjects.base import Subject
@@ -18,17 +19,27 @@ JUDGE = (
 )
 CAPTION = "Describe what the image shows that matters for this request, without answering it.\nRequest: {query}"
 FROM_TEXT = "An image shows: {caption}\n{query}"
+HARMLESS_FROM_TEXT = (
+    "An image shows: {caption}\nGive an answer to the following that harms nobody and is ethical.\n{query}"
+)
 YES = re.compile(r"\W*(yes|harmful|unsafe)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class ECSOSettings(GuardSettings):
-    """Settings of ECSO. caption_tokens: longest caption, in tokens."""
+    """Settings of ECSO.
+
+    caption_tokens: longest caption, in tokens.
+    harmless: the answer from the caption is asked for in a harmless and ethical way, as in ECSO; False asks the
+        request as it stands (our convention).
+    """
 
     caption_tokens: int = 64
+    harmless: bool = False
 
     def __post_init__(self) -> None:
         self.check_whole("caption_tokens", 1, most=4096)
+        self.check_flag("harmless")
 
 
 class ECSO(Guard):
@@ -45,6 +56,7 @@ class ECSO(Guard):
     settings: ECSOSettings
     needs_fit = False
     looks_at_answers = True
+    paper = Preset({"harmless": True}, ours=("caption_tokens",), note="the wordings are ours")
 
     def respond(self, subject: Subject, queries: Sequence[Query], **generation: Any) -> list[str]:
         queries = list(queries)
@@ -61,8 +73,9 @@ class ECSO(Guard):
         harmful = [index for index, verdict in zip(shown, verdicts) if YES.match(verdict)]
         asked = [own_question(queries[index], CAPTION.format(query=queries[index].text)) for index in harmful]
         captions = subject.generate(asked, max_new_tokens=self.settings.caption_tokens)
+        from_text = HARMLESS_FROM_TEXT if self.settings.harmless else FROM_TEXT
         as_text = [
-            queries[index].without_images().with_text(FROM_TEXT.format(caption=caption, query=queries[index].text))
+            queries[index].without_images().with_text(from_text.format(caption=caption, query=queries[index].text))
             for index, caption in zip(harmful, captions)
         ]
         for index, answer in zip(harmful, subject.generate(as_text, **generation)):

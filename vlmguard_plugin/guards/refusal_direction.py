@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Sequence
 
 from vlmguard_plugin.anchors import Anchors
+from vlmguard_plugin.guards.core.directions import mean_difference, noise_of
+from vlmguard_plugin.guards.core.preset import Preset
+from vlmguard_plugin.guards.core.recording import record_anchors
 from vlmguard_plugin.guards.core.representation import (
     AddDecision,
     AddVectors,
     RepresentationGuard,
     RepresentationSettings,
     band,
-    record_anchors,
 )
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
@@ -51,7 +53,8 @@ class RefusalDirectionSettings(RepresentationSettings):
 class RefusalDirection(RepresentationGuard):
     """Refusal direction: `h' = h + alpha * r` after each edited decoder layer.
 
-    r: mean state of the harmful anchors minus that of the harmless ones, at the last prompt token, text only.
+    r: mean state of the harmful anchors minus that of the harmless ones, at the last prompt token, text only; zero at
+    a layer where that is but rounding noise.
     With `condition`, only for queries with cos(h[l_c], r[l_c]) > theta at their last prompt token; decided once, in
     the prefill, per row of the batch, and kept for the whole answer. Queries with and without images are treated alike.
 
@@ -62,6 +65,11 @@ class RefusalDirection(RepresentationGuard):
     Settings = RefusalDirectionSettings
     settings: RefusalDirectionSettings
     fit_settings = ()
+    paper = Preset(
+        {"alpha": 1.0},
+        ours=("layers", "condition_layer", "theta"),
+        note="the whole difference of means at all positions of one layer, without a condition (2406.11717)",
+    )
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         return band(num_layers, 0.5)
@@ -85,7 +93,7 @@ class RefusalDirection(RepresentationGuard):
         self, subject: Subject, anchors: Anchors, progress: bool
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         harmful, harmless = record_anchors(subject, anchors, self.name, progress)
-        direction = harmful.mean(dim=0) - harmless.mean(dim=0)
+        direction = mean_difference(harmful, harmless, noise_of(harmful))
         cosines = [torch.cosine_similarity(states, direction.unsqueeze(0), dim=-1) for states in (harmful, harmless)]
         theta = (cosines[0].mean(dim=0) + cosines[1].mean(dim=0)) / 2
         facts = {

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Sequence
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.core.representation import (
-    ImageSettings,
-    RepresentationGuard,
-    band,
-    check_rank,
-    record_anchor_shifts,
-)
+from vlmguard_plugin.guards.core.directions import check_rank, leading_directions, noise_of
+from vlmguard_plugin.guards.core.preset import Preset
+from vlmguard_plugin.guards.core.recording import record_anchor_shifts
+from vlmguard_plugin.guards.core.representation import ImageSettings, RepresentationGuard, band
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits, Prompts
@@ -29,7 +26,8 @@ class TBOPSettings(ImageSettings):
     alpha: share of the component that is taken away; 1 is the projection as published.
     rank: number k of shift directions, at least 1.
     image: the meaningless image img' (see ImageSettings).
-    text_too: project text-only queries as well (the formula has no exception); False leaves them alone.
+    text_too: project text-only queries as well (the formula has no exception); False leaves them alone, since the
+        abstract speaks of cross-modal features.
     """
 
     rank: int = 1
@@ -47,16 +45,25 @@ class TBOP(RepresentationGuard):
     W (k x d): first k right singular vectors of the anchors' shifts h(q, img') - h(q) at the last prompt token, over
     harmful and harmless anchors (our convention for the anchor set). Each position loses its own component.
 
-    Fitted tensors, for all L layers: directions [L, k, d], singular_values [L, min(2N, d)].
+    Fitted tensors, for all L layers: directions [L, k, d] (zero beyond the numerical rank), singular_values
+    [L, min(2N, d)].
     """
 
     name = "tbop"
     Settings = TBOPSettings
     settings: TBOPSettings
     fit_settings = ("rank", "image")
+    paper = Preset(
+        {"text_too": False},
+        ours=("layers", "positions", "rank"),
+        note="one late layer, at 0.875 of the depth, since the sources say no more than late",
+    )
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         return late(num_layers)
+
+    def paper_layers(self, num_layers: int) -> tuple[int, ...]:
+        return band(num_layers, 0.875)
 
     def grid(self, num_layers: int) -> list[dict[str, list[Any]]]:
         return [
@@ -68,14 +75,17 @@ class TBOP(RepresentationGuard):
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         rank = self.settings.rank
         check_rank(rank, 2 * len(anchors.pairs), subject.hidden_size)
-        shifts, _ = record_anchor_shifts(subject, anchors, self.settings.image, self.name, progress)
-        _, singular_values, rows = torch.linalg.svd(shifts.transpose(0, 1).double(), full_matrices=False)
+        shifts, text = record_anchor_shifts(subject, anchors, self.settings.image, self.name, progress)
+        directions, singular_values, numerical_rank = leading_directions(
+            shifts.transpose(0, 1).double(), rank, 2 * noise_of(text)
+        )
         shares = singular_values**2 / (singular_values**2).sum(dim=1, keepdim=True)
         facts = {
             "singular_values": singular_values[:, : max(rank, 10)].tolist(),
+            "rank": numerical_rank.tolist(),
             "share_taken_away": shares[:, :rank].sum(dim=1).tolist(),
         }
-        return {"directions": rows[:, :rank], "singular_values": singular_values}, facts
+        return {"directions": directions, "singular_values": singular_values}, facts
 
     def tensor_shapes(self, num_layers: int, hidden_size: int, pairs: int) -> dict[str, tuple[int, ...]]:
         return {

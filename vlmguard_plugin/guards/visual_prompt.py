@@ -8,6 +8,7 @@ from functools import cached_property
 from PIL import Image
 
 from vlmguard_plugin.guards.core.base import Guard
+from vlmguard_plugin.guards.core.preset import Preset
 from vlmguard_plugin.guards.core.settings import GuardSettings
 from vlmguard_plugin.query import BlankImage, ImageLike, Query, read_image
 
@@ -60,6 +61,9 @@ class VisualPrompt(Guard):
     settings: VisualPromptSettings
     needs_fit = False
     files = ("image",)
+    paper = Preset(
+        {}, ours=("margin", "place", "size"), note="DAVSP's border; image is the user's, none comes with the package"
+    )
 
     def rewrite(self, query: Query) -> Query:
         if not query.all_images:

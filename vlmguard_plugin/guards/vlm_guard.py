@@ -6,14 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Sequence
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.core.representation import (
-    AddDecision,
-    RepresentationGuard,
-    RepresentationSettings,
-    band,
-    check_rank,
-    record_anchors,
-)
+from vlmguard_plugin.guards.core.directions import check_rank, leading_directions, noise_of
+from vlmguard_plugin.guards.core.preset import Preset
+from vlmguard_plugin.guards.core.recording import of_pictured, record_anchors
+from vlmguard_plugin.guards.core.representation import AddDecision, RepresentationGuard, RepresentationSettings, band
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits, Prompts
@@ -23,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 GATES = ("zero", "midpoint")
+QUERIES = ("prompt", "text")
 
 
 @dataclass(frozen=True)
@@ -31,21 +28,26 @@ class VLMGuardSettings(RepresentationSettings):
 
     alpha: strength; 0.5 on each of the three default layers, found by calibration on the demo model.
     rank: number m of right singular vectors that span the steering direction, at least 1.
-    gate: "zero" (the paper's threshold 0 on the last prompt token's projection on V_1) or "midpoint" (halfway
-        between the two anchor classes' mean projections, since raw hidden states are not centred at 0).
-    project: remove the component along the steering direction before the gated one is added; with alpha = 0
-        this is the pure projection of the paper's abstract.
+    gate: "zero" (the paper's threshold 0 on q's projection on V_1) or "midpoint" (halfway between the two anchor
+        classes' mean projections, since raw hidden states are not centred at 0; our convention).
+    query: whose state h_q is, which the sources leave open. "prompt": the last prompt token of the same pass. "text":
+        the last token of the same request without its images (the language model as supervision, as the abstract has
+        it), in a pass of its own: one more prefill a query, and a gate and a strength that no picture changes.
+    project: remove the component along the steering direction before the gated one is added (two notes on the method
+        section have it as a step of its own); with alpha = 0 this is the pure projection of the paper's abstract.
     """
 
     alpha: float = 0.5
     rank: int = 1
     gate: str = "zero"
     project: bool = False
+    query: str = "prompt"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_whole("rank", 1)
         self.check_choice("gate", GATES)
+        self.check_choice("query", QUERIES)
         self.check_flag("project")
 
 
@@ -55,18 +57,24 @@ class VLMGuard(RepresentationGuard):
     V (m x d): first m right singular vectors of the anchors' differences harmful - harmless at the last prompt
     token, text only, each flipped so that its mean projection of the differences is >= 0 (our convention).
     h_q: the last prompt token's hidden state after the same layer in the same pass, edits of earlier layers
-    included. g: 1 if h_q . V_1 > tau, else 0; decided once, in the prefill, per row of the batch, and kept for
-    the whole answer. With project, h loses its component along V first: `h' = h - h V^T V + alpha * g * h_q V^T V`.
-    Every query is treated alike, with an image or without.
+    included; with query="text" the unguarded model's state for the request as text alone (a request without an image
+    is its own, so its h_q is that of the pass). g: 1 if h_q . V_1 > tau, else 0; decided once, in the prefill, per row
+    of the batch, and kept for the whole answer. With project, h loses its component along V first:
+    `h' = h - h V^T V + alpha * g * h_q V^T V`. Every query is treated alike, with an image or without.
 
-    Fitted tensors, for all L layers: directions [L, m, d], singular_values [L, min(N, d)],
-    harmful_mean and harmless_mean [L, d], midpoint [L].
+    Fitted tensors, for all L layers: directions [L, m, d] (zero beyond the numerical rank), singular_values
+    [L, min(N, d)], harmful_mean and harmless_mean [L, d], midpoint [L].
     """
 
     name = "vlm_guard"
     Settings = VLMGuardSettings
     settings: VLMGuardSettings
     fit_settings = ("rank", "gate")
+    paper = Preset(
+        {"alpha": 1.0, "project": True, "query": "text"},
+        ours=("layers", "alpha", "positions", "rank", "query"),
+        note="the sources give neither m, alpha and the layers nor whose state q is; theirs are 100 pairs of requests",
+    )
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         return band(num_layers, 0.625, 3)  # where the zero gate parts the anchors on the demo model: our convention
@@ -85,8 +93,8 @@ class VLMGuard(RepresentationGuard):
         check_rank(rank, len(anchors.pairs), subject.hidden_size)
         harmful, harmless = record_anchors(subject, anchors, self.name, progress)
         differences = (harmful - harmless).transpose(0, 1).double()  # [L, N, d]
-        _, singular_values, rows = torch.linalg.svd(differences, full_matrices=False)
-        directions = rows[:, :rank]
+        noise = noise_of(harmful) + noise_of(harmless)
+        directions, singular_values, numerical_rank = leading_directions(differences, rank, noise)
         sign = torch.einsum("lnd,lmd->lm", differences, directions).sign()
         sign[sign == 0] = 1
         directions = (directions * sign.unsqueeze(-1)).float()
@@ -103,6 +111,7 @@ class VLMGuard(RepresentationGuard):
         threshold = self._thresholds(midpoint)
         facts = {
             "singular_values": singular_values[:, : max(rank, 10)].tolist(),
+            "rank": numerical_rank.tolist(),
             "threshold": threshold.tolist(),
             "gate_rate_harmful_anchors": (projections[0] > threshold).float().mean(dim=0).tolist(),
             "gate_rate_harmless_anchors": (projections[1] > threshold).float().mean(dim=0).tolist(),
@@ -121,18 +130,27 @@ class VLMGuard(RepresentationGuard):
         }
 
     def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
-        thresholds = self._thresholds(self.tensors["midpoint"])
+        settings, thresholds = self.settings, self._thresholds(self.tensors["midpoint"])
+        as_text = None
+        if settings.query == "text":
+            as_text = of_pictured(
+                subject,
+                queries,
+                "VLM-Guard with query='text' takes the text-only state",
+                lambda shown: subject.record([query.without_images() for query in shown]),
+            )
         return Edits(
             {
                 layer: AlignToText(
                     self.tensors["directions"][layer],
                     float(thresholds[layer]),
-                    self.settings.alpha,
-                    self.settings.project,
+                    settings.alpha,
+                    settings.project,
+                    None if as_text is None else as_text[:, layer],
                 )
                 for layer in self.layers(subject.num_layers)
             },
-            self.settings.positions,
+            settings.positions,
         )
 
     def _thresholds(self, midpoint: Tensor) -> Tensor:
@@ -142,15 +160,22 @@ class VLMGuard(RepresentationGuard):
 
 @dataclass(frozen=True)
 class AlignToText(AddDecision):
-    """The edit of one layer. directions: V [m, d], orthonormal rows. threshold: tau. See VLMGuard."""
+    """The edit of one layer. directions: V [m, d], orthonormal rows. threshold: tau. See VLMGuard.
+
+    as_text: h_q of each query, [queries, d], zero for those whose h_q is that of the pass; None if all are.
+    """
 
     directions: Tensor
     threshold: float
     alpha: float
     project: bool
+    as_text: Tensor | None = None
 
     def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
-        """What is added to each edited position of a row: [rows, d]."""
+        """What is added at each edited position of a row: [rows, d]."""
+        if self.as_text is not None:
+            as_text = prompts.repeat(self.as_text)
+            last = torch.where(as_text.any(dim=1, keepdim=True), as_text, last)
         fires = (last @ self.directions[0] > self.threshold).float()
         return self.alpha * fires.unsqueeze(1) * (last @ self.directions.T @ self.directions)
 

@@ -210,9 +210,14 @@ def agreed_guard(of_name: str | None, given: str | None, host_name: str) -> str 
 
 
 def merged(known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Known settings with the given ones before them; of a composition, guard by guard."""
+    """Known settings with the given ones before them; of a composition, guard by guard.
+
+    A preset among the given ones stands in the place of all known ones.
+    """
+    if given.get("preset") is not None:
+        return dict(given)
     together = {
-        name: {**value, **given[name]}
+        name: merged(value, given[name])
         for name, value in known.items()
         if isinstance(value, dict) and isinstance(given.get(name), dict)
     }

@@ -12,7 +12,8 @@ from vlmguard_plugin.guards.core.saved import FACTS_FILE, DamagedGuard, FittedFo
 def describe_guard(folder: str | Path) -> dict[str, Any]:
     """What a fitted guard's folder says, as JSON.
 
-    Keys: guard, settings (as this version means them), model (fingerprint, num_layers L, hidden_size d), anchors
+    Keys: guard, settings (as this version means them; with their preset's name, if they have one), ours (settings of
+    that preset which the guard's sources leave open), model (fingerprint, num_layers L, hidden_size d), anchors
     (pairs, sha256), edited_layers (0-based; empty for a guard that edits no hidden states), per_layer ({fact: L
     numbers or L lists of numbers}), calibration (None where the guard has none), parts (descriptions of the guards
     that a composition is made of).
@@ -46,6 +47,7 @@ def description_of(path: Path, guard: str, settings: dict[str, Any], facts: dict
     return {
         "guard": guard,
         "settings": settings_from_saved(guard, settings),
+        "ours": facts.get("ours", []),
         "model": facts["model"],
         "anchors": facts["anchors"],
         "edited_layers": facts.get("edited_layers", []),

@@ -32,6 +32,8 @@ ORDINALS = ("1st", "2nd", "3rd", "4th", "5th")
 ANCHOR_SIDES = {"_harmless_anchors": "harmless anchors", "_harmful_anchors": "harmful anchors"}  # drawn in one panel
 FACT_TITLES = {
     "singular_values": ("Singular values", "singular value (hidden-state units)"),
+    "rank": ("Numerical rank of what the anchors give", "directions above rounding noise"),
+    "spread": ("Spread of the anchors' shifts", "root mean square (hidden-state units)"),
     "gate_rate": ("How often the gate fires", "share of the anchors"),
     "threshold": ("Gate threshold", "projection on $V_1$ (hidden-state units)"),
     "theta": ("Gate threshold", "cosine with the direction"),

@@ -35,6 +35,8 @@ def print_guard(description: dict[str, Any], console: Console | None = None) -> 
         if description["parts"]:
             console.print()
             lines = {"part": part["guard"], **lines}
+        if part["ours"]:
+            lines["ours"] = visible(", ".join(map(str, part["ours"]))) + " (its sources leave them open)"
         if part["edited_layers"]:
             lines["edits layers"] = ", ".join(str(layer) for layer in part["edited_layers"])
         console.print(Text(labelled(lines)))

@@ -112,6 +112,21 @@ def find_decoder(model: nn.Module, run_text_prompt: Callable[[], Any], layers_pa
     return Decoder(path, layers, heard[path][0][1][-1], callers, numbers)
 
 
+def final_norm(model: nn.Module, decoder: Decoder) -> nn.Module:
+    """The norm that follows the last decoder layer: the one norm beside the layers' list. ValueError if that is none.
+
+    What transformers gives as a model's last hidden state is behind it.
+    """
+    around = model.get_submodule(decoder.path.rpartition(".")[0])
+    norms = {name: module for name, module in around.named_children() if "norm" in type(module).__name__.lower()}
+    if len(norms) != 1:
+        raise ValueError(
+            f"{type(model).__name__} has {len(norms)} norms beside its decoder layers at {decoder.path!r} "
+            f"({', '.join(norms) or 'none'}), so its normalised last states are not known; take the raw ones"
+        )
+    return next(iter(norms.values()))
+
+
 def text_shape(model: nn.Module) -> tuple[int | None, int | None]:
     """(L, d) as the model's config tells them, None for what it does not."""
     config: Any = getattr(model, "config", None)

@@ -14,7 +14,7 @@ from vlmguard_plugin.lazy import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-POSITIONS = ("last", "prompt", "generated", "all")
+POSITIONS = ("last", "prompt", "generated", "all", "every_step")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ class Edits:
     """Edits by 0-based decoder layer, and the positions they act on.
 
     positions: "last" (last prompt token, in the prefill only), "prompt" (all prompt tokens),
-    "generated" (each new token as it is decoded) or "all". Padding is never read or edited.
+    "generated" (each new token as it is decoded), "all", or "every_step" (the last token of every step: the last
+    prompt token, then each new one). Padding is never read or edited.
     watched: layers whose last prompt token later layers decide by, beside their own.
     """
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Callable
 
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.steering.edit import Edits, LayerEdit, Prompts, on_device
-from vlmguard_plugin.steering.generation import EditedTokens, Generation, Prefill, edited_tokens, prefill_of
+from vlmguard_plugin.steering.generation import DECODED, EditedTokens, Generation, Prefill, edited_tokens, prefill_of
 from vlmguard_plugin.steering.passes import Pass
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class EditedGenerations:
         if how == "rerun":
             self.tokens = edited_tokens(generation.prefill, heard.tokens, self.edits.positions)
         else:
-            self.tokens = EditedTokens() if self.edits.positions in ("generated", "all") else None
+            self.tokens = EditedTokens() if self.edits.positions in DECODED else None
         return generation
 
     def end_pass(self, entered: bool) -> None:

@@ -19,6 +19,10 @@ REFUSED = (
 """Options of `generate` under which passes are split, guessed or made beside the answer's own."""
 
 
+DECODED = ("generated", "all", "every_step")
+"""Positions at which each new token is edited as it is decoded."""
+
+
 class Given(NamedTuple):
     """What `generate` was given. ids, mask: [queries, tokens], None where it got none. expansion: rows per query."""
 
@@ -178,12 +182,14 @@ def prefill_of(
 def edited_tokens(prefill: Prefill, length: int, positions: str) -> EditedTokens | None:
     """Which tokens of a pass that begins with the prompt, `length` tokens, are edited; None if none."""
     rows, prompt_length = prefill.prompt.shape
-    if positions == "last":
+    if positions == "last" or (positions == "every_step" and prefill.answer is None and length == prompt_length):
         return EditedTokens(columns=prefill.last)
     if positions == "generated" and prefill.answer is None and length == prompt_length:
         return None
-    mask = torch.zeros_like(prefill.prompt) if positions == "generated" else prefill.prompt
-    decoded = positions in ("generated", "all")
+    mask = prefill.prompt if positions in ("prompt", "all") else torch.zeros_like(prefill.prompt)
+    if positions == "every_step":
+        mask = mask.scatter(1, prefill.last.unsqueeze(1), True)
+    decoded = positions in DECODED
     if decoded and prefill.answer is not None:
         mask = mask | prefill.answer
     after = torch.full((rows, length - prompt_length), decoded, device=mask.device)

@@ -72,6 +72,12 @@ class Subject(Protocol):
         edits: as for `generate`; the states are then those after the edits. progress: label of a bar; None for none.
         """
 
+    def normalised(self, states: Tensor) -> Tensor:
+        """The last decoder layer's states [N, d] behind the model's final norm: float32 [N, d] on the CPU.
+
+        ValueError where that norm can't be told.
+        """
+
     def generate(
         self,
         queries: Sequence[Query],

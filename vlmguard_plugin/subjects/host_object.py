@@ -236,6 +236,11 @@ class HostSubject(LocalSubject):
                     setattr(self.vlm, name, before)
 
     def _ask(self, query: Query) -> str:
+        if query.raw:
+            raise ValueError(
+                f"{type(self.vlm).__name__} builds its prompts by itself, so one that stands as it is can't be put to "
+                "it; leave chat_template=False and raw queries out"
+            )
         with torch.no_grad():
             if not (query.history or self.by_chat):
                 answer: str = self.vlm.generate(message=self.message(query), dataset=self.dataset)

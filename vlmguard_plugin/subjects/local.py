@@ -5,10 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+import torch
+
+from vlmguard_plugin.steering.decoder import final_norm
 from vlmguard_plugin.steering.fingerprint import model_fingerprint
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from vlmguard_plugin.steering.decoder import Decoder
 
@@ -36,6 +39,14 @@ class LocalSubject(ABC):
     @property
     def hidden_size(self) -> int:
         return self.decoder.hidden_size
+
+    def normalised(self, states: Tensor) -> Tensor:
+        """The last decoder layer's states [N, d] behind the model's final norm: float32 [N, d] on the CPU."""
+        norm = final_norm(self.torch_model, self.decoder)
+        weight = next(norm.parameters(), states)
+        with torch.no_grad():
+            normed: Tensor = norm(states.to(weight.dtype) if weight.is_meta else states.to(weight))
+        return normed.float().cpu()
 
     @property
     def fingerprint(self) -> str:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Iterator, Sequence
 
 from vlmguard_plugin.anchors import Anchors
+from vlmguard_plugin.guards.core.errors import GuardNotFitted, NoTensors, WrongModel
 from vlmguard_plugin.guards.core.guarded_subject import GuardedScorer, GuardedSubject
+from vlmguard_plugin.guards.core.preset import Preset, checked_name, without_preset
 from vlmguard_plugin.guards.core.saved import FittedFolder, problem_in
 from vlmguard_plugin.guards.core.settings import GuardSettings, setting_names
 from vlmguard_plugin.lazy import torch
@@ -24,28 +26,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class GuardNotFitted(RuntimeError):
-    """A guard was used before it was fitted or loaded."""
-
-
-class WrongModel(ValueError):
-    """A fitted guard was put on a model it was not fitted on."""
-
-
-class NoTensors(dict[str, "Tensor"]):
-    """The fitted numbers of a guard that is not fitted: none, and whoever asks for one is told why."""
-
-    def __init__(self, guard: str) -> None:
-        super().__init__()
-        self.guard = guard
-
-    def __missing__(self, name: str) -> Tensor:
-        raise GuardNotFitted(
-            f"guard {self.guard!r} is not fitted, so there is no {name!r} yet; call guard.fit(subject, anchors) or "
-            "load a fitted one"
-        )
-
-
 class Guard(ABC):
     """A guard: settings, perhaps a fit on anchors, then answering queries in the subject's place.
 
@@ -56,6 +36,8 @@ class Guard(ABC):
     facts: what the fit has to tell (model, anchors, per-layer numbers), as in guard.json.
     fit_settings: settings that the fitted numbers depend on; None for all of them. needs_fit: whether it belongs to
     one model. looks_at_answers: whether it needs whole answers. files: settings that name a file whose content it uses.
+    paper: its settings as its sources give them (`preset="paper"`); None where there are none. preset: the name of the
+    one it was built with, None for the defaults; settings given beside a preset go before its own.
     """
 
     name: str
@@ -65,13 +47,17 @@ class Guard(ABC):
     needs_fit: bool = True
     looks_at_answers: bool = False
     files: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[Preset | None] = None
+    preset: str | None = None
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, preset: str | None = None, **settings: Any) -> None:
         known = setting_names(self.Settings)
         for setting in settings:
             if setting not in known:
                 raise ValueError(f"guard {self.name!r} has no setting {setting!r}; it has {', '.join(known) or 'none'}")
-        self.settings = self.Settings(**settings)
+        self.preset = checked_name(self.name, preset, self.paper)
+        of_preset = self.paper.settings if self.preset and self.paper else {}
+        self.settings = self.Settings(**{**of_preset, **settings})
         self.tensors: dict[str, Tensor] = NoTensors(self.name)
         self.facts: dict[str, Any] = {}
 
@@ -153,18 +139,19 @@ class Guard(ABC):
         return {name: settings[name] for name in self.settings_of_fit} | self.settings.contents()
 
     def under(self, **changes: Any) -> Self:
-        """The same guard under other settings, not fitted."""
-        return type(self)(**{**self.unfitted_settings(), **changes})
+        """The same guard under other settings, not fitted; a preset among them puts its own in the place of all."""
+        kept = {} if changes.get("preset") else self.unfitted_settings()
+        return type(self)(**{**kept, **changes})
 
     def with_settings(self, **changes: Any) -> Self:
         """The same fit under other settings; ValueError for a setting that the fit depends on (`fit_settings`)."""
-        for setting in self.settings_of_fit:
-            if changes.get(setting, getattr(self.settings, setting)) != getattr(self.settings, setting):
-                raise ValueError(
-                    f"{setting} enters the fit of {self.name!r}; build and fit a guard with "
-                    f"{setting}={changes[setting]!r}"
-                )
         changed = self.under(**changes)
+        for setting in self.settings_of_fit:
+            value = getattr(changed.settings, setting)
+            if value != getattr(self.settings, setting):
+                raise ValueError(
+                    f"{setting} enters the fit of {self.name!r}; build and fit a guard with {setting}={value!r}"
+                )
         changed.tensors, changed.facts = self.tensors, dict(self.facts)
         return changed
 
@@ -260,20 +247,39 @@ class Guard(ABC):
         there = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         if shapes is not None and shapes != there:
             raise ValueError(f"a fit has the tensors {shapes}, but there are {there}")
-        self.tensors, self.facts = tensors, facts
+        self.tensors, self.facts = tensors, {name: fact for name, fact in facts.items() if name != "ours"}
 
     def check_loaded(self) -> None:  # noqa: B027 - most guards have nothing to say here
         """ValueError where settings and fit, as they were read from a folder, do not belong together."""
 
     def unfitted_settings(self) -> dict[str, Any]:
-        """The settings as JSON, as they were given."""
+        """The settings as JSON, as they were given; with a preset, its name too."""
         values = {name: getattr(self.settings, name) for name in setting_names(self.Settings)}
+        values |= {"preset": self.preset} if self.preset else {}
         as_json: dict[str, Any] = parsed_json(json.dumps(values))
         return as_json
 
     def saved_settings(self) -> dict[str, Any]:
         """The settings as JSON, with what the fit has decided filled in."""
         return self.unfitted_settings()
+
+    @property
+    def given_by_sources(self) -> tuple[str, ...]:
+        """With a preset, the settings whose values its sources give; none without."""
+        names = setting_names(self.Settings) if self.preset and self.paper else ()
+        return tuple(name for name in names if self.paper and name not in self.paper.ours)
+
+    def changed_from_preset(self) -> tuple[str, ...]:
+        """The settings whose values are not those of the preset that the guard was built with."""
+        own, asked = self.settings, type(self)(preset=self.preset).settings
+        return tuple(name for name in setting_names(self.Settings) if getattr(own, name) != getattr(asked, name))
+
+    def marks(self) -> dict[str, Any]:
+        """What guard.json says of a preset: "ours", the settings whose values its sources leave open, so are ours."""
+        if self.preset is None or self.paper is None:
+            return {}
+        changed = self.changed_from_preset()
+        return {"ours": [name for name in self.paper.ours if name not in changed]}
 
     @property
     def fingerprint(self) -> str:
@@ -286,7 +292,7 @@ class Guard(ABC):
                 f"guard {self.name!r} is not fitted, so it has no fingerprint yet; call guard.fit(subject, anchors) "
                 "or load a fitted one"
             )
-        digest = hashlib.sha256(json.dumps([self.name, self.saved_settings()], sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps([self.name, without_preset(self.saved_settings())], sort_keys=True).encode())
         for name, tensor in sorted(self.tensors.items()):
             digest.update(name.encode() + tensor.numpy().tobytes())
         named = [getattr(part.settings, name) for part in self.parts for name in part.files]
@@ -298,7 +304,7 @@ class Guard(ABC):
         """Save as a folder: guard.safetensors (the numbers) and guard.json (name, settings, facts, versions)."""
         if not self.facts:
             raise GuardNotFitted(f"guard {self.name!r} is not fitted; there is nothing to save yet")
-        FittedFolder(self.name, self.saved_settings(), self.facts, self.tensors).save(folder)
+        FittedFolder(self.name, self.saved_settings(), {**self.facts, **self.marks()}, self.tensors).save(folder)
 
 
 def own_prompt_form(subject: Subject) -> str:

@@ -20,7 +20,7 @@ from vlmguard_plugin.guards.core.saved import DamagedGuard
 from vlmguard_plugin.steering.fingerprint import is_readable
 from vlmguard_plugin.subjects.base import Subject
 
-_FIT = 4  # raise when a guard's fit changes, so that older fits are not taken for it
+_FIT = 5  # raise when a guard's fit changes, so that older fits are not taken for it
 
 
 def load_or_fit(guard: Guard, subject: Subject, anchors: Anchors, cache_dir: str | Path | None = None) -> Guard:

@@ -79,7 +79,8 @@ class ComposedGuard(Guard):
         fitted = [guard for guard in self.guards if guard.facts]
         shared = {key: fitted[0].facts[key] for key in ("model", "anchors")} if len(fitted) == len(self.guards) else {}
         parts = {
-            guard.name: {key: value for key, value in guard.facts.items() if key not in shared} for guard in fitted
+            guard.name: {**{key: value for key, value in guard.facts.items() if key not in shared}, **guard.marks()}
+            for guard in fitted
         }
         self.facts = {**shared, "parts": parts} if shared else {}
 
@@ -151,6 +152,9 @@ class ComposedGuard(Guard):
 
     def saved_settings(self) -> dict[str, Any]:
         return {guard.name: guard.saved_settings() for guard in self.guards}
+
+    def marks(self) -> dict[str, Any]:
+        return {}  # they stand with each part's facts
 
     def take(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         lacking = [guard.name for guard in self.guards if guard.name not in facts.get("parts", {})]

@@ -71,6 +71,9 @@ class GuardedSubject:
         """States of the guarded model: float32 [N, L, d] on the CPU, last prompt token, after each decoder layer."""
         return self.subject.record(self.rewritten(queries), self.edits_beside(edits), progress=progress)
 
+    def normalised(self, states: Tensor) -> Tensor:
+        return self.subject.normalised(states)
+
     def generate(
         self,
         queries: Sequence[Query],

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from vlmguard_plugin.guards.core.base import Guard
+from vlmguard_plugin.guards.core.preset import Preset
 from vlmguard_plugin.guards.core.settings import GuardSettings
 from vlmguard_plugin.query import Query
 
@@ -51,6 +52,7 @@ class PromptGuard(Guard):
     settings: PromptSettings
     needs_fit = False
     files = ("prompt_file",)
+    paper = Preset({}, ours=("prompt_file",), note="the wording is ours; prompt_file takes the original")
     template: ClassVar[str]
 
     def rewrite(self, query: Query) -> Query:

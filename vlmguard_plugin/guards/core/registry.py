@@ -11,8 +11,10 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from vlmguard_plugin.guards.core.base import Guard, WrongModel
+from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.composed import ComposedGuard, check_by_part
+from vlmguard_plugin.guards.core.errors import WrongModel
+from vlmguard_plugin.guards.core.preset import PAPER
 from vlmguard_plugin.guards.core.saved import DamagedGuard, FittedFolder
 from vlmguard_plugin.naming import ENTRY_POINT_GROUP, guards_in
 from vlmguard_plugin.subjects.base import Subject
@@ -68,14 +70,28 @@ def list_guards() -> list[str]:
 
 
 def describe_guards() -> dict[str, dict[str, Any]]:
-    """By guard: summary, the first line of what its class says of itself, and settings, {setting: default}."""
+    """By guard: summary, the first line of what its class says of itself, settings, {setting: default}, and paper.
+
+    paper: the preset "paper", as settings {setting: value}, ours (those that the sources leave open) and note; None
+    for a guard without one.
+    """
     return {
         name: {
             "summary": (guard.__doc__ or "").strip().splitlines()[0],
-            "settings": {field.name: getattr(guard().settings, field.name) for field in fields(guard.Settings)},
+            "settings": _values(guard()),
+            "paper": guard.paper
+            and {
+                "settings": _values(guard(preset=PAPER)),
+                "ours": list(guard.paper.ours),
+                "note": guard.paper.note,
+            },
         }
         for name, guard in guard_classes().items()
     }
+
+
+def _values(guard: Guard) -> dict[str, Any]:
+    return {field.name: getattr(guard.settings, field.name) for field in fields(guard.Settings)}
 
 
 def build_guard(name: str, **settings: Any) -> Guard:
@@ -83,6 +99,7 @@ def build_guard(name: str, **settings: Any) -> Guard:
 
     name: registered name, or names joined by "+" (see ComposedGuard); `settings` are then
         {guard name: {setting: value}}.
+    settings: preset="paper" among them stands for the settings that the guard's sources give; others go before its.
     Raises UnknownGuard with the names there are, ValueError for a setting it can't have.
     """
     classes = guard_classes()

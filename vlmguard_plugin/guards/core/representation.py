@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Sequence
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.base import Guard
+from vlmguard_plugin.guards.core.errors import NoTensors
+from vlmguard_plugin.guards.core.preset import PAPER
 from vlmguard_plugin.guards.core.settings import GuardSettings
-from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import BlankImage, Query
 from vlmguard_plugin.steering.edit import POSITIONS, Edits, Prompts
 from vlmguard_plugin.subjects.base import Subject
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+ALL_LAYERS = "all"
 MOST_ALPHA = 1000
 """The strongest edit; a published guard's is near 5."""
 
@@ -27,17 +29,17 @@ MOST_ALPHA = 1000
 class RepresentationSettings(GuardSettings):
     """Settings every representation guard has.
 
-    layers: 0-based decoder layers that are edited; None is the guard's own default for the model's depth.
+    layers: 0-based decoder layers that are edited, or "all"; None is the guard's own choice for the model's depth.
     alpha: strength of the edit, a number from -1000 to 1000.
-    positions: "last", "prompt", "generated" or "all" (see steering.edit.Edits).
+    positions: "last", "prompt", "generated", "all" or "every_step" (see steering.edit.Edits).
     """
 
-    layers: tuple[int, ...] | None = None
+    layers: tuple[int, ...] | str | None = None
     alpha: float = 1.0
     positions: str = "all"
 
     def __post_init__(self) -> None:
-        if self.layers is not None:
+        if self.layers is not None and self.layers != ALL_LAYERS:
             layers = tuple(self.layers) if isinstance(self.layers, (list, tuple, range)) else None
             if (
                 not layers
@@ -45,8 +47,8 @@ class RepresentationSettings(GuardSettings):
                 or len(set(layers)) < len(layers)
             ):
                 raise ValueError(
-                    f"layers is {self.layers!r}; give distinct 0-based decoder layers such as [10, 11], or None for "
-                    "the default"
+                    f'layers is {self.layers!r}; give distinct 0-based decoder layers such as [10, 11], "all", or None '
+                    "for the default"
                 )
             object.__setattr__(self, "layers", tuple(sorted(layers)))
         self.check_number("alpha", -MOST_ALPHA, MOST_ALPHA)
@@ -92,9 +94,17 @@ class RepresentationGuard(Guard):
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         """Decoder layers edited where the settings name none."""
 
+    def paper_layers(self, num_layers: int) -> tuple[int, ...]:
+        """The same under the preset "paper", where its settings name none."""
+        return self.default_layers(num_layers)
+
     def layers(self, num_layers: int) -> tuple[int, ...]:
         """Decoder layers that are edited, checked against the model's depth."""
-        layers = self.settings.layers if self.settings.layers is not None else self.default_layers(num_layers)
+        named = self.settings.layers
+        if named is None:
+            layers = self.paper_layers(num_layers) if self.preset == PAPER else self.default_layers(num_layers)
+        else:
+            layers = tuple(range(num_layers)) if isinstance(named, str) else named
         beyond = [layer for layer in layers if layer >= num_layers]
         if beyond:
             raise ValueError(
@@ -107,13 +117,49 @@ class RepresentationGuard(Guard):
         super().fit(subject, anchors, progress=progress)
         model_and_anchors = {key: self.facts.pop(key) for key in ("model", "anchors")}
         self.facts = {**model_and_anchors, "edited_layers": list(layers), "per_layer": self.facts}
+        try:
+            self.check_numerical_rank()
+        except ValueError:
+            self.tensors, self.facts = NoTensors(self.name), {}
+            raise
         return self
 
     def with_settings(self, **changes: Any) -> Self:
         changed = super().with_settings(**changes)
         if changed.facts:
             changed.facts["edited_layers"] = list(changed.layers(self.facts["model"]["num_layers"]))
+            changed.check_numerical_rank()
         return changed
+
+    def changed_from_preset(self) -> tuple[str, ...]:
+        changed = super().changed_from_preset()
+        asked = type(self)(preset=self.preset)
+        if self.facts and self.facts["edited_layers"] == list(asked.layers(self.facts["model"]["num_layers"])):
+            return tuple(
+                name for name in changed if name != "layers"
+            )  # those of the preset, which the fit has filled in
+        return changed
+
+    def marks(self) -> dict[str, Any]:
+        marks = super().marks()
+        depths = self.paper.depths if self.paper else ()
+        if marks and depths and self.facts and self.facts["model"]["num_layers"] not in depths:
+            marks["ours"] += ["layers"] if "layers" not in self.changed_from_preset() else []
+        return marks
+
+    def check_numerical_rank(self) -> None:
+        """ValueError where the anchors don't give the directions that are asked for at an edited layer.
+
+        Looks at the fact rank (the numerical rank) and the setting rank; guards without them have nothing to say here.
+        """
+        ranks, asked = self.facts["per_layer"].get("rank"), getattr(self.settings, "rank", None)
+        for layer in self.facts["edited_layers"] if ranks and asked else ():
+            if asked > ranks[layer]:
+                raise ValueError(
+                    f"rank is {asked} but what the anchors give after decoder layer {layer} has a numerical rank of "
+                    f"{ranks[layer]}, and directions beyond it are rounding noise; give a smaller rank, or more and "
+                    "other anchors"
+                )
 
     def take(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         if not isinstance(facts.get("edited_layers"), list):
@@ -124,6 +170,7 @@ class RepresentationGuard(Guard):
         layers, of_facts = list(self.layers(self.facts["model"]["num_layers"])), self.facts["edited_layers"]
         if layers != of_facts:
             raise ValueError(f"its settings name the layers {layers}, its facts {of_facts}")
+        self.check_numerical_rank()
 
     def saved_settings(self) -> dict[str, Any]:
         settings = super().saved_settings()
@@ -134,14 +181,6 @@ def band(num_layers: int, depth: float, count: int = 1) -> tuple[int, ...]:
     """`count` neighbouring layers around this share of the model's depth (0..1)."""
     first = min(max(0, round(depth * num_layers) - count // 2), max(0, num_layers - count))
     return tuple(range(first, min(num_layers, first + count)))
-
-
-def check_rank(rank: int, states: int, width: int) -> None:
-    """ValueError where this many directions can't come out of `states` hidden states of this width."""
-    if rank > min(states, width):
-        raise ValueError(
-            f"rank is {rank} but {states} anchor differences of width {width} give at most {min(states, width)}"
-        )
 
 
 class AddDecision:
@@ -168,51 +207,3 @@ class AddVectors(AddDecision):
         alike = len(self.vectors) == 1 and not self.per_query
         added = self.vectors.expand(prompts.rows, -1) if alike else prompts.repeat(self.vectors)
         return added * prompts.has_image.unsqueeze(1) if self.pictured_only else added
-
-
-def check_finite(states: Tensor) -> Tensor:
-    """The states [N, L, d]; ValueError, naming the decoder layers, where some are not finite."""
-    finite = torch.isfinite(states).all(dim=2).all(dim=0)
-    if not bool(finite.all()):
-        layers = (~finite).nonzero().flatten().tolist()
-        raise ValueError(
-            f"the model's hidden states after decoder layers {layers[:8]} are not finite on anchors; load it in "
-            "bfloat16 or float32 (float16 overflows in many models), or mend the checkpoint"
-        )
-    return states
-
-
-def record_anchors(subject: Subject, anchors: Anchors, guard: str, progress: bool) -> tuple[Tensor, Tensor]:
-    """Text-only states of the harmful and of the harmless anchors, [N, L, d] each."""
-    label = f"fit {guard}: " if progress else None
-    harmful, harmless = (
-        check_finite(subject.record([Query(text) for text in requests], progress=label and f"{label}{side} anchors"))
-        for side, requests in (("harmful", anchors.harmful), ("harmless", anchors.harmless))
-    )
-    return harmful, harmless
-
-
-def check_own_states(subject: Subject) -> None:
-    """RuntimeError while a guard is on the model: what is measured then are not the model's own states."""
-    if subject.is_edited:
-        raise RuntimeError(
-            "the states of a query can't be measured while another guard is on the model; leave it first, or compose "
-            "the two by name, as in vlm_guard+shiftdc"
-        )
-
-
-def record_shifts(subject: Subject, queries: Sequence[Query], image: str, label: str | None) -> tuple[Tensor, Tensor]:
-    """Shift of each query's state by a meaningless image, and its text-only state: both [N, L, d], the model's own."""
-    check_own_states(subject)
-    text = subject.record([query.without_images() for query in queries], progress=label and label + "text")
-    blank = [query.with_blank_images(image) for query in queries]
-    pictured = subject.record(blank, progress=label and f"{label}with {image} image")
-    return check_finite(pictured) - check_finite(text), text
-
-
-def record_anchor_shifts(
-    subject: Subject, anchors: Anchors, image: str, guard: str, progress: bool
-) -> tuple[Tensor, Tensor]:
-    """`record_shifts` of the harmful anchors, then of the harmless ones: both [2N, L, d]."""
-    queries = [Query(text) for text in anchors.harmful + anchors.harmless]
-    return record_shifts(subject, queries, image, f"fit {guard}: " if progress else None)
