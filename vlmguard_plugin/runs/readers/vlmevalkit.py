@@ -17,11 +17,23 @@ import pandas
 
 from vlmguard_plugin.judges.judgements import FOLDER
 from vlmguard_plugin.reading import read_bytes, read_json
-from vlmguard_plugin.runs.answers import Found, OutputError, Predictions, Skipped, Unfinished, costs_itself_alone
+from vlmguard_plugin.runs.answers import (
+    Found,
+    HostFigure,
+    NotScored,
+    OutputError,
+    Predictions,
+    Skipped,
+    Unfinished,
+    costs_itself_alone,
+)
 from vlmguard_plugin.runs.facts import SUFFIX, RunFacts, facts_file, read_facts
 from vlmguard_plugin.runs.host_sets import with_host_columns
+from vlmguard_plugin.runs.readers.vlmevalkit_scores import agrees, figures_beside, scores_beside
 from vlmguard_plugin.runs.readers.workbook import read_workbook
-from vlmguard_plugin.runs.rows import items_of
+from vlmguard_plugin.runs.rows import TableRow, items_of
+from vlmguard_plugin.runs.scoring import Scored, scored
+from vlmguard_plugin.statistics.measures import score_of
 
 HOST = "vlmevalkit"
 FORMATS = (".xlsx", ".tsv", ".csv", ".json")
@@ -31,7 +43,7 @@ PART = re.compile(r"\d+_(?P<dataset>.+)\.pkl")
 """What a rank writes while it answers: rank and number of ranks in digits, then the data set."""
 AUXILIARY = re.compile(
     r"_(?:score|scores|acc|accuracy|result|results|judge|judged|verdicts|labels|rating|ratings|metrics|fine|summary|status"
-    r"|tmp|response|processed|config|meta|structs|checkpoint|detailed|PREV|exact_matching|gpt-?\d\S*|chatgpt\S*)$"
+    r"|tmp|response|processed|config|meta|structs|checkpoint|detailed|PREV|auxmatch|exact_matching|gpt-?\d\S*|chatgpt\S*)$"
 )
 """Ends of the names of files that the host or a data set writes beside the predictions."""
 OTHER_JUDGES_COLUMNS = {"hit", "log", "judge", "judgement", "judgment", "verdict", "label", "reason", "score", "rating"}
@@ -42,12 +54,18 @@ def read(folder: Path) -> Found:
     usable: list[Predictions] = []
     skipped: list[Skipped] = []
     unfinished: list[Unfinished] = []
+    not_scored: list[HostFigure] = []
     for place in sorted(path for path in folder.iterdir() if path.is_dir() and path.name != FOLDER):
         done = set()
         for dataset, files in sorted(prediction_files(place).items()):
             for path in files:
                 try:
                     usable.append(predictions_in(path, place.name, dataset, folder))
+                    done.add(dataset)
+                    break
+                except NotScored as error:
+                    figures, file = figures_beside(path, read_table)
+                    not_scored.append(HostFigure(place.name, dataset, HOST, figures, str(error), file or path))
                     done.add(dataset)
                     break
                 except OutputError as error:
@@ -61,7 +79,7 @@ def read(folder: Path) -> Found:
         unfinished += [
             Unfinished(place.name, dataset, HOST, folder, reason) for dataset, reason in begun if dataset not in done
         ]
-    return Found(tuple(usable), tuple(skipped), tuple(unfinished))
+    return Found(tuple(usable), tuple(skipped), tuple(unfinished), tuple(not_scored))
 
 
 def prediction_files(folder: Path) -> dict[str, list[Path]]:
@@ -170,17 +188,37 @@ def predictions_in(path: Path, model: str, dataset: str, folder: Path) -> Predic
     problems = [trouble(runs)] if trouble(runs) else []
     if len(runs) > 1:
         problems.append(f"answers of {len(runs)} different settings are mixed: the run went on under others")
+    rows = frame.to_dict("records")
+    found = Scored(items_of(rows, dataset, kind), "") if kind == "safety" else utility(path, rows, dataset, kind)
     return Predictions(
         model=model,
         dataset=dataset,
         kind=kind,
         file=path,
-        items=items_of(frame.to_dict("records"), dataset, kind),
+        items=found.items,
         folder=folder,
         host=HOST,
         runs=runs,
-        problems=tuple(problems),
+        problems=(*problems, *found.problems),
+        scoring=found.scoring,
     )
+
+
+def utility(path: Path, rows: list[TableRow], dataset: str, kind: str) -> Scored:
+    """The rows of a utility set, scored as the host scores them; a problem says where its own figure is another.
+
+    NotScored, OutputError: as in `scored`.
+    """
+    figures, file = figures_beside(path, read_table)
+    found = scored(rows, dataset, kind, scores_beside(path, rows, dataset, figures, read_table))
+    here = score_of({item.key: item for item in found.items})
+    if not figures or file is None or here is None:
+        return found
+    name, figure = next(iter(figures.items()))
+    if agrees(here, figure):
+        return found
+    said = f"the host's own {name} is {figure:.4g} ({file.name}), here it is {100 * here:.1f}%"
+    return Scored(found.items, found.scoring, (*found.problems, said))
 
 
 def checked_kind(frame: pandas.DataFrame) -> str:
