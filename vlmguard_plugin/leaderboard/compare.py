@@ -24,7 +24,7 @@ from vlmguard_plugin.statistics.rates import Rate, rate
 
 OUTPUTS = Path("outputs")
 """VLMEvalKit's own work directory."""
-UTILITY_LABELS = ("right", "wrong", "unparsed", "unknown")
+UTILITY_LABELS = ("right", "partly", "wrong", "unparsed", "unknown")
 KINDS = {
     "answer -> refusal": (("attack_success", "safe"), ("refusal",)),
     "refusal -> answer": (("refusal",), ("attack_success", "safe")),
@@ -248,7 +248,7 @@ def side_of(item: Item) -> str:
 def named_changes(table: Transitions) -> dict[str, int]:
     """How many items changed in each way that has a name here, in other ways, are unknown or unchanged."""
     labels = {label for pair in table for label in pair}
-    safety = not labels & set(UTILITY_LABELS[:3])
+    safety = not labels & set(UTILITY_LABELS[:-1])
     counts = {name: 0 for name, (before, _) in KINDS.items() if (before[0] in LABELS) == safety}
     counts |= {"other change": 0, "unchanged": 0, UNKNOWN: 0}
     for (before, after), count in table.items():

@@ -105,7 +105,7 @@ def rate(
 ) -> Rate:
     """The rate of an event; withheld where more than max_unknown (0 to 1) of the answers are unknown.
 
-    unparsed: how many of the known answers could not be read; above a share of MAX_UNPARSED the rate is withheld too.
+    unparsed: how many of the known answers nobody could read; above a share of MAX_UNPARSED the rate is withheld too.
     """
     known = {key: event for key, event in events.items() if event is not None}
     n = len(known)
