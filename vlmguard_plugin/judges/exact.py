@@ -76,7 +76,7 @@ def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
         r"\b(?i:answer|choice|(?:correct|right|best) (?:option|letter|one))[\"'*_]{0,3}(?: is| would be| should be)?"
     )
     stated = rf"{said_so}\s*[:=]?\s*(?i:option |choice |letter )?[\W_]{{0,3}}([{letters}])"
-    ended = r"(?:[).:]|[\"']\s*(?:[,}\]]|$)|(?![\w'])(?! \w))"
+    ended = r"(?:[).:]|[\"']\s*(?:[,}\]]|$)|(?![\w'])(?! \w)|(?<=[B-HJ-Z])(?![\w'])|(?= (?:because|since|as)\b))"
     chosen = set(re.findall(stated + ended, text))
     if not chosen:
         first = re.match(rf"[\s*\"'(\[]*([{letters}])[\s*\"']*[).:\],]", text)

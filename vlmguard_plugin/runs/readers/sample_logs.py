@@ -2,12 +2,14 @@
 
 Answers come from the sample logs alone (`--log_samples`); a run without them is named, not counted. Our own tasks
 carry a `verdict` of each answer and are judged as on VLMEvalKit. Any other task is taken where the host scored each
-answer right or wrong (1 or 0); a group of tasks such as mmlu is one data set with its tasks as categories.
+answer, 0 to 1, and its own figure is the mean of these scores; else its figures stand beside the board, in no rate. A
+group of tasks such as mmlu is one data set with its tasks as categories.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +18,16 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 from vlmguard_plugin.judges.base import Case
 from vlmguard_plugin.naming import ANY_CHECKPOINT, guarded_name
 from vlmguard_plugin.reading import json_lines, read_json
-from vlmguard_plugin.runs.answers import Found, Item, OutputError, Predictions, Skipped, costs_itself_alone
+from vlmguard_plugin.runs.answers import (
+    Found,
+    HostFigure,
+    Item,
+    NotScored,
+    OutputError,
+    Predictions,
+    Skipped,
+    costs_itself_alone,
+)
 from vlmguard_plugin.runs.facts import RunFacts
 from vlmguard_plugin.runs.rows import digest, items_of, text
 
@@ -26,6 +37,10 @@ TRAINERS = re.compile(r"(?:checkpoint|epoch|step|iter)[-_]?\d+|final|last|best")
 """Names of folders that a training run makes, which say nothing without the run's own folder."""
 METRICS = ("acc", "accuracy", "exact_match", "em")
 """Tried first as the score of an answer; then the task's others, as they come."""
+RIGHTNESS = ("acc", "match", "anls", "relaxed", "correct")
+"""What the name of a metric holds whose values between 0 and 1 say how right an answer is, not how like another text."""
+ROUNDED = 1e-4
+"""How far the host's figure and the mean of its scores may lie apart."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +59,15 @@ class Layout:
 
 @dataclass(frozen=True)
 class ResultsFile:
-    """One results file. sessions: cost by task. datasets: by name, the tasks it consists of. metrics: by task."""
+    """One results file. sessions: cost by task. datasets: by name, the tasks it consists of. figures: by task and
+    metric (with its filter behind a comma), the host's own."""
 
     file: Path
     model: str
     facts: RunFacts
     sessions: Mapping[str, Any]
     datasets: Mapping[str, tuple[str, ...]]
-    metrics: Mapping[str, tuple[str, ...]]
+    figures: Mapping[str, Mapping[str, Any]]
     problems: tuple[str, ...]
 
 
@@ -59,6 +75,7 @@ def read_logs(folder: Path, layout: Layout) -> Found:
     """All runs of a host under a folder; of several for one model and task in one place the newest counts."""
     newest: dict[tuple[Path, str, str], Predictions] = {}
     skipped: list[Skipped] = []
+    not_scored: dict[tuple[Path, str, str], HostFigure] = {}
     dated = [(layout.results(path.name), path) for path in json_files(folder)]
     for date, path in sorted(((date, path) for date, path in dated if date), reverse=True):
         try:
@@ -68,17 +85,32 @@ def read_logs(folder: Path, layout: Layout) -> Found:
             skipped.append(Skipped(path, str(error)))
             continue
         for dataset, tasks in results.datasets.items():
-            if (path.parent, results.model, dataset) in newest:
+            place = (path.parent, results.model, dataset)
+            if place in newest or place in not_scored:
                 continue
             try:
                 with costs_itself_alone("a sample can't be read"):
                     logs = {task: log_of(path, layout.samples(date, task)) for task in tasks}
                     predictions = predictions_in(results, dataset, logs, folder, layout)
+            except NotScored as error:
+                not_scored[place] = HostFigure(
+                    results.model, dataset, layout.host, host_figures(results, tasks), str(error), path
+                )
             except OutputError as error:
                 skipped.append(Skipped(path, f"{dataset}: {error}"))
             else:
                 newest.setdefault((path.parent, results.model, predictions.dataset), predictions)
-    return Found(tuple(newest.values()), tuple(skipped))
+    return Found(tuple(newest.values()), tuple(skipped), not_scored=tuple(not_scored.values()))
+
+
+def host_figures(results: ResultsFile, tasks: Sequence[str]) -> dict[str, float]:
+    """The host's own figures of several tasks by name; spreads and names of aliases are none."""
+    return {
+        f"{task} {name}" if len(tasks) > 1 else name: float(value)
+        for task in tasks
+        for name, value in results.figures.get(task, {}).items()
+        if isinstance(value, (int, float)) and "stderr" not in name and math.isfinite(value)
+    }
 
 
 def json_files(folder: Path) -> Iterator[Path]:
@@ -115,9 +147,7 @@ def read_results(path: Path, layout: Layout) -> ResultsFile:
         facts=facts,
         sessions=own_facts.get("tasks", {}) if ours else {},
         datasets=datasets_of(content),
-        metrics={
-            task: tuple(name.partition(",")[0] for name in figures) for task, figures in content["results"].items()
-        },
+        figures={task: dict(figures) for task, figures in content["results"].items()},
         problems=(f"not all rows were asked (the host's --limit {limit})",) if limit else (),
     )
 
@@ -190,7 +220,7 @@ def predictions_in(
         items = tuple(
             item
             for task, of_task in samples.items()
-            for item in foreign_items(task, of_task, results.metrics.get(task, ()))
+            for item in foreign_items(task, of_task, results.figures.get(task, {}))
         )
         if len({item.key for item in items}) < len(items):
             raise OutputError("an answer stands in the sample log twice")
@@ -257,34 +287,60 @@ def answer_in(sample: Mapping[str, Any]) -> str | None:
     return answer if isinstance(answer, str) else None
 
 
-def foreign_items(task: str, samples: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> list[Item]:
-    """Items of a task that is none of ours, by the first of its metrics that is 1 or 0 for every answer.
+def foreign_items(task: str, samples: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> list[Item]:
+    """Items of a task that is none of ours, by the first of its metrics whose mean over the answers is its figure.
 
-    Of answers that the host has filtered in several ways the first filter's count. OutputError where no metric is.
+    figures: the host's own, by metric and filter. Of answers that the host has filtered in several ways the first
+    filter's count. NotScored where the task's score is no mean of scores of single answers.
     """
     first_filter = samples[0].get("filter")
     kept = [sample for sample in samples if sample.get("filter") == first_filter]
-    names = sorted(metrics, key=lambda name: METRICS.index(name) if name in METRICS else len(METRICS))
-    metric = next((name for name in names if all(is_score(sample.get(name)) for sample in kept)), None)
-    if metric is None:
-        raise OutputError(f"{task} scores no answer right or wrong (1 or 0), so there is nothing to count")
+    scores = scores_of(kept, figures, first_filter)
+    if scores is None:
+        raise NotScored(f"{task} has no score of each answer, 0 to 1, whose mean is the host's own figure")
     items = []
-    for sample in kept:
+    for sample, score in zip(kept, scores):
         asked = sample.get("arguments") or sample.get("input") or ""
         question = text(sample.get("doc_hash")) or digest(json.dumps(asked, default=str))
+        partly = score not in (0, 1)
         items.append(
             Item(
                 key=(f"{task}:{text(sample.get('doc_id'))}", question),
-                label="right" if sample[metric] else "wrong",
+                label="partly" if partly else "right" if score else "wrong",
                 harmful=None,
                 category=task,
                 condition="",
                 case=Case("", answer_in(sample), False),
+                score=score if partly else None,
             )
         )
     return items
 
 
-def is_score(value: object) -> bool:
-    """Whether a metric's value says right or wrong."""
-    return isinstance(value, (bool, int, float)) and value in (0, 1)
+def scores_of(samples: Sequence[Mapping[str, Any]], figures: Mapping[str, Any], filtered: object) -> list[float] | None:
+    """Each answer's score by the first metric that is one: 0 to 1 for all, and the host's figure their mean.
+
+    filtered: the name of the filter, as figures have it behind a comma. Scores that are all 1 or 0 are taken where the
+    host has written no figure of them.
+    """
+    names = list(dict.fromkeys(name.partition(",")[0] for name in figures))
+    for metric in sorted(names, key=lambda name: METRICS.index(name) if name in METRICS else len(METRICS)):
+        found = [score_in(sample.get(metric)) for sample in samples]
+        scores = [score for score in found if score is not None]
+        whole = all(score in (0, 1) for score in scores)
+        if len(scores) < len(found) or not (whole or any(part in metric.lower() for part in RIGHTNESS)):
+            continue
+        figure = figures.get(f"{metric},{filtered or 'none'}", figures.get(f"{metric},none", figures.get(metric)))
+        if not isinstance(figure, (int, float)):
+            if whole:
+                return scores
+        elif min(abs(sum(scores) / len(scores) - share) for share in (figure, figure / 100)) <= ROUNDED:
+            return scores
+    return None
+
+
+def score_in(value: object) -> float | None:
+    """A metric's value for one answer as a score, 0 to 1; lmms-eval may put it beside other things as `score`."""
+    if isinstance(value, dict):
+        value = value.get("score")
+    return float(value) if isinstance(value, (bool, int, float)) and 0 <= value <= 1 else None
