@@ -12,7 +12,7 @@ def lm_eval_logs(folder, model="X", date="2026-01-02T03-04-05.000001", tasks=Non
     place.mkdir(parents=True, exist_ok=True)
     content = {
         "results": {
-            task: {"alias": task, **(figures or {}).get(task, means(mine))}
+            task: {"alias": task, **((figures or {}).get(task) or means(mine))}
             for task, mine in tasks.items()
         },
         "configs": {task: {} for task in tasks},
