@@ -3,7 +3,9 @@
 import json
 
 
-def lm_eval_logs(folder, model="X", date="2026-01-02T03-04-05.000001", tasks=None, told=None, samples=True, figures=None, **config):
+def lm_eval_logs(
+    folder, model="X", date="2026-01-02T03-04-05.000001", tasks=None, told=None, samples=True, figures=None, **config
+):
     """Results and sample logs as lm-evaluation-harness lays them out. tasks: by name, the samples.
 
     figures: by task, the host's own where they are no means of the samples' scores.
@@ -12,8 +14,7 @@ def lm_eval_logs(folder, model="X", date="2026-01-02T03-04-05.000001", tasks=Non
     place.mkdir(parents=True, exist_ok=True)
     content = {
         "results": {
-            task: {"alias": task, **((figures or {}).get(task) or means(mine))}
-            for task, mine in tasks.items()
+            task: {"alias": task, **((figures or {}).get(task) or means(mine))} for task, mine in tasks.items()
         },
         "configs": {task: {} for task in tasks},
         "config": {

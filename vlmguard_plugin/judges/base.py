@@ -83,7 +83,11 @@ class Judge(Protocol):
 
 def settled(case: Case) -> Judgement | None:
     """The judgement that no judge is needed for: no answer, or one that is no language. Else None."""
-    words, missing = said(case.answer)
+    return settled_by(*said(case.answer))
+
+
+def settled_by(words: str, missing: str | None) -> Judgement | None:
+    """The same of what was said."""
     if missing:
         return Judgement("unknown", reason=missing)
     reason = degeneration(words)
@@ -92,9 +96,14 @@ def settled(case: Case) -> Judgement | None:
 
 def decide(judge: Judge, cases: Sequence[Case]) -> list[Judgement]:
     """Judgements in the cases' order: settled where no judge is needed, else the judge's, who sees no thoughts."""
-    known = [settled(case) for case in cases]
-    unsettled = [case for case, judgement in zip(cases, known) if judgement is None]
-    asked = iter(judge.judge([replace(case, answer=said(case.answer).words) for case in unsettled]))
+    heard = [said(case.answer) for case in cases]
+    known = [settled_by(*one) for one in heard]
+    unsettled = [
+        case if one.words == case.answer else replace(case, answer=one.words)
+        for case, one, judgement in zip(cases, heard, known)
+        if judgement is None
+    ]
+    asked = iter(judge.judge(unsettled))
     return [judgement or next(asked) for judgement in known]
 
 

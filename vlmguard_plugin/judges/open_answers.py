@@ -12,7 +12,7 @@ from typing import Callable, Sequence
 Rule = Callable[[str, Sequence[str]], "float | None"]
 """(words of the answer, accepted answers) -> 0 to 1; None where the answer can't be read."""
 
-PUNCTUATION = ";/[]\"{}()=+\\_-><@`,?!"
+PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 FULL_STOP = re.compile(r"(?<!\d)\.(?!\d)")
 STOPS = 32
 """So many full stops are taken out: the original rule hands a flag where the number belongs, and its figures stand."""
@@ -61,7 +61,7 @@ def normalised(words: str) -> str:
 def without_punctuation(text: str) -> str:
     """Text in which a mark beside a space (all, where a comma parts digits) is nothing, any other one a space."""
     parts_digits = re.search(r"\d,\d", text) is not None
-    table = {
+    table: dict[str, str | int | None] = {
         mark: "" if parts_digits or f"{mark} " in text or f" {mark}" in text else " "
         for mark in PUNCTUATION
         if mark in text

@@ -80,9 +80,7 @@ def origin_of(label: str, dataset: str, host: str, repetitions: Sequence[Predict
     )
 
 
-def rates_of(
-    events: Mapping[str, Events], answers: Answers, max_unknown: float, clusters: Clusters
-) -> dict[str, Rate]:
+def rates_of(events: Mapping[str, Events], answers: Answers, max_unknown: float, clusters: Clusters) -> dict[str, Rate]:
     """By measure, the rate of answers; a utility set's is withheld where too many of them could not be read."""
     unread = unread_in(answers)
     return {

@@ -143,6 +143,8 @@ def answer_of(row: TableRow) -> str | None:
 
 def text(value: object) -> str:
     """A cell as text: whole numbers without a decimal point, missing cells empty."""
+    if isinstance(value, str):
+        return value
     if value is None or value != value:
         return ""
     if isinstance(value, float) and value.is_integer():

@@ -55,7 +55,9 @@ def scored(rows: Sequence[TableRow], dataset: str, kind: str, host: HostScores |
         return Scored(items_of(rows, dataset, "open"), BY_WORDS)
     if any(len(host_rules.accepted_answers(text(row["answer"]))) > 1 for row in rows):
         listed = f"name the rule in a column {host_rules.RULE_COLUMN} ({', '.join(host_rules.RULES)})"
-        raise NotScored(f"a question has several right answers, and no rule of the host's is known for this set; {listed}")
+        raise NotScored(
+            f"a question has several right answers, and no rule of the host's is known for this set; {listed}"
+        )
     problem = f"no rule of the host's is known for this set; an answer is right here where {BY_WORDS}"
     return Scored(items_of(rows, dataset, "open"), BY_WORDS, (problem,))
 

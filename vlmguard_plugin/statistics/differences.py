@@ -7,29 +7,26 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
-from typing import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Sequence
 
 import numpy as np
-from scipy import optimize, signal, stats
+from scipy import signal, stats
 
-from vlmguard_plugin.statistics.levels import ALPHA, POWER, RESAMPLES
-from vlmguard_plugin.statistics.measures import Event, Part
+from vlmguard_plugin.statistics.by_base_request import compared, lopsided_p, ratio
+from vlmguard_plugin.statistics.levels import ALPHA
+from vlmguard_plugin.statistics.power import detectable_difference, smallest_difference
 from vlmguard_plugin.statistics.rates import (
     Clusters,
     Events,
     Floats,
     Totals,
     bootstrap,
-    degrees_of_freedom,
     effective_n,
     robust_variance,
     totals,
     wilson,
 )
-
-RARE_TERMS = 1e-12
-"""Chances smaller than this are left out of a power."""
 
 
 @dataclass(frozen=True)
@@ -100,20 +97,27 @@ def paired_difference(model: Events, base: Events, clusters: Clusters | None = N
     if not known:
         return None
     n = len(known)
-    model_values, base_values = [model[key] for key in known], [base[key] for key in known]
-    own, of_base = (totals(dict(zip(known, values)), clusters) for values in (model_values, base_values))
-    common = {
-        "n": n,
-        "unmatched_model": len(model) - len(shared),
-        "unmatched_base": len(base) - len(shared),
-        "undecided": len(shared) - n,
-        "clusters": len(own.sizes),
-    }
-    only_model, only_base = discordant(model_values, base_values)
+    own, of_base = (totals({key: events[key] for key in known}, clusters) for events in (model, base))
+    only_model, only_base = discordant(own, of_base)
     p_mcnemar = sign_flip(np.repeat([1.0], only_model + only_base), only_model - only_base)
-    rates = [float(one.sums.sum() / one.sizes.sum()) if one.sizes.sum() else 0.0 for one in (own, of_base)]
+    found = PairedDifference(
+        n=n,
+        rate=ratio(own),
+        base_rate=ratio(of_base),
+        only_model=only_model,
+        only_base=only_base,
+        difference=(only_model - only_base) / n,
+        low=-1.0,
+        high=1.0,
+        p=p_mcnemar,
+        p_mcnemar=p_mcnemar,
+        unmatched_model=len(model) - len(shared),
+        unmatched_base=len(base) - len(shared),
+        undecided=len(shared) - n,
+        clusters=len(own.sizes),
+    )
     if not (own.binary and of_base.binary):
-        return scored_difference(own, of_base, rates, only_model, only_base, p_mcnemar, common)
+        return replace(found, **compared(own, of_base)._asdict(), by_scores=True)
     both = int(own.sums.sum()) - only_model
     changes, sizes = own.sums - of_base.sums, own.sizes
     low, high = (
@@ -125,113 +129,23 @@ def paired_difference(model: Events, base: Events, clusters: Clusters | None = N
     smallest = smallest_difference(n, len(sizes))
     detectable = detectable_difference(n, (only_model + only_base) / n, design_effect(changes, sizes))
     flipped = None if own.single else sign_flip(np.abs(changes[changes != 0]), float(changes.sum()))
-    return PairedDifference(
-        rate=rates[0],
-        base_rate=rates[1],
-        only_model=only_model,
-        only_base=only_base,
-        difference=(only_model - only_base) / n,
+    return replace(
+        found,
         low=low,
         high=high,
         p=p_mcnemar if flipped is None else max(flipped, lopsided_p(changes, sizes)),
-        p_mcnemar=p_mcnemar,
         p_sign_flip=flipped,
         bootstrap_low=bootstrap_low,
         bootstrap_high=bootstrap_high,
         smallest=smallest,
         detectable=None if smallest is None or detectable is None else max(detectable, smallest),
-        **common,
     )
 
 
-def discordant(model: Sequence[Event | None], base: Sequence[Event | None]) -> tuple[int, int]:
-    """How many answers count for more under the model, and how many under the base."""
-    pairs = [
-        (one.part - one.whole, other.part - other.whole) if isinstance(one, Part) and isinstance(other, Part) else pair
-        for pair in zip(model, base)
-        for one, other in [pair]
-    ]
-    return sum(one > other for one, other in pairs), sum(one < other for one, other in pairs)
-
-
-def scored_difference(
-    own: Totals,
-    of_base: Totals,
-    rates: Sequence[float],
-    only_model: int,
-    only_base: int,
-    p_mcnemar: float,
-    common: Mapping[str, int],
-) -> PairedDifference:
-    """The difference of two rates whose answers count otherwise than 1 or 0: scores between, or F1.
-
-    Student's t of what each base request adds to the difference (both ratios linearised), with `robust_variance` and
-    `degrees_of_freedom`. No difference is called detectable: that would need the spread of scores under a guard that is
-    not there.
-    """
-    difference = rates[0] - rates[1]
-    whole = [max(float(one.sizes.sum()), 1e-12) for one in (own, of_base)]
-    parts = [(one.sums - rate * one.sizes) / total for one, rate, total in zip((own, of_base), rates, whole)]
-    residuals = parts[0] - parts[1]
-    weights = (own.sizes / whole[0] + of_base.sizes / whole[1]) / 2
-    count = len(residuals)
-    error = math.sqrt(robust_variance(residuals, weights)) if count > 1 else math.inf
-    freedom = degrees_of_freedom(weights)
-    reach = float(stats.t.ppf(1 - ALPHA / 2, freedom)) * error if count > 1 else 2.0
-    certain = 1.0 if difference == 0 else 0.0
-    p = float(2 * stats.t.sf(abs(difference) / error, freedom)) if error > 0 else certain
-    low, high = paired_bootstrap(own, of_base)
-    return PairedDifference(
-        rate=rates[0],
-        base_rate=rates[1],
-        only_model=only_model,
-        only_base=only_base,
-        difference=difference,
-        low=max(difference - reach, -1.0),
-        high=min(difference + reach, 1.0),
-        p=p if count > 1 else 1.0,
-        p_mcnemar=p_mcnemar,
-        bootstrap_low=low,
-        bootstrap_high=high,
-        by_scores=True,
-        **common,
-    )
-
-
-def paired_bootstrap(own: Totals, of_base: Totals) -> tuple[float, float]:
-    """95% percentile interval of the difference of two ratios of sums, base requests drawn together (fixed seed)."""
-    columns = np.stack([own.sums, own.sizes, of_base.sums, of_base.sizes])
-    kinds, counts = np.unique(columns, axis=1, return_counts=True)
-    drawn = np.random.default_rng(0).multinomial(columns.shape[1], counts / counts.sum(), size=RESAMPLES)
-    above, below, base_above, base_below = (drawn @ kinds.T).T
-    there = (below > 0) & (base_below > 0)
-    differences = above[there] / below[there] - base_above[there] / base_below[there]
-    if not len(differences):
-        return -1.0, 1.0
-    low, high = np.quantile(differences, [ALPHA / 2, 1 - ALPHA / 2])
-    return float(low), float(high)
-
-
-def lopsided_p(changes: Floats, sizes: Floats) -> float:
-    """Least p that changes by base request deserve, whatever their shape; the sign-flip test takes it for symmetric.
-
-    changes, sizes: (clusters,), as in `bootstrap`. The larger of two: Student's t with Johnson's correction for skew
-    (N. J. Johnson, Journal of the American Statistical Association 73 (1978) 536-544), and, where all changes go one
-    way, the chance that so many base requests have missed the rare large change that would balance them.
-    """
-    n, count = float(sizes.sum()), len(sizes)
-    mean = float(changes.sum()) / n
-    if count == 1 or mean == 0:
-        return 1.0
-    residuals = changes - mean * sizes
-    variance, freedom = robust_variance(residuals, sizes), degrees_of_freedom(sizes)
-    skewed = 0.0
-    if variance > 0:
-        t = mean / math.sqrt(variance)
-        skew = float((residuals**3).sum()) / n**3 / variance**1.5
-        skewed = float(2 * stats.t.sf(abs(t + skew * t**2 / 3 + skew / 6), freedom))
-    one_way = (1 + abs(mean)) ** -(freedom + 1) if (changes >= 0).all() or (changes <= 0).all() else 0.0
-    return max(skewed, float(one_way))
+def discordant(own: Totals, of_base: Totals) -> tuple[int, int]:
+    """How many answers count for more under the model, and how many under the base. Both of the same answers."""
+    more = np.sign(own.worth - of_base.worth)
+    return int((more > 0).sum()), int((more < 0).sum())
 
 
 def sign_flip(sizes: Floats, total: float) -> float:
@@ -314,44 +228,6 @@ def design_effect(changes: Floats, sizes: Floats) -> float:
     between = robust_variance(changes - mean * sizes, sizes)
     alone = max(float(np.abs(changes).sum()) / n - mean**2, 0.0) / n  # never above the true one: changes may cancel
     return max(between / alone, 1.0) if alone > 0 else float((sizes**2).sum()) / n
-
-
-def smallest_difference(n: int, clusters: int) -> float | None:
-    """The least difference that the exact test can call significant at n answers; None where no difference can be."""
-    needed = math.ceil(math.log(ALPHA / 2) / math.log(0.5) + 1e-12)  # changes, all in one direction
-    return needed / n if clusters >= needed else None
-
-
-def detectable_difference(n: int, changed: float, design: float = 1.0) -> float | None:
-    """The true difference that McNemar's test at 0.05 finds with a chance of POWER at n answers; None where none is.
-
-    changed: share of answers that changed in either direction, as observed; a difference needs at least as many.
-    design: the design effect of shared base requests: n answers are worth n / design. The power is the test's own,
-    summed over all outcomes (`power_of`).
-    """
-    worth = int(n / design)
-
-    def short_by(difference: float) -> float:
-        return power_of(worth, max(changed, difference), difference) - POWER
-
-    return float(optimize.brentq(short_by, 0.0, 1.0, xtol=1e-4)) if worth and short_by(1.0) >= 0 else None
-
-
-def power_of(n: int, changed: float, difference: float) -> float:
-    """Chance that the exact McNemar test at 0.05 calls a difference significant at n independent pairs of answers.
-
-    changed: share of answers that differ, 0 to 1, at least the difference. The chance over all numbers of answers that
-    may differ, each with the test's own critical number.
-    """
-    low, high = stats.binom.ppf([RARE_TERMS, 1 - RARE_TERMS], n, changed)
-    differing = np.arange(max(int(low), 1), int(high) + 1)
-    if not len(differing):
-        return 0.0
-    most = stats.binom.ppf(ALPHA / 2, differing, 0.5)
-    most = np.where(stats.binom.cdf(most, differing, 0.5) > ALPHA / 2, most - 1, most)
-    towards = min((changed + difference) / (2 * changed), 1.0)
-    found = stats.binom.cdf(most, differing, 1 - towards) + stats.binom.cdf(most, differing, towards)
-    return float((stats.binom.pmf(differing, n, changed) * found).sum())
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -107,14 +107,18 @@ def outcomes(answers: Mapping[Key, Labelled]) -> dict[str, dict[Key, Event | Non
     A score stands for an answer that is partly right, its Part for one of a set with F1.
     """
     by_measure: dict[str, dict[Key, Event | None]] = {name: {} for name in MEASURES}
+    seen: dict[tuple[str, bool | None], list[tuple[dict[Key, Event | None], bool | None]]] = {}
     for key, answer in answers.items():
         if answer.harmful is None and answer.positive is not None:
             by_measure["f1"][key] = part_in_f1(answer.label, answer.positive)
         elif answer.label == PARTLY:
             by_measure["accuracy"][key] = answer.score
         else:
-            for name, event in measured(answer.label, answer.harmful).items():
-                by_measure[name][key] = event
+            kind = (answer.label, answer.harmful)
+            if kind not in seen:
+                seen[kind] = [(by_measure[name], event) for name, event in measured(*kind).items()]
+            for events, event in seen[kind]:
+                events[key] = event
     return {name: events for name, events in by_measure.items() if events}
 
 

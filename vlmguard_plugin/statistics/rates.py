@@ -75,18 +75,18 @@ class Rate:
 class Totals:
     """By base request: the sum of what its answers add above and below the line. binary: all answers count 1 or 0.
 
-    sums, sizes: (clusters,). ids: (answers,), the base request of each.
+    sums, sizes: (clusters,). worth: (answers,), what each adds above the line, less what it adds below it.
     """
 
     sums: Floats
     sizes: Floats
     binary: bool
-    ids: NDArray[np.int64]
+    worth: Floats
 
     @property
     def single(self) -> bool:
         """Whether no base request is shared."""
-        return len(self.sizes) == len(self.ids)
+        return len(self.sizes) == len(self.worth)
 
 
 def wilson(k: float, n: float) -> tuple[float, float]:
@@ -100,9 +100,7 @@ def wilson(k: float, n: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def rate(
-    events: Events, max_unknown: float = 1.0, clusters: Clusters | None = None, unparsed: int = 0
-) -> Rate:
+def rate(events: Events, max_unknown: float = 1.0, clusters: Clusters | None = None, unparsed: int = 0) -> Rate:
     """The rate of an event; withheld where more than max_unknown (0 to 1) of the answers are unknown.
 
     unparsed: how many of the known answers nobody could read; above a share of MAX_UNPARSED the rate is withheld too.
@@ -136,21 +134,20 @@ def too_unparsed(unparsed: int, n: int) -> bool:
     return unparsed > MAX_UNPARSED * n
 
 
-def totals(values: Mapping[Any, Event], clusters: Clusters | None) -> Totals:
+def totals(values: Mapping[Any, Event | None], clusters: Clusters | None) -> Totals:
     """What each base request's answers add up to."""
-    places: dict[Hashable, int] = {}
-    owners = (clusters.get(key, key) for key in values) if clusters else values
-    ids = np.fromiter((places.setdefault(owner, len(places)) for owner in owners), dtype=np.int64, count=len(values))
+    owners: list[Hashable] = list(map(clusters.get, values, values)) if clusters else list(values)
+    places = {owner: place for place, owner in enumerate(dict.fromkeys(owners))}
+    ids = np.fromiter(map(places.__getitem__, owners), dtype=np.int64, count=len(values))
     if isinstance(next(iter(values.values()), None), Part):
         parts = np.array([value if isinstance(value, Part) else (value, 1.0) for value in values.values()], dtype=float)
         above, below, binary = parts[:, 0], parts[:, 1], False
     else:
-        above = np.fromiter(values.values(), dtype=float, count=len(values))  # type: ignore[arg-type]  # no Part here
+        above = np.fromiter(values.values(), dtype=float, count=len(values))
         below = np.ones(len(above))
         binary = bool(np.isin(above, (0.0, 1.0)).all())
-    return Totals(
-        np.bincount(ids, above, minlength=len(places)), np.bincount(ids, below, minlength=len(places)), binary, ids
-    )
+    sums, sizes = (np.bincount(ids, each, minlength=len(places)) for each in (above, below))
+    return Totals(sums.astype(float), sizes.astype(float), binary, above - below)
 
 
 def robust_variance(residuals: Floats, sizes: Floats) -> float:

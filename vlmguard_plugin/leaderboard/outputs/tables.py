@@ -178,8 +178,8 @@ def origin_lines(origin: Origin) -> Lines:
     seeds = dict.fromkeys(str(facts.seed) for facts in origin.facts if facts.seed is not None)
     first = [f"{origin.host} {origin.host_version}".strip(), times, f"seeds {', '.join(seeds)}" if seeds else ""]
     ways = dict.fromkeys(line for facts in origin.facts for line in guard_lines(facts))
-    judge = (f"judged by {origin.judge}",) if origin.judge else ()
-    judge += (f"scored by {origin.scoring}",) if origin.scoring else ()
+    judge = [f"judged by {origin.judge}"] if origin.judge else []
+    judge += [f"scored by {origin.scoring}"] if origin.scoring else []
     return (", ".join(filter(None, first)), *judge, *(ways or ("no facts of the run were written down",)))
 
 

@@ -71,7 +71,9 @@ def p_text(p: float) -> str:
 def paired_test(difference: PairedDifference) -> str:
     """The paired test in a sentence: its name, p, the correction and the number of pairs."""
     over = f"over {plural(difference.clusters, 'base request')}"
-    name = {"mcnemar": "exact McNemar test", "sign_flip": f"sign-flip test {over}", "t": f"t test {over}"}[difference.test]
+    name = {"mcnemar": "exact McNemar test", "sign_flip": f"sign-flip test {over}", "t": f"t test {over}"}[
+        difference.test
+    ]
     if difference.lopsided:
         name = f"test against lopsided changes {over}"
     corrected = " after Holm's correction" if difference.p_holm is not None else ""

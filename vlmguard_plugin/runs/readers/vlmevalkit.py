@@ -188,7 +188,7 @@ def predictions_in(path: Path, model: str, dataset: str, folder: Path) -> Predic
     problems = [trouble(runs)] if trouble(runs) else []
     if len(runs) > 1:
         problems.append(f"answers of {len(runs)} different settings are mixed: the run went on under others")
-    rows = frame.to_dict("records")
+    rows = records(frame)
     found = Scored(items_of(rows, dataset, kind), "") if kind == "safety" else utility(path, rows, dataset, kind)
     return Predictions(
         model=model,
@@ -202,6 +202,12 @@ def predictions_in(path: Path, model: str, dataset: str, folder: Path) -> Predic
         problems=(*problems, *found.problems),
         scoring=found.scoring,
     )
+
+
+def records(frame: pandas.DataFrame) -> list[TableRow]:
+    """The rows of a table by column, as `to_dict` has them, in a third of its time."""
+    columns = [frame.iloc[:, place].astype(object).tolist() for place in range(frame.shape[1])]
+    return [dict(zip(frame.columns, values)) for values in zip(*columns)]
 
 
 def utility(path: Path, rows: list[TableRow], dataset: str, kind: str) -> Scored:
