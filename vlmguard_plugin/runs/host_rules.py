@@ -53,7 +53,8 @@ BY_NAME = {
     "POPE": "yes_or_no",
     "HallusionBench": "yes_or_no",
 }
-"""By the first part of a set's name, its rule; "" for a relative that is scored otherwise. The first that fits counts."""
+"""By the first part of a set's name, its rule; "" for a relative that is scored otherwise. The first that fits
+counts."""
 F1 = ("POPE",)
 """Sets whose score is the F1 of yes; a question that belongs to several of its categories counts in each."""
 WHY_NOT = {
@@ -69,18 +70,26 @@ WHY_NOT = {
     "LLaVABench_KO": "it is scored by a model",
 }
 """By name, why a set of the host's can't be scored by a rule of one answer at a time."""
+OTHER_MEANS = {
+    "CV-Bench-2D": "the host's figure is the mean of its sources' accuracies",
+    "MMVP": "the host's figure counts a pair of questions as right where both are",
+}
+"""By name, what else the host makes of a multiple-choice set's answers."""
 OTHER_SETS = frozenset(
-    "atomic_dataset electro_dataset mechanics_dataset optics_dataset quantum_dataset statistics_dataset hle npmm BMMR "
-    "CMMMU_VAL CoreCognition CharXiv ChartBench ChartCap ChartMimic ChartMuseum ChartQAPro ChartX Creation_MMBench CRPE DA-2K "
-    "Design2Code DUDE DynaMath EMMA ERQA FoxBench GOBench GSM8K-V GroundingME HiPhO_ALL IPhO EuPhO APhO PanPhO NBPhO F_MA "
-    "PanMechanics LENS LiveMMBench LogicVista M4Bench MATBench MaCBench MathCanvas MedqbenchCaption MedqbenchPairedDescription "
-    "MIA-Bench MM-HELIX MM-IFEval MM-Math MMAlignBench MMDU MMESCI MME-Reasoning MME_CoT MMGenBench MMLongBench MMReason "
-    "MMRarebench MMSci MMVMBench MMOral_OPG_OPEN MM_NIAH MOAT MTVQA OCR_Reasoning OST OSWorld_G OceanOCRBench OlympiadBench "
-    "Omni3DBench OmniDocBench PathVQA PhyX Physics PlotQA QSpatial ReasonMap RefCOCO RefSpatial RoboSpatialHome SArena SFE "
-    "SIUO_GEN SLIDEVQA SSI_Bench SciDocBench ScreenSpot SeePhys SimpleVQA SparBench Spatial457 TableVQABench TallyQA "
-    "UniSVG VBGD VCR VGRPBench VL-RewardBench VLADBench VLM2Bench VLMBias VLRMBench VTCBench VenusBench VisFactor "
-    "WildDoc WildVision WorldVQA ZEROBench Asclepius AyaVisionBench CCOCR vlms_are_biased olmOCRBench tdbench_grounding "
-    "MMSafetyBench MSSBench SIUO".split()
+    (
+        "atomic_dataset electro_dataset mechanics_dataset optics_dataset quantum_dataset statistics_dataset hle "
+        "npmm BMMR CMMMU_VAL CoreCognition CharXiv ChartBench ChartCap ChartMimic ChartMuseum ChartQAPro ChartX "
+        "Creation_MMBench CRPE DA-2K Design2Code DUDE DynaMath EMMA ERQA FoxBench GOBench GSM8K-V GroundingME "
+        "HiPhO_ALL IPhO EuPhO APhO PanPhO NBPhO F_MA PanMechanics LENS LiveMMBench LogicVista M4Bench MATBench "
+        "MaCBench MathCanvas MedqbenchCaption MedqbenchPairedDescription MIA-Bench MM-HELIX MM-IFEval MM-Math "
+        "MMAlignBench MMDU MMESCI MME-Reasoning MME_CoT MMGenBench MMLongBench MMReason MMRarebench MMSci "
+        "MMVMBench MMOral_OPG_OPEN MM_NIAH MOAT MTVQA OCR_Reasoning OST OSWorld_G OceanOCRBench OlympiadBench "
+        "Omni3DBench OmniDocBench PathVQA PhyX Physics PlotQA QSpatial ReasonMap RefCOCO RefSpatial "
+        "RoboSpatialHome SArena SFE SIUO_GEN SLIDEVQA SSI_Bench SciDocBench ScreenSpot SeePhys SimpleVQA SparBench "
+        "Spatial457 TableVQABench TallyQA UniSVG VBGD VCR VGRPBench VL-RewardBench VLADBench VLM2Bench VLMBias "
+        "VLRMBench VTCBench VenusBench VisFactor WildDoc WildVision WorldVQA ZEROBench Asclepius AyaVisionBench "
+        "CCOCR vlms_are_biased olmOCRBench tdbench_grounding MMSafetyBench MSSBench SIUO "
+    ).split()
 )
 """The first parts of the names of the host's other open sets (0.0.20)."""
 

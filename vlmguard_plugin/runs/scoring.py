@@ -78,9 +78,11 @@ def choices(
     how = ", right in all turns of its options" if circular else ""
     if circular:
         items = host_rules.whole_questions(items, {index: text(row.get("g_index")) for index, row in rows.items()})
+    other = host_rules.OTHER_MEANS.get(dataset)
+    problems = (f"{other}; here each answer counts once",) if other else ()
     if host is None:
-        return Scored(items, BY_LETTER + how)
-    return Scored(with_host_scores(items, host), f"the host's scores ({host.name}){how}")
+        return Scored(items, BY_LETTER + how, problems)
+    return Scored(with_host_scores(items, host), f"the host's scores ({host.name}){how}", problems)
 
 
 def with_host_scores(items: Sequence[Item], host: HostScores) -> tuple[Item, ...]:

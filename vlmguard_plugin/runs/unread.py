@@ -11,8 +11,8 @@ from vlmguard_plugin.statistics.measures import UNPARSED
 def unread_in(answers: Answers) -> int:
     """Unparsed answers that are neither refusals nor degenerate: those are rightly wrong, however many there are.
 
-    A guard that makes a model refuse what it is asked lowers accuracy, and that must show. Where fewer than MAX_UNPARSED
-    are unparsed all of them are counted: nothing hangs on it.
+    A guard that makes a model refuse what it is asked lowers accuracy, and that must show. Where fewer than
+    MAX_UNPARSED are unparsed all of them are counted: nothing hangs on it.
     """
     unparsed = [item.case for item in answers.values() if item.label == UNPARSED]
     if len(unparsed) <= MAX_UNPARSED * len(answers):

@@ -69,9 +69,9 @@ def paired_bootstrap(own: Totals, of_base: Totals) -> tuple[float, float]:
 def lopsided_p(changes: Floats, sizes: Floats) -> float:
     """Least p that changes by base request deserve, whatever their shape; the sign-flip test takes it for symmetric.
 
-    changes, sizes: (clusters,), as in `rates.bootstrap`. The larger of two: Student's t with Johnson's correction for skew
-    (N. J. Johnson, Journal of the American Statistical Association 73 (1978) 536-544), and, where all changes go one
-    way, the chance that so many base requests have missed the rare large change that would balance them.
+    changes, sizes: (clusters,), as in `rates.bootstrap`. The larger of two: Student's t with Hall's correction for skew
+    (P. Hall, Journal of the Royal Statistical Society B 54 (1992) 221-228), and, where all changes go one way, the
+    chance that so many base requests have missed the rare large change that would balance them.
     """
     n, count = float(sizes.sum()), len(sizes)
     mean = float(changes.sum()) / n
@@ -83,6 +83,7 @@ def lopsided_p(changes: Floats, sizes: Floats) -> float:
     if variance > 0:
         t = mean / math.sqrt(variance)
         skew = float((residuals**3).sum()) / n**3 / variance**1.5
-        skewed = float(2 * stats.t.sf(abs(t + skew * t**2 / 3 + skew / 6), freedom))
+        corrected = t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6  # grows with t, whatever the skew
+        skewed = float(2 * stats.t.sf(abs(corrected), freedom))
     one_way = (1 + abs(mean)) ** -(freedom + 1) if (changes >= 0).all() or (changes <= 0).all() else 0.0
     return max(skewed, float(one_way))

@@ -39,12 +39,11 @@ class PairedDifference:
     bootstrap_low, bootstrap_high: percentiles of a paired bootstrap over base requests.
     p_mcnemar: exact McNemar test, two-sided. p: the same where no base request is shared, else of the sign-flip test
     over base requests, made safe against lopsided changes (`lopsided_p`); Student's t where low and high are.
-    p_sign_flip: of the exact sign-flip test alone, where base requests are shared. p_holm: p after Holm's correction over all comparisons of the board that
-    measure the same; None before. clusters: base requests among the n.
-    smallest: the least difference that this n could have called significant at all; detectable: the true difference
-    that it finds with a chance of POWER; both None where there is none.
-    unmatched_model, unmatched_base: answers to items that the other has not got. undecided: common answers that are
-    unknown under either.
+    p_sign_flip: of the exact sign-flip test alone, where base requests are shared. p_holm: p after Holm's correction
+    over all comparisons of the board that measure the same; None before. clusters: base requests among the n. smallest:
+    the least difference that this n could have called significant at all; detectable: the true difference that it finds
+    with a chance of POWER; both None where there is none. unmatched_model, unmatched_base: answers to items that the
+    other has not got. undecided: common answers that are unknown under either.
     """
 
     n: int
@@ -218,8 +217,8 @@ def combined(
 def design_effect(changes: Floats, sizes: Floats) -> float:
     """How much more a mean change varies than if answers that share a base request were independent; at least 1.
 
-    changes, sizes: (clusters,), as in `bootstrap`. The variance between clusters (`robust_variance`) over that of as many independent answers, as in `rates.effective_n`; where all agree, clusters count as alike (our
-    convention).
+    changes, sizes: (clusters,), as in `bootstrap`. The variance between clusters (`robust_variance`) over that of as
+    many independent answers, as in `rates.effective_n`; where all agree, clusters count as alike (our convention).
     """
     n, count = float(sizes.sum()), len(sizes)
     if count == n or count == 1:

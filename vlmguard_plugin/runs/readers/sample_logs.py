@@ -38,7 +38,8 @@ TRAINERS = re.compile(r"(?:checkpoint|epoch|step|iter)[-_]?\d+|final|last|best")
 METRICS = ("acc", "accuracy", "exact_match", "em")
 """Tried first as the score of an answer; then the task's others, as they come."""
 RIGHTNESS = ("acc", "match", "anls", "relaxed", "correct")
-"""What the name of a metric holds whose values between 0 and 1 say how right an answer is, not how like another text."""
+"""What the name of a metric holds whose values between 0 and 1 say how right an answer is, not how like another
+text."""
 ROUNDED = 1e-4
 """How far the host's figure and the mean of its scores may lie apart."""
 
@@ -60,7 +61,8 @@ class Layout:
 @dataclass(frozen=True)
 class ResultsFile:
     """One results file. sessions: cost by task. datasets: by name, the tasks it consists of. figures: by task and
-    metric (with its filter behind a comma), the host's own."""
+    metric (with its filter behind a comma), the host's own.
+    """
 
     file: Path
     model: str
