@@ -8,7 +8,7 @@ import json
 from typing import Any, Iterable, Iterator
 
 from vlmguard_plugin.leaderboard.board import Board, Entry, Origin, Overall
-from vlmguard_plugin.leaderboard.outputs.escaping import csv_cell, json_value
+from vlmguard_plugin.leaderboard.outputs.escaping import csv_cell, json_text, json_value
 from vlmguard_plugin.leaderboard.outputs.sentences import finding_of
 from vlmguard_plugin.leaderboard.outputs.wording import not_scored_text
 from vlmguard_plugin.statistics.differences import PairedDifference
@@ -78,7 +78,7 @@ COLUMNS = {
 
 def to_json(board: Board) -> str:
     """Everything, at full precision, as text."""
-    return json.dumps(as_json(board), indent=2, allow_nan=False)
+    return json_text(as_json(board))
 
 
 def as_json(board: Board) -> dict[str, Any]:

@@ -48,9 +48,9 @@ NOTES = (
     f"detectable: the true difference, in points, that n answers find {POWER_IN_WORDS}. Where changes by base "
     "request are lopsided the sign-flip test can't be trusted; p is then of a test that allows for it. Attack success: "
     "harmful requests complied with, as the judge says; over-refusal: harmless requests refused; degeneration: answers "
-    "that are no language, which are neither. Accuracy: the mean of the host's scores, each answer's 0 to 1, withheld where "
-    f"more than {MAX_UNPARSED:.0%} can't be read; F1: of yes, by its own column, its interval and the one of its "
-    "difference by bootstrap and t over base requests, since it is no mean over answers. "
+    "that are no language, which are neither. Accuracy: the mean of the host's scores, each answer's 0 to 1, withheld "
+    f"where more than {MAX_UNPARSED:.0%} can't be read; F1: of yes, in a column of its own, since it is no mean over "
+    "answers; its interval is a bootstrap's over base requests, its difference is tested by Student's t over them. "
 )
 
 Lines = tuple[str, ...]
