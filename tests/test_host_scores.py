@@ -115,6 +115,10 @@ def test_the_hosts_own_scores_count_where_they_belong_to_these_answers(tmp_path)
     entry = only_rates(tmp_path)
     assert entry.counts == {"right": 2, "wrong": 1, "unparsed": 1} and "openai_result" in entry.origin.scoring
     assert entry.origin.problems == ()
+    write(tmp_path, "m_cmrm", "MMStar", said, A="x", B="y", answer=true)
+    problems = [each.origin.problems for each in leaderboard(tmp_path).blocks[0].entries]
+    assert all("scored in another way" in each[0] for each in problems), "what is compared is scored alike, or says so"
+    next((tmp_path / "m_cmrm").glob("*.xlsx")).unlink()
     frame.assign(hit=[1, 1, 1, 1], log="").to_excel(result, index=False)
     entry = only_rates(tmp_path)
     assert "read by rules" in entry.origin.scoring, "scores that don't give the host's figure are of another run"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any, Mapping, Sequence
 
 from vlmguard_plugin.leaderboard.board import Block, Entry, Origin
@@ -28,6 +29,8 @@ def dataset_blocks(
         if repetitions:
             answers[participant.label] = answers_of(repetitions)
             origins[participant.label] = origin_of(participant.label, dataset, participant.host, repetitions)
+    if len({origin.scoring for origin in origins.values()}) > 1:
+        origins = {label: scored_otherwise(origin) for label, origin in origins.items()}
     items = [item for of_model in answers.values() for item in of_model.values()]
     several_categories = len({item.category for item in items}) > 1
     blocks = []
@@ -78,6 +81,12 @@ def origin_of(label: str, dataset: str, host: str, repetitions: Sequence[Predict
         problems=tuple(dict.fromkeys(problem for predictions in repetitions for problem in predictions.problems)),
         scoring=", ".join(sorted({predictions.scoring for predictions in repetitions if predictions.scoring})),
     )
+
+
+def scored_otherwise(origin: Origin) -> Origin:
+    """The same with the problem that another model's answers to this data set were scored in another way."""
+    problem = f"scored by {origin.scoring}, while another model's answers here were scored in another way"
+    return replace(origin, problems=(*origin.problems, problem))
 
 
 def rates_of(events: Mapping[str, Events], answers: Answers, max_unknown: float, clusters: Clusters) -> dict[str, Rate]:
