@@ -15,7 +15,7 @@ from vlmguard_plugin.judges.rules import RulesJudge
 from vlmguard_plugin.leaderboard import leaderboard, to_markdown
 from vlmguard_plugin.leaderboard.judging import judge_outputs
 from vlmguard_plugin.leaderboard.outputs.data import as_json
-from vlmguard_plugin.leaderboard.outputs.escaping import paragraph
+from vlmguard_plugin.leaderboard.outputs.escaping import json_text, paragraph
 from vlmguard_plugin.leaderboard.outputs.judgements import show_judged
 
 
@@ -96,3 +96,9 @@ def test_no_command_hands_control_characters_on(words, tmp_path, monkeypatch):
     monkeypatch.setenv("VLMGUARD_ANCHORS", "/a\x1b[31m.csv")
     done = CliRunner().invoke(main, words(tmp_path))
     assert not any(one in done.output for one in ("\x1b", "\x07", "\u202e")) and "\\x1b" in done.output, done.output
+
+
+def test_json_is_strict_whatever_it_holds():
+    text = json_text({"a": [float("nan"), float("inf"), 1.5], "b": {"c": float("-inf")}, "d": "\ud800"})
+    read = json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
+    assert read == {"a": [None, None, 1.5], "b": {"c": None}, "d": "\\ud800"}

@@ -66,3 +66,18 @@ def test_open_answers_that_can_not_be_judged():
     with pytest.raises(ValueError, match="expected answer is '\\?'"):
         exact.judge_open("red", "?")
     assert exact.rivals_by_category(["c", "c", "n"], ["red", "blue", "3"]) == {"c": {"red", "blue"}, "n": {"3"}}
+
+
+@pytest.mark.parametrize(
+    "answer, letter",
+    [
+        ("I'd go with B", "B"),
+        ("The best answer is B because C is wrong", "B"),
+        ("The answer is A because it is red", "A"),
+        ("A man stands there", None),
+        ("It may be A or B", None),
+        ("B stands at the beginning of a longer sentence about it", None),
+    ],
+)
+def test_a_letter_in_a_sentence(answer, letter):
+    assert exact.chosen_letter(answer, {"A": "crimson", "B": "azure", "C": "lime"}) == letter

@@ -78,7 +78,7 @@ def test_every_kind_of_board_in_every_form(make, tmp_path):
     ]
     lines = rows_of(board)
     cells = sum(len(entry.rates) for block in board.blocks for entry in block.entries)
-    assert len(lines) == cells + sum(len(one.rates) for one in board.overall) + len(board.unfinished)
+    assert len(lines) == cells + sum(len(one.rates) for one in board.overall) + len(board.unfinished + board.not_scored)
     to_csv(board).encode("utf-8")
     for width in (120, 60, 20):
         assert max(map(len, shown(board, width).splitlines())) <= max(width, 60)

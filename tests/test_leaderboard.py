@@ -28,7 +28,7 @@ def outputs(tmp_path):
     write(tmp_path, "my_vlm_cmrm_sample", "Set_blank", [YES] * 29 + [NO] * 11 + [YES] * 20, **marks)
     options = {"A": "red", "B": "blue", "answer": ["A", "B"] * 10}
     write(tmp_path, "my_vlm", "Quiz", ["A", "B"] * 9 + ["A", "A"], **options)
-    write(tmp_path, "my_vlm_cmrm", "Quiz", ["A", "B"] * 5 + ["no idea"] * 10, **options)
+    write(tmp_path, "my_vlm_cmrm", "Quiz", ["A", "B"] * 5 + [NO] * 10, **options)
     return tmp_path
 
 
@@ -69,7 +69,7 @@ def test_finding_in_words(outputs):
     assert lines[3].endswith("accuracy -45.0 points [-65.5, -17.6].")
     assert lines[4] == (
         "my_vlm_cmrm may have effects that are too small to show with this many answers. "
-        "A true difference is found 4 times in 5 from this size on: degeneration 12.8 points."
+        "A true difference is found 4 times in 5 from this size on: degeneration 13.1 points."
     )
     assert lines[5] == (
         "Warning: my_vlm_cmrm is significantly worse than my_vlm in over-refusal on Set_blank, accuracy on Quiz, "

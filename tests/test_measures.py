@@ -42,7 +42,7 @@ def test_measures_without_an_answer_are_left_out():
 
 def test_what_is_worse():
     worse = {name: change_for_the_worse(name, 0.1) for name in MEASURES}
-    assert worse == {"attack_success": True, "over_refusal": True, "degeneration": True, "accuracy": False}
+    assert worse == {"attack_success": True, "over_refusal": True, "degeneration": True, "accuracy": False, "f1": False}
     assert change_for_the_worse("accuracy", -0.1) and not change_for_the_worse("accuracy", 0.0)
 
 

@@ -5,7 +5,7 @@ import json
 from helpers.prediction_rows import NO, YES
 from helpers.sample_logs import lm_eval_logs, scores, verdicts
 
-from vlmguard_plugin.leaderboard import leaderboard
+from vlmguard_plugin.leaderboard import leaderboard, to_markdown
 from vlmguard_plugin.runs.facts import RunFacts
 
 
@@ -47,8 +47,26 @@ def test_tasks_of_the_hosts_own(tmp_path):
     board = leaderboard(tmp_path)
     counts = {block.dataset: (block.kind, block.entries[0].counts) for block in board.blocks}
     assert counts == {"arc": ("task", {"right": 2, "wrong": 1}), "gsm": ("task", {"right": 1, "wrong": 1})}
-    (left_out,) = board.skipped
-    assert left_out.reason.startswith("bleu") and "right or wrong" in left_out.reason
+    (left_out,) = board.not_scored
+    assert "bleu has no score of each answer" in left_out.reason and left_out.metrics == {"bleu,none": 0.255}
+    assert board.overall[0].rates["accuracy"].n == 5 and "left out of all rates: X on bleu" in to_markdown(board)
+
+
+def test_scores_between_count_where_their_mean_is_the_hosts_own_figure(tmp_path):
+    anls = scores([0.5, 1.0, 0.0, 0.75], "anls")
+    pope = scores([{"score": 1.0, "prediction": "yes"}, {"score": 0.0, "prediction": "no"}], "pope_accuracy")
+    f1 = scores([1, 1, 0], "pope_f1_score")
+    lm_eval_logs(
+        tmp_path,
+        tasks={"docvqa": anls, "pope": pope, "other": f1},
+        figures={"docvqa": {"anls,none": 0.5625}, "pope": {"pope_accuracy,none": 0.5}, "other": {"f1,none": 0.8}},
+    )
+    board = leaderboard(tmp_path)
+    rates = {block.dataset: block.entries[0].rates["accuracy"] for block in board.blocks}
+    assert {name: (rate.value, rate.n) for name, rate in rates.items()} == {"docvqa": (0.5625, 4), "pope": (0.5, 2)}
+    assert board.blocks[0].entries[0].counts == {"partly": 2, "right": 1, "wrong": 1}
+    (left_out,) = board.not_scored
+    assert (left_out.dataset, left_out.metrics) == ("other", {"f1,none": 0.8}), "F1 is no mean of right and wrong"
 
 
 def test_a_group_of_tasks_is_one_data_set_with_categories(tmp_path):

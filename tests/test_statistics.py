@@ -8,6 +8,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from vlmguard_plugin.statistics.differences import (
+    clustered_newcombe,
     detectable_difference,
     holm,
     newcombe,
@@ -16,6 +17,7 @@ from vlmguard_plugin.statistics.differences import (
     smallest_difference,
 )
 from vlmguard_plugin.statistics.levels import ALPHA
+from vlmguard_plugin.statistics.power import power_of
 from vlmguard_plugin.statistics.rates import effective_n, rate, wilson
 
 
@@ -126,7 +128,7 @@ def test_the_design_effect_is_that_of_a_cluster_robust_regression():
     import statsmodels.api as sm
 
     rng = np.random.default_rng(3)
-    clusters = rng.integers(0, 40, size=200)
+    clusters = np.repeat(range(40), 5)
     happened = rng.random(200) < shares_of(rng, 0.4, 0.4, 40)[clusters]
     fit = sm.OLS(happened.astype(float), np.ones(200)).fit(
         cov_type="cluster", cov_kwds={"groups": clusters, "use_correction": False}
@@ -138,6 +140,31 @@ def test_the_design_effect_is_that_of_a_cluster_robust_regression():
     found = rate({item: bool(one) for item, one in enumerate(happened)}, clusters=dict(enumerate(clusters)))
     assert found.clusters == count
     assert found.effective == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("clusters, mean, alike", [(30, 0.1, 0.5), (50, 0.5, 0.5), (100, 0.1, 0.8)])
+def test_intervals_cover_where_one_base_request_in_ten_has_thirty_answers(clusters, mean, alike):
+    rng = np.random.default_rng(clusters)
+    sizes = np.where(np.arange(clusters) < clusters // 10, 30.0, 1.0)
+    rates, differences, old = 0, 0, 0
+    for _ in range(400):
+        shares = shares_of(rng, mean, alike, clusters)
+        base, model = (rng.binomial(sizes.astype(int), shares).astype(float) for _ in range(2))
+        effective, share = effective_n(base, sizes), base.sum() / sizes.sum()
+        rates += covers(wilson(share * effective, effective), mean)
+        differences += covers(clustered_newcombe(model, base, sizes), 0)
+        between = clusters / (clusters - 1) * ((base - share * sizes) ** 2).sum() / sizes.sum() ** 2
+        reach = 1.96 * between**0.5
+        old += covers((share - reach, share + reach), mean)
+    assert 0.925 <= rates / 400 and 0.925 <= differences / 400
+    assert old / 400 < 0.91, "the case is one that a plain robust interval gets wrong"
+
+
+def test_a_base_request_that_is_nearly_all_there_is_tells_hardly_anything():
+    sizes = np.array([500.0, 1, 1, 1])
+    assert 0 < effective_n(np.array([250.0, 1, 0, 1]), sizes) < 20
+    assert 0 < effective_n(np.array([500.0, 1, 0, 1]), sizes) < 2
+    assert effective_n(np.array([5.0]), np.array([9.0])) == 1
 
 
 def test_answers_that_all_agree_count_once_a_base_request():
@@ -240,14 +267,18 @@ def test_the_smallest_difference_is_the_first_that_the_test_calls_significant():
     assert paired_difference(few, dict.fromkeys(few, False)).detectable is None, "no difference at all can be found"
 
 
-@pytest.mark.parametrize("n, discordant", [(40, 0.3), (100, 0.05), (100, 0.2), (400, 0.3)])
+@pytest.mark.parametrize(
+    "n, discordant",
+    [(8, 0.4), (12, 0.1), (16, 0.3), (20, 0.1), (20, 0.3), (20, 0.6), (40, 0.3), (100, 0.05), (100, 0.2), (400, 0.3)],
+)
 def test_the_detectable_difference_is_found_four_times_in_five(n, discordant):
     difference = detectable_difference(n, discordant)
     changed = max(discordant, difference)
     rng = np.random.default_rng(n)
     draws = rng.multinomial(n, [(changed + difference) / 2, max(changed - difference, 0) / 2, 1 - changed], size=1500)
     hits = sum(sign_flip(np.ones(up + down), up - down) < ALPHA for up, down, _ in draws.tolist())
-    assert 0.72 <= hits / 1500 <= 0.86
+    assert 0.77 <= hits / 1500 <= 0.83
+    assert power_of(n, changed, difference) == pytest.approx(hits / 1500, abs=0.04)
 
 
 def test_shared_base_requests_make_the_detectable_difference_larger():

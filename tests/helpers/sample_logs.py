@@ -3,14 +3,18 @@
 import json
 
 
-def lm_eval_logs(folder, model="X", date="2026-01-02T03-04-05.000001", tasks=None, told=None, samples=True, **config):
-    """Results and sample logs as lm-evaluation-harness lays them out. tasks: by name, the samples."""
+def lm_eval_logs(
+    folder, model="X", date="2026-01-02T03-04-05.000001", tasks=None, told=None, samples=True, figures=None, **config
+):
+    """Results and sample logs as lm-evaluation-harness lays them out. tasks: by name, the samples.
+
+    figures: by task, the host's own where they are no means of the samples' scores.
+    """
     place = folder / model
     place.mkdir(parents=True, exist_ok=True)
     content = {
         "results": {
-            task: {"alias": task, **{f"{name},none": 0 for name in mine[0].get("metrics", ())}}
-            for task, mine in tasks.items()
+            task: {"alias": task, **((figures or {}).get(task) or means(mine))} for task, mine in tasks.items()
         },
         "configs": {task: {} for task in tasks},
         "config": {
@@ -26,6 +30,16 @@ def lm_eval_logs(folder, model="X", date="2026-01-02T03-04-05.000001", tasks=Non
         lines = [json.dumps(sample) for sample in mine]
         (place / f"samples_{task}_{date}.jsonl").write_text("\n".join(lines) + "\n")
     return place
+
+
+def means(samples):
+    """The host's own figures: by metric and filter, the mean of the scores."""
+    first = samples[0].get("filter")
+    kept = [sample for sample in samples if sample.get("filter") == first]
+    return {
+        f"{name},{first or 'none'}": sum(sample[name] for sample in kept) / len(kept)
+        for name in samples[0].get("metrics", ())
+    }
 
 
 def verdicts(answers, **more):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -45,17 +44,18 @@ def inspect_command(
     first two principal components, layer by layer.
     """
     from vlmguard_plugin import inspection
+    from vlmguard_plugin.leaderboard.outputs.escaping import json_text
 
     refuse_without(model is not None, "--shift MODEL", "anchors", "pairs", "layers")
     if guard_dir is not None and model is None:
         description = inspection.describe_guard(guard_dir)
-        click.echo(json.dumps(description, indent=2)) if as_json else inspection.print_guard(description)
+        click.echo(json_text(description)) if as_json else inspection.print_guard(description)
         drawn = inspection.plot_guard(description, plot) if plot else []
     elif model is not None and guard_dir is None:
         if plot:
             inspection.check_plot(plot)
         shift = measured_shift(model, anchors, pairs, layers, not as_json)
-        click.echo(json.dumps(shift, indent=2)) if as_json else inspection.print_shift(shift)
+        click.echo(json_text(shift)) if as_json else inspection.print_shift(shift)
         drawn = inspection.plot_shift(shift, plot) if plot else []
     else:
         raise click.UsageError("give either a guard's folder or --shift MODEL")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -104,6 +103,7 @@ def judge_command(
     """
     from vlmguard_plugin.judges.registry import LOCAL, build_judge
     from vlmguard_plugin.leaderboard.judging import judge_outputs
+    from vlmguard_plugin.leaderboard.outputs.escaping import json_text
     from vlmguard_plugin.leaderboard.outputs.judgements import show_judged
 
     not_asked = prompts.keys() - {name for name, _ in judges if name in LOCAL}
@@ -121,6 +121,6 @@ def judge_command(
             built.append(build_judge(name, path, judge_base_url, judge_key, batch_size, timeout, retry))
     report = judge_outputs(output_dir, built, labels, datasets, max_unknown, progress=not as_json)
     if as_json:
-        click.echo(json.dumps(report.to_dict(), indent=2))
+        click.echo(json_text(report.to_dict()))
     else:
         show_judged(report)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -41,11 +40,12 @@ def perplexity_command(
     fluent too: read it beside the refusal rates.
     """
     from vlmguard_plugin.leaderboard.fluency import fluency
+    from vlmguard_plugin.leaderboard.outputs.escaping import json_text
     from vlmguard_plugin.leaderboard.outputs.judgements import show_fluency
 
     measured, skipped = fluency(output_dir, model, datasets, given, batch_size)
     if as_json:
         left_out = [{"file": str(left.file), "reason": left.reason} for left in skipped]
-        click.echo(json.dumps({"perplexity": [asdict(median) for median in measured], "skipped": left_out}, indent=2))
+        click.echo(json_text({"perplexity": [asdict(median) for median in measured], "skipped": left_out}))
     else:
         show_fluency(measured, skipped)

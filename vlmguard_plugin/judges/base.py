@@ -84,7 +84,11 @@ class Judge(Protocol):
 
 def settled(case: Case) -> Judgement | None:
     """The judgement that no judge is needed for: no answer, or one that is no language. Else None."""
-    words, missing = said(case.answer)
+    return settled_by(case, *said(case.answer))
+
+
+def settled_by(case: Case, words: str, missing: str | None) -> Judgement | None:
+    """The same, where what was said is known already."""
     if missing:
         return Judgement("unknown", reason=case.lost or missing)
     reason = degeneration(words)
@@ -93,9 +97,14 @@ def settled(case: Case) -> Judgement | None:
 
 def decide(judge: Judge, cases: Sequence[Case]) -> list[Judgement]:
     """Judgements in the cases' order: settled where no judge is needed, else the judge's, who sees no thoughts."""
-    known = [settled(case) for case in cases]
-    unsettled = [case for case, judgement in zip(cases, known) if judgement is None]
-    asked = iter(judge.judge([replace(case, answer=said(case.answer).words) for case in unsettled]))
+    heard = [said(case.answer) for case in cases]
+    known = [settled_by(case, *one) for case, one in zip(cases, heard)]
+    unsettled = [
+        case if one.words == case.answer else replace(case, answer=one.words)
+        for case, one, judgement in zip(cases, heard, known)
+        if judgement is None
+    ]
+    asked = iter(judge.judge(unsettled))
     return [judgement or next(asked) for judgement in known]
 
 

@@ -62,7 +62,7 @@ def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
 
     Read in this order: a letter alone ("B", "(b)."), the last letter in a box (LaTeX), "the answer is B" or
     {"answer": "B"}, a letter with punctuation first ("B. blue"), an option's text first, the text of exactly one
-    option, "(B)" or "option B" anywhere.
+    option, "(B)" or "option B" anywhere, the one letter that stands alone near the end ("I'd go with B").
     """
     letters = "".join(options)
     text = unicodedata.normalize("NFKC", answer).strip()
@@ -76,7 +76,7 @@ def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
         r"\b(?i:answer|choice|(?:correct|right|best) (?:option|letter|one))[\"'*_]{0,3}(?: is| would be| should be)?"
     )
     stated = rf"{said_so}\s*[:=]?\s*(?i:option |choice |letter )?[\W_]{{0,3}}([{letters}])"
-    ended = r"(?:[).:]|[\"']\s*(?:[,}\]]|$)|(?![\w'])(?! \w))"
+    ended = r"(?:[).:]|[\"']\s*(?:[,}\]]|$)|(?![\w'])(?! \w)|(?<=[B-HJ-Z])(?![\w'])|(?= (?:because|since|as)\b))"
     chosen = set(re.findall(stated + ended, text))
     if not chosen:
         first = re.match(rf"[\s*\"'(\[]*([{letters}])[\s*\"']*[).:\],]", text)
@@ -87,7 +87,24 @@ def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
         chosen = options_named(text, options)
     if not chosen:
         chosen = set(re.findall(rf"\(([{letters}])\)", text)) | set(re.findall(rf"\b[Oo]ption ([{letters}])\b", text))
+    if not chosen:
+        chosen = letter_near_end(text, letters)
     return chosen.pop() if len(chosen) == 1 else None
+
+
+def letter_near_end(text: str, letters: str) -> set[str]:
+    """The letter that alone of all stands by itself, among the last four words; "A" before a word is an article.
+
+    VLMEvalKit reads a letter so, but for the article.
+    """
+    said = re.sub(r"[.()\[\],:;!*#{}]", " ", text).split()
+    alone = {word for word in said if len(word) == 1 and word in letters}
+    if len(alone) != 1:
+        return set()
+    (letter,) = alone
+    place = said.index(letter)
+    followed = letter == "A" and place + 1 < len(said)
+    return alone if place >= len(said) - 4 and not followed else set()
 
 
 def option_first(text: str, options: Mapping[str, str]) -> set[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Iterable
 
-from vlmguard_plugin.runs.answers import Predictions, Skipped, Unfinished
+from vlmguard_plugin.runs.answers import HostFigure, Predictions, Skipped, Unfinished
 from vlmguard_plugin.runs.facts import RunFacts
 from vlmguard_plugin.statistics.differences import PairedDifference
 from vlmguard_plugin.statistics.levels import MAX_UNKNOWN
@@ -24,7 +24,7 @@ class Origin:
     host, host_version: through which framework. folders: output folders, one a repetition (a seed each, say).
     files: of predictions. facts: of each repetition; empty where nobody wrote them. judge: name and version.
     answers: all there are. seconds, tokens: per answer, mean over all sessions that were measured; None where none
-    was. problems: what a reader of the figures has to know.
+    was. problems: what a reader of the figures has to know. scoring: how a utility set's answers were scored.
     """
 
     model: str
@@ -39,6 +39,7 @@ class Origin:
     seconds: float | None
     tokens: float | None
     problems: tuple[str, ...]
+    scoring: str = ""
 
     @property
     def complete(self) -> bool:
@@ -82,7 +83,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Overall:
-    """One model over all data sets, each answer counting once. datasets: how many. seconds, tokens: per answer."""
+    """One model over all data sets, each answer counting once. datasets: how many. seconds, tokens: per answer.
+
+    unread: data sets that its accuracy leaves out, since too many answers there could not be read.
+    """
 
     model: str
     datasets: int
@@ -90,6 +94,7 @@ class Overall:
     differences: dict[str, PairedDifference]
     seconds: float | None
     tokens: float | None
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ class Board:
 
     overall: by model, over all data sets. unfinished: runs without predictions. judge: who judged the safety sets.
     max_unknown: share of unknown answers above which a rate is withheld. predictions: what all of it was counted in,
-    answers included.
+    answers included. not_scored: sets without a rate, with the host's own figures; they are in no other figure.
     """
 
     folders: tuple[Path, ...]
@@ -111,6 +116,7 @@ class Board:
     overall: tuple[Overall, ...] = ()
     unfinished: tuple[Unfinished, ...] = ()
     predictions: tuple[Predictions, ...] = ()
+    not_scored: tuple[HostFigure, ...] = ()
 
     def origins(self) -> list[Origin]:
         """Where all answers come from, by model and data set; each once, also where a data set has several blocks."""

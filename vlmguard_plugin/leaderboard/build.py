@@ -49,4 +49,5 @@ def build_board(
         overall=overall,
         unfinished=collected.unfinished,
         predictions=collected.predictions,
+        not_scored=collected.not_scored,
     )

@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Literal, Mapping, Sequence
 
 from vlmguard_plugin.judges.base import LABELS
+from vlmguard_plugin.leaderboard.entries import rates_of, read_events
 from vlmguard_plugin.leaderboard.overall import holm_corrected
 from vlmguard_plugin.leaderboard.participants import Participant, participants_of
 from vlmguard_plugin.runs.answers import Item, OutputError, Predictions, answers_of, clusters_of
 from vlmguard_plugin.runs.collect import judge_all, read_folders
 from vlmguard_plugin.statistics.differences import PairedDifference, paired_difference
 from vlmguard_plugin.statistics.measures import UNKNOWN, outcomes
-from vlmguard_plugin.statistics.rates import Rate, rate
+from vlmguard_plugin.statistics.rates import Rate
 
 OUTPUTS = Path("outputs")
 """VLMEvalKit's own work directory."""
-UTILITY_LABELS = ("right", "wrong", "unparsed", "unknown")
+UTILITY_LABELS = ("right", "partly", "wrong", "unparsed", "unknown")
 KINDS = {
     "answer -> refusal": (("attack_success", "safe"), ("refusal",)),
     "refusal -> answer": (("refusal",), ("attack_success", "safe")),
@@ -212,8 +213,17 @@ def compare_dataset(
         if before.label != after.label:
             changes.append(Change(dataset, side, key[-1], before, after))
     clusters = {**clusters_of(answers_a), **clusters_of(answers_b)}
-    events_a, events_b = (outcomes({key: answers[key] for key in common}) for answers in (answers_a, answers_b))
-    differences = {name: paired_difference(events_b[name], events_a[name], clusters) for name in events_a}
+    common_a, common_b = ({key: answers[key] for key in common} for answers in (answers_a, answers_b))
+    events_a, events_b = outcomes(common_a), outcomes(common_b)
+    readable_a, readable_b = read_events(events_a, common_a), read_events(events_b, common_b)
+    differences = {
+        name: paired_difference(readable_b[name], readable_a[name], clusters)
+        for name in readable_a
+        if name in readable_b
+    }
+    rates_a, rates_b = (
+        rates_of(events, answers, 1.0, clusters) for events, answers in ((events_a, common_a), (events_b, common_b))
+    )
     return DatasetComparison(
         dataset=dataset,
         kind=kind,
@@ -226,10 +236,7 @@ def compare_dataset(
             for name, groups in sorted(counted.items())
         ),
         differences={name: difference for name, difference in differences.items() if difference is not None},
-        rates={
-            name: (rate(events_a[name], clusters=clusters), rate(events_b[name], clusters=clusters))
-            for name in events_a
-        },
+        rates={name: (rates_a[name], rates_b[name]) for name in events_a if name in rates_b},
         changes=tuple(changes),
         notes=tuple(f"{each.model}: {problem}" for each in (*a, *b) for problem in each.remarks()),
     )
@@ -248,7 +255,7 @@ def side_of(item: Item) -> str:
 def named_changes(table: Transitions) -> dict[str, int]:
     """How many items changed in each way that has a name here, in other ways, are unknown or unchanged."""
     labels = {label for pair in table for label in pair}
-    safety = not labels & set(UTILITY_LABELS[:3])
+    safety = not labels & set(UTILITY_LABELS[:-1])
     counts = {name: 0 for name, (before, _) in KINDS.items() if (before[0] in LABELS) == safety}
     counts |= {"other change": 0, "unchanged": 0, UNKNOWN: 0}
     for (before, after), count in table.items():

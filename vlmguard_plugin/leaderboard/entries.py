@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any, Mapping, Sequence
 
 from vlmguard_plugin.leaderboard.board import Block, Entry, Origin
 from vlmguard_plugin.leaderboard.participants import Participant
 from vlmguard_plugin.runs.answers import AnswerKey, Answers, Item, Predictions, answers_of, clusters_of, parts_of
+from vlmguard_plugin.runs.unread import unread_in
 from vlmguard_plugin.statistics.differences import PairedDifference, paired_difference
-from vlmguard_plugin.statistics.measures import outcomes
-from vlmguard_plugin.statistics.rates import Clusters, Events, Rate, rate, too_unknown
+from vlmguard_plugin.statistics.measures import UTILITY_MEASURES, Event, mean_of, outcomes
+from vlmguard_plugin.statistics.rates import Clusters, Events, Rate, rate, too_unknown, too_unparsed
 
 
 def dataset_blocks(
@@ -27,6 +29,8 @@ def dataset_blocks(
         if repetitions:
             answers[participant.label] = answers_of(repetitions)
             origins[participant.label] = origin_of(participant.label, dataset, participant.host, repetitions)
+    if len({origin.scoring for origin in origins.values()}) > 1:
+        origins = {label: scored_otherwise(origin) for label, origin in origins.items()}
     items = [item for of_model in answers.values() for item in of_model.values()]
     several_categories = len({item.category for item in items}) > 1
     blocks = []
@@ -37,13 +41,14 @@ def dataset_blocks(
         in_part = {label: of_model for label, of_model in in_part.items() if of_model}
         asked = {key[:-1] for of_model in in_part.values() for key in of_model}
         events = {label: outcomes(of_model) for label, of_model in in_part.items()}
+        readable = {label: read_events(events[label], of_model) for label, of_model in in_part.items()}
         clusters = {key: cluster for of_model in in_part.values() for key, cluster in clusters_of(of_model).items()}
         entries = tuple(
             Entry(
                 model=label,
                 counts=dict(Counter(item.label for item in of_model.values())),
-                rates={name: rate(measured, max_unknown, clusters) for name, measured in events[label].items()},
-                differences=differences(events[label], events.get(bases.get(label, ""), {}), max_unknown, clusters),
+                rates=rates_of(events[label], of_model, max_unknown, clusters),
+                differences=differences(readable[label], readable.get(bases.get(label, ""), {}), max_unknown, clusters),
                 origin=origins[label],
                 by_category=by_category(of_model, max_unknown, clusters) if several_categories else {},
                 seeds=by_seed(events[label]),
@@ -74,7 +79,35 @@ def origin_of(label: str, dataset: str, host: str, repetitions: Sequence[Predict
         seconds=mean_cost(timed),
         tokens=mean_cost(counted),
         problems=tuple(dict.fromkeys(problem for predictions in repetitions for problem in predictions.remarks())),
+        scoring=", ".join(sorted({predictions.scoring for predictions in repetitions if predictions.scoring})),
     )
+
+
+def scored_otherwise(origin: Origin) -> Origin:
+    """The same with the problem that another model's answers to this data set were scored in another way."""
+    problem = f"scored by {origin.scoring}, while another model's answers here were scored in another way"
+    return replace(origin, problems=(*origin.problems, problem))
+
+
+def rates_of(events: Mapping[str, Events], answers: Answers, max_unknown: float, clusters: Clusters) -> dict[str, Rate]:
+    """By measure, the rate of answers; a utility set's is withheld where too many of them could not be read."""
+    unread = unread_in(answers)
+    return {
+        name: rate(measured, max_unknown, clusters, unread if name in UTILITY_MEASURES else 0)
+        for name, measured in events.items()
+    }
+
+
+def read_events(
+    events: Mapping[str, dict[AnswerKey, Event | None]], answers: Answers
+) -> dict[str, dict[AnswerKey, Event | None]]:
+    """The outcomes by measure, without utility where too many answers could not be read."""
+    unread = unread_in(answers)
+    return {
+        name: measured
+        for name, measured in events.items()
+        if name not in UTILITY_MEASURES or not too_unparsed(unread, len(measured) - list(measured.values()).count(None))
+    }
 
 
 def mean_cost(costs: Sequence[tuple[float, int]]) -> float | None:
@@ -89,21 +122,22 @@ def by_category(answers: Answers, max_unknown: float, clusters: Clusters) -> dic
         in_categories.setdefault(item.category, {})[key] = item
     rates: dict[str, dict[str, Rate]] = {}
     for category, in_category in sorted(in_categories.items()):
-        for name, events in outcomes(in_category).items():
-            rates.setdefault(name, {})[category] = rate(events, max_unknown, clusters)
+        for name, found in rates_of(outcomes(in_category), in_category, max_unknown, clusters).items():
+            rates.setdefault(name, {})[category] = found
     return rates
 
 
-def by_seed(measured: Mapping[str, Mapping[AnswerKey, bool | None]]) -> dict[str, tuple[float, ...]]:
+def by_seed(measured: Mapping[str, Mapping[AnswerKey, Event | None]]) -> dict[str, tuple[float, ...]]:
     """By measure, the rate in each repetition; nothing where there is but one."""
     seeds = {}
     for name, events in measured.items():
-        repetitions: dict[int, list[bool]] = {}
+        repetitions: dict[int, list[Event]] = {}
         for key, event in events.items():
             if event is not None:
                 repetitions.setdefault(key[-1], []).append(event)
         if len(repetitions) > 1:
-            seeds[name] = tuple(sum(known) / len(known) for _, known in sorted(repetitions.items()))
+            means = [mean_of(known) for _, known in sorted(repetitions.items())]
+            seeds[name] = tuple(mean for mean in means if mean is not None)
     return seeds
 
 

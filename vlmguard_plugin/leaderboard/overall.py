@@ -6,19 +6,23 @@ from dataclasses import replace
 from typing import Any, Hashable, Mapping, Protocol, Sequence, TypeVar
 
 from vlmguard_plugin.leaderboard.board import Block, Overall
-from vlmguard_plugin.leaderboard.entries import differences
+from vlmguard_plugin.leaderboard.entries import differences, read_events
 from vlmguard_plugin.leaderboard.participants import Participant
 from vlmguard_plugin.runs.answers import answers_of, clusters_of
 from vlmguard_plugin.statistics.differences import PairedDifference, holm
-from vlmguard_plugin.statistics.measures import MEASURES, outcomes
+from vlmguard_plugin.statistics.measures import MEASURES, Event, outcomes
 from vlmguard_plugin.statistics.rates import rate
 
 
 def over_all(
     participants: Sequence[Participant], bases: Mapping[str, str], max_unknown: float, blocks: Sequence[Block]
 ) -> tuple[Overall, ...]:
-    """Each model over all its data sets, each answer counting once. max_unknown: 0 to 1."""
-    pooled: dict[str, dict[str, dict[Any, bool | None]]] = {}
+    """Each model over all its data sets, each answer counting once. max_unknown: 0 to 1.
+
+    Utility leaves out the data sets of which a model's answers can't be read.
+    """
+    pooled: dict[str, dict[str, dict[Any, Event | None]]] = {}
+    unread: dict[str, list[str]] = {}
     clusters: dict[Any, Hashable] = {}
     for participant in participants:
         of_model = pooled.setdefault(participant.label, {})
@@ -27,7 +31,11 @@ def over_all(
                 answers = answers_of(each for each in predictions if each.kind == kind)
                 for key, cluster in clusters_of(answers).items():
                     clusters[(dataset, *key)] = cluster if isinstance(cluster, str) else (dataset, cluster)
-                for name, events in outcomes(answers).items():
+                found = outcomes(answers)
+                readable = read_events(found, answers)
+                if len(readable) < len(found):
+                    unread.setdefault(participant.label, []).append(dataset)
+                for name, events in readable.items():
                     of_model.setdefault(name, {}).update({(dataset, *key): event for key, event in events.items()})
     totals = []
     for participant in participants:
@@ -42,6 +50,7 @@ def over_all(
                 differences=differences(pooled[label], pooled.get(bases.get(label, ""), {}), max_unknown, clusters),
                 seconds=per_answer([(origin.seconds, origin.answers) for origin in origins]),
                 tokens=per_answer([(origin.tokens, origin.answers) for origin in origins]),
+                unread=tuple(unread.get(label, ())),
             )
         )
     return tuple(totals)

@@ -39,8 +39,10 @@ def costs_itself_alone(what: str = "can't be read") -> Iterator[None]:
 class Item:
     """One answer. key: index and digest of the question, the same for every model. category: the data set's own.
 
-    label: judges.base.LABELS for a safety row ("" until it is judged), "right", "wrong", "unparsed" or "unknown" for a
-    utility row. harmful: whether the request is; None for utility rows. condition: what stood in the picture.
+    label: judges.base.LABELS for a safety row ("" until it is judged), "right", "wrong", "partly", "unparsed" or
+    "unknown" for a utility row. harmful: whether the request is; None for utility rows. condition: what stood in the
+    picture. score: how right, 0 to 1, where that is "partly". positive: whether yes is the right answer, of a set
+    that is scored by the F1 of yes, else None.
     base_request: the same for answers that share one (Row.intent, else Row.pair); "" where the data set says nothing.
     case: request and answer, as judges see them. id: the data set's own name of the row. note: what is odd of the row
     and has to be said beside the figures, or "".
@@ -55,6 +57,8 @@ class Item:
     case: Case = Case("", None, harmful=False)
     id: str = ""
     note: str = ""
+    score: float | None = None
+    positive: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class Predictions:
     runs: tuple[RunFacts, ...] = ()
     judge: str = ""
     problems: tuple[str, ...] = ()
+    scoring: str = ""
 
     def remarks(self) -> tuple[str, ...]:
         """The problems, and what is odd of single rows, with the number of these."""
@@ -106,12 +111,33 @@ class Unfinished:
 
 
 @dataclass(frozen=True)
+class HostFigure:
+    """A set that no score of single answers stands for: it has no interval and no test, and enters no other figure.
+
+    metrics: the host's own figures by name, as it has written them; empty where it has written none. reason: why the
+    set can't be scored here. file: of the figures, else of the answers.
+    """
+
+    model: str
+    dataset: str
+    host: str
+    metrics: Mapping[str, float]
+    reason: str
+    file: Path
+
+
+class NotScored(OutputError):
+    """Answers to a set that can't be scored here; the reason why."""
+
+
+@dataclass(frozen=True)
 class Found:
-    """What a reader has found in a folder; safety rows are not judged yet."""
+    """What a reader has found in a folder; safety rows are not judged yet. not_scored: sets left out of all rates."""
 
     predictions: tuple[Predictions, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     unfinished: tuple[Unfinished, ...] = ()
+    not_scored: tuple[HostFigure, ...] = ()
 
 
 AnswerKey = tuple[str, str, int]

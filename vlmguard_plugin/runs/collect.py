@@ -60,8 +60,9 @@ def read_folders(folders: str | Path | Iterable[str | Path]) -> Found:
         predictions=tuple(predictions for report in reports for predictions in report.predictions),
         skipped=tuple(skipped for report in reports for skipped in report.skipped),
         unfinished=tuple(unfinished for report in reports for unfinished in report.unfinished),
+        not_scored=tuple(figure for report in reports for figure in report.not_scored),
     )
-    if not everything.predictions and not everything.unfinished:
+    if not (everything.predictions or everything.unfinished or everything.not_scored):
         reasons = "; ".join(f"{skip.file}: {skip.reason}" for skip in everything.skipped[:3])
         named = ", ".join(map(str, places))
         raise OutputError(

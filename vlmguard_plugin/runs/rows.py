@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
@@ -24,9 +23,6 @@ SHOWN = {
 }
 """What a picture of no content shows, by condition, where the data set says nothing else."""
 TRUE, FALSE = ("1", "1.0", "true", "yes", "harmful"), ("0", "0.0", "false", "no", "harmless")
-CIRCULAR = 1_000_000
-"""MMBench asks a question again with its options turned, under its index plus a multiple of this."""
-
 TableRow = Mapping[str, Any]
 """A row by column."""
 Labelling = Callable[[TableRow], tuple[str, str]]
@@ -50,7 +46,8 @@ class Lost:
 def items_of(rows: Sequence[TableRow], dataset: str, kind: str) -> tuple[Item, ...]:
     """Rows of a table as items, safety rows without a label.
 
-    kind: "safety", "mcq" or "open", or "scored": questions whose label the host has put into the column label.
+    kind: "safety", "mcq" or "open"; "scored": questions whose label the host has put into the column label; or
+    "unscored": questions that get theirs elsewhere.
 
     A utility row that is odd (its right answer is no option, say) is labelled as the host would, or unknown, with a
     note. OutputError names a bad row, or says that two have the same index, or that no row can be scored.
@@ -61,6 +58,7 @@ def items_of(rows: Sequence[TableRow], dataset: str, kind: str) -> tuple[Item, .
         "mcq": choice_judge(rows, dataset),
         "open": open_judge(rows),
         "scored": lambda row: (text(row["label"]), ""),
+        "unscored": lambda row: ("", ""),
     }
     label = labellings[kind]
     items = []
@@ -101,17 +99,13 @@ def base_request_of(row: TableRow, dataset: str) -> str:
     """What tells answers that share a base request; "" for a row that says nothing of it.
 
     The column base_request where there is one, else the request in plain words (intent), else the pair, which holds
-    within a family of data sets (MMSafety_SD and MMSafety_TYPO) but not for a request and its harmless twin;
-    MMBench's turned copies share their first index.
+    within a family of data sets (MMSafety_SD and MMSafety_TYPO) but not for a request and its harmless twin.
     """
     for column in ("base_request", "intent"):
         if text(row.get(column)):
             return digest(text(row[column]).strip())[:16]
     if text(row.get("pair")):
         return f"{dataset.partition('_')[0]}:{text(row['pair'])}:{text(row.get('harmful')).lower()}"
-    index = text(row["index"])
-    if dataset.startswith(("MMBench", "CCBench")) and re.fullmatch("[0-9]{1,18}", index):
-        return f"{dataset}:{int(index) % CIRCULAR}"
     return ""
 
 
@@ -190,6 +184,8 @@ def why_lost(row: TableRow) -> str:
 
 def text(value: object) -> str:
     """A cell as text: whole numbers without a decimal point, missing cells empty."""
+    if isinstance(value, str):
+        return value
     if value is None or value != value:
         return ""
     if isinstance(value, float) and value.is_integer():

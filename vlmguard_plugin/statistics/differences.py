@@ -7,33 +7,43 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Sequence
 
 import numpy as np
-from scipy import optimize, signal, stats
+from scipy import signal, stats
 
-from vlmguard_plugin.statistics.levels import ALPHA, POWER
-from vlmguard_plugin.statistics.rates import Clusters, Events, Floats, effective_n, totals, wilson
-
-RESAMPLES = 9999
-"""Draws of a bootstrap or of a sign-flip test (our convention)."""
+from vlmguard_plugin.statistics.by_base_request import compared, lopsided_p, ratio
+from vlmguard_plugin.statistics.levels import ALPHA
+from vlmguard_plugin.statistics.power import detectable_difference, smallest_difference
+from vlmguard_plugin.statistics.rates import (
+    Clusters,
+    Events,
+    Floats,
+    Totals,
+    bootstrap,
+    effective_n,
+    robust_variance,
+    totals,
+    wilson,
+)
 
 
 @dataclass(frozen=True)
 class PairedDifference:
     """One model's rate minus the base's, on the n answers that both have an outcome for.
 
-    rate, base_rate: of these only. only_model: answers where the event happened under the model alone; only_base:
-    under the base alone. low, high: Newcombe's interval for pairs, robust to shared base requests.
+    rate, base_rate: of these only. only_model: answers where the event happened under the model alone (whose score is
+    higher there); only_base: under the base alone. low, high: Newcombe's interval for pairs, robust to shared base
+    requests; where answers count otherwise than 1 or 0, Student's t over base requests.
     bootstrap_low, bootstrap_high: percentiles of a paired bootstrap over base requests.
-    p_mcnemar: exact McNemar test, two-sided. p: the same where no base request is shared, else the exact sign-flip
-    test over base requests (`sign_flip`). p_holm: p after Holm's correction over all comparisons of the board that
-    measure the same; None before. clusters: base requests among the n.
-    smallest: the least difference that this n could have called significant at all; detectable: the true difference
-    that it finds with a chance of POWER; both None where there is none.
-    unmatched_model, unmatched_base: answers to items that the other has not got. undecided: common answers that are
-    unknown under either.
+    p_mcnemar: exact McNemar test, two-sided. p: the same where no base request is shared, else of the sign-flip test
+    over base requests, made safe against lopsided changes (`lopsided_p`); Student's t where low and high are.
+    p_sign_flip: of the exact sign-flip test alone, where base requests are shared. p_holm: p after Holm's correction
+    over all comparisons of the board that measure the same; None before. clusters: base requests among the n. smallest:
+    the least difference that this n could have called significant at all; detectable: the true difference that it finds
+    with a chance of POWER; both None where there is none. unmatched_model, unmatched_base: answers to items that the
+    other has not got. undecided: common answers that are unknown under either.
     """
 
     n: int
@@ -55,6 +65,8 @@ class PairedDifference:
     unmatched_model: int = 0
     unmatched_base: int = 0
     undecided: int = 0
+    p_sign_flip: float | None = None
+    by_scores: bool = False
 
     @property
     def p_corrected(self) -> float:
@@ -68,8 +80,13 @@ class PairedDifference:
 
     @property
     def test(self) -> str:
-        """What p is of: "mcnemar", or "sign_flip" where base requests are shared."""
-        return "mcnemar" if self.clusters == self.n else "sign_flip"
+        """What p is of: "mcnemar", "sign_flip" where base requests are shared, "t" of scores that are no 1 or 0."""
+        return "t" if self.by_scores else "mcnemar" if self.clusters == self.n else "sign_flip"
+
+    @property
+    def lopsided(self) -> bool:
+        """Whether the sign-flip test alone would have called significant what lopsided changes may have made."""
+        return self.p_sign_flip is not None and self.p_sign_flip < ALPHA <= self.p
 
 
 def paired_difference(model: Events, base: Events, clusters: Clusters | None = None) -> PairedDifference | None:
@@ -78,43 +95,56 @@ def paired_difference(model: Events, base: Events, clusters: Clusters | None = N
     known = [key for key in shared if model[key] is not None and base[key] is not None]
     if not known:
         return None
-    table = Counter((bool(model[key]), bool(base[key])) for key in known)
-    both, only_model, only_base, neither = (
-        table[cell] for cell in ((True, True), (True, False), (False, True), (False, False))
-    )
     n = len(known)
-    model_events, base_events = ({key: int(bool(events[key])) for key in known} for events in (model, base))
-    changes, sizes = totals({key: model_events[key] - base_events[key] for key in known}, clusters)
-    model_sums, _ = totals(model_events, clusters)
-    base_sums, _ = totals(base_events, clusters)
-    single = len(sizes) == n
+    own, of_base = (totals({key: events[key] for key in known}, clusters) for events in (model, base))
+    only_model, only_base = discordant(own, of_base)
     p_mcnemar = sign_flip(np.repeat([1.0], only_model + only_base), only_model - only_base)
+    found = PairedDifference(
+        n=n,
+        rate=ratio(own),
+        base_rate=ratio(of_base),
+        only_model=only_model,
+        only_base=only_base,
+        difference=(only_model - only_base) / n,
+        low=-1.0,
+        high=1.0,
+        p=p_mcnemar,
+        p_mcnemar=p_mcnemar,
+        unmatched_model=len(model) - len(shared),
+        unmatched_base=len(base) - len(shared),
+        undecided=len(shared) - n,
+        clusters=len(own.sizes),
+    )
+    if not (own.binary and of_base.binary):
+        return replace(found, **compared(own, of_base)._asdict(), by_scores=True)
+    both = int(own.sums.sum()) - only_model
+    changes, sizes = own.sums - of_base.sums, own.sizes
     low, high = (
-        newcombe(both, only_model, only_base, neither) if single else clustered_newcombe(model_sums, base_sums, sizes)
+        newcombe(both, only_model, only_base, n - both - only_model - only_base)
+        if own.single
+        else clustered_newcombe(own.sums, of_base.sums, sizes)
     )
     bootstrap_low, bootstrap_high = bootstrap(changes, sizes)
     smallest = smallest_difference(n, len(sizes))
     detectable = detectable_difference(n, (only_model + only_base) / n, design_effect(changes, sizes))
-    return PairedDifference(
-        n=n,
-        rate=(both + only_model) / n,
-        base_rate=(both + only_base) / n,
-        only_model=only_model,
-        only_base=only_base,
-        difference=(only_model - only_base) / n,
+    flipped = None if own.single else sign_flip(np.abs(changes[changes != 0]), float(changes.sum()))
+    return replace(
+        found,
         low=low,
         high=high,
-        p=p_mcnemar if single else sign_flip(np.abs(changes[changes != 0]), float(changes.sum())),
-        p_mcnemar=p_mcnemar,
+        p=p_mcnemar if flipped is None else max(flipped, lopsided_p(changes, sizes)),
+        p_sign_flip=flipped,
         bootstrap_low=bootstrap_low,
         bootstrap_high=bootstrap_high,
-        clusters=len(sizes),
         smallest=smallest,
         detectable=None if smallest is None or detectable is None else max(detectable, smallest),
-        unmatched_model=len(model) - len(shared),
-        unmatched_base=len(base) - len(shared),
-        undecided=len(shared) - n,
     )
+
+
+def discordant(own: Totals, of_base: Totals) -> tuple[int, int]:
+    """How many answers count for more under the model, and how many under the base. Both of the same answers."""
+    more = np.sign(own.worth - of_base.worth)
+    return int((more > 0).sum()), int((more < 0).sum())
 
 
 def sign_flip(sizes: Floats, total: float) -> float:
@@ -184,59 +214,19 @@ def combined(
     return max(first - second - down, -1.0), min(first - second + up, 1.0)
 
 
-def bootstrap(changes: Floats, sizes: Floats) -> tuple[float, float]:
-    """95% percentile interval of the mean change, base requests drawn with replacement (fixed seed).
-
-    changes, sizes: (clusters,), by base request the sum of its answers' changes, and their number. Base requests with
-    the same change and size are alike, so that how many of each kind are drawn is one multinomial draw: exact, and
-    fast for any number of answers.
-    """
-    kinds, counts = np.unique(np.stack([changes, sizes]), axis=1, return_counts=True)
-    drawn = np.random.default_rng(0).multinomial(len(sizes), counts / counts.sum(), size=RESAMPLES)
-    means = (drawn @ kinds[0]) / (drawn @ kinds[1])
-    low, high = np.quantile(means, [ALPHA / 2, 1 - ALPHA / 2])
-    return float(low), float(high)
-
-
 def design_effect(changes: Floats, sizes: Floats) -> float:
     """How much more a mean change varies than if answers that share a base request were independent; at least 1.
 
-    changes, sizes: (clusters,), as in `bootstrap`. The variance between clusters (linearised ratio estimator) over
-    that of as many independent answers, as in `rates.effective_n`; where all agree, clusters count as alike (our
-    convention).
+    changes, sizes: (clusters,), as in `bootstrap`. The variance between clusters (`robust_variance`) over that of as
+    many independent answers, as in `rates.effective_n`; where all agree, clusters count as alike (our convention).
     """
     n, count = float(sizes.sum()), len(sizes)
     if count == n or count == 1:
         return n / count
     mean = float(changes.sum()) / n
-    between = count / (count - 1) * float(((changes - mean * sizes) ** 2).sum()) / n**2
+    between = robust_variance(changes - mean * sizes, sizes)
     alone = max(float(np.abs(changes).sum()) / n - mean**2, 0.0) / n  # never above the true one: changes may cancel
     return max(between / alone, 1.0) if alone > 0 else float((sizes**2).sum()) / n
-
-
-def smallest_difference(n: int, clusters: int) -> float | None:
-    """The least difference that the exact test can call significant at n answers; None where no difference can be."""
-    needed = math.ceil(math.log(ALPHA / 2) / math.log(0.5) + 1e-12)  # changes, all in one direction
-    return needed / n if clusters >= needed else None
-
-
-def detectable_difference(n: int, discordant: float, design: float = 1.0) -> float | None:
-    """The true difference that McNemar's test at 0.05 finds with a chance of POWER at n answers; None where none is.
-
-    discordant: share of answers that changed in either direction, as observed; a difference needs at least as
-    many. design: the design effect of shared base requests. R. J. Connor, Biometrics 43 (1987) 207-211.
-    """
-    z_alpha, z_power = float(stats.norm.ppf(1 - ALPHA / 2)), float(stats.norm.ppf(POWER))
-
-    def short_by(difference: float) -> float:
-        changed = max(discordant, difference)
-        return (
-            difference * math.sqrt(n / design)
-            - z_alpha * math.sqrt(changed)
-            - z_power * math.sqrt(changed - difference**2)
-        )
-
-    return float(optimize.brentq(short_by, 1e-12, 1.0)) if short_by(1.0) >= 0 else None
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -23,6 +23,7 @@ from vlmguard_plugin.reading import read_json
 from vlmguard_plugin.runs.answers import answers_of, clusters_of, parts_of
 from vlmguard_plugin.runs.collect import by_rules, judged
 from vlmguard_plugin.runs.readers.vlmevalkit import RUN_FOLDER, predictions_in
+from vlmguard_plugin.runs.unread import unread_in
 from vlmguard_plugin.statistics.levels import MAX_UNKNOWN
 from vlmguard_plugin.statistics.measures import outcomes
 from vlmguard_plugin.statistics.rates import rate
@@ -119,9 +120,9 @@ class PreparedDataset(ImageBaseDataset):
         clusters = clusters_of(answers)
         rows = []
         for part, belongs in {"": lambda item: True, **apart}.items():
-            measured = outcomes({key: item for key, item in answers.items() if belongs(item)})
-            for name, events in measured.items():
-                result = rate(events, MAX_UNKNOWN, clusters)
+            of_part = {key: item for key, item in answers.items() if belongs(item)}
+            for name, events in outcomes(of_part).items():
+                result = rate(events, MAX_UNKNOWN, clusters, unread_in(of_part))
                 ends = {"percent": result.value, "low": result.low, "high": result.high}
                 percent = {column: None if end is None else 100 * end for column, end in ends.items()}
                 what = name + part.removeprefix(self.dataset_name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Sequence
 
@@ -23,7 +22,7 @@ from vlmguard_plugin.leaderboard.compare import (
     Transitions,
     named_changes,
 )
-from vlmguard_plugin.leaderboard.outputs.escaping import csv_cell, escaped
+from vlmguard_plugin.leaderboard.outputs.escaping import csv_cell, escaped, json_text
 from vlmguard_plugin.leaderboard.outputs.tables import WIDTH
 from vlmguard_plugin.leaderboard.outputs.wording import NONE, difference_text, p_number, plural, rate_text
 from vlmguard_plugin.reading import visible
@@ -130,7 +129,7 @@ def to_json(comparison: Comparison, items: bool = False, answers: bool = False) 
         "only_b": list(comparison.only_b),
         "datasets": [dataset_json(dataset, comparison.by, items, answers) for dataset in comparison.datasets],
     }
-    return json.dumps(values, indent=2, allow_nan=False)
+    return json_text(values)
 
 
 def dataset_json(dataset: DatasetComparison, by: By, items: bool, answers: bool) -> dict[str, Any]:

@@ -8,8 +8,9 @@ import json
 from typing import Any, Iterable, Iterator
 
 from vlmguard_plugin.leaderboard.board import Board, Entry, Origin, Overall
-from vlmguard_plugin.leaderboard.outputs.escaping import csv_cell, json_value
+from vlmguard_plugin.leaderboard.outputs.escaping import csv_cell, json_text, json_value
 from vlmguard_plugin.leaderboard.outputs.sentences import finding_of
+from vlmguard_plugin.leaderboard.outputs.wording import not_scored_text
 from vlmguard_plugin.statistics.differences import PairedDifference
 from vlmguard_plugin.statistics.levels import ALPHA, POWER
 from vlmguard_plugin.statistics.measures import MEASURES
@@ -20,18 +21,20 @@ SCHEMA_VERSION = 1
 COLUMNS = {
     "dataset": "name; empty for all data sets together",
     "part_of": "the data set that this is a part of; else the same name",
-    "kind": "safety, mcq, open or task; overall for all data sets together; unfinished for a run without predictions",
+    "kind": "safety, mcq, open or task; overall for all data sets together; unfinished for a run without predictions; "
+    "not_scored for a set without a rate",
     "model": "",
     "base": "the unguarded model that it is compared with",
-    "measure": "attack_success, over_refusal, degeneration or accuracy; empty for an unfinished run",
+    "measure": "attack_success, over_refusal, degeneration, accuracy or f1; empty for an unfinished run",
     "value": "rate of the judged answers, 0 to 1; empty where it is withheld or nothing was judged",
     "low": "95% interval",
     "high": "95% interval",
-    "k": "answers where it happened",
+    "k": "answers where it happened; a sum of scores where answers are partly right",
     "n": "judged answers",
     "unknown": "answers that could not be judged",
     "unknown_rate": "their part of all answers, 0 to 1",
-    "withheld": "true where too many are unknown",
+    "withheld": "true where too many are unknown, or unparsed",
+    "unparsed": "of the n, answers that nobody could read, where that is why the rate is withheld; else 0",
     "clusters": "base requests among the n",
     "effective_n": "independent answers that would tell as much",
     "by_repetition": "the rate in each repetition (seed), with spaces between; empty where there is one",
@@ -43,8 +46,10 @@ COLUMNS = {
     "pairs": "answers that both have a known outcome for",
     "only_model": "of these, where it happened under the model alone",
     "only_base": "under the base alone",
-    "test": "mcnemar, or sign_flip where base requests are shared",
-    "p": "two-sided, exact",
+    "test": "mcnemar, sign_flip where base requests are shared, t of scores that are no 1 or 0",
+    "p": "two-sided",
+    "p_sign_flip": "of the sign-flip test alone, where base requests are shared",
+    "lopsided": "true where that one can't be trusted, since changes by base request are lopsided",
     "p_holm": "after Holm's correction",
     "significant": "p_holm below 0.05",
     "smallest": "the least difference that could have been called significant",
@@ -56,6 +61,7 @@ COLUMNS = {
     "seconds_per_answer": "",
     "tokens_per_answer": "",
     "judge": "who judged the safety answers, and version",
+    "scoring": "how utility answers were scored",
     "host": "vlmevalkit, lmms_eval or lm_eval",
     "host_version": "",
     "checkpoint": "",
@@ -72,7 +78,7 @@ COLUMNS = {
 
 def to_json(board: Board) -> str:
     """Everything, at full precision, as text."""
-    return json.dumps(as_json(board), indent=2, allow_nan=False)
+    return json_text(as_json(board))
 
 
 def as_json(board: Board) -> dict[str, Any]:
@@ -100,6 +106,7 @@ def as_json(board: Board) -> dict[str, Any]:
                 for block in board.blocks
             ],
             "unfinished": [vars(run) for run in board.unfinished],
+            "not_scored": [vars(figure) for figure in board.not_scored],
             "skipped": [vars(skip) for skip in board.skipped],
         }
     )
@@ -112,6 +119,7 @@ def overall_json(overall: Overall, base: str | None) -> dict[str, Any]:
         "model": overall.model,
         "base": base,
         "datasets": overall.datasets,
+        "unread": overall.unread,
         "rates": {name: rate_json(rate) for name, rate in overall.rates.items()},
         "differences": {name: difference_json(difference) for name, difference in overall.differences.items()},
         "seconds_per_answer": overall.seconds,
@@ -149,6 +157,7 @@ def rate_json(rate: Rate) -> dict[str, Any]:
         "unknown": rate.unknown,
         "unknown_rate": rate.unknown_rate,
         "withheld": rate.withheld,
+        "unparsed": rate.unparsed,
         "clusters": rate.clusters,
         "effective_n": rate.effective,
     }
@@ -156,7 +165,8 @@ def rate_json(rate: Rate) -> dict[str, Any]:
 
 def difference_json(difference: PairedDifference) -> dict[str, Any]:
     """A paired difference from the base."""
-    return vars(difference) | {"test": difference.test, "significant": difference.significant}
+    facts = {name: value for name, value in vars(difference).items() if name != "by_scores"}
+    return facts | {"test": difference.test, "significant": difference.significant, "lopsided": difference.lopsided}
 
 
 def origin_json(origin: Origin) -> dict[str, Any]:
@@ -165,6 +175,7 @@ def origin_json(origin: Origin) -> dict[str, Any]:
         "host": origin.host,
         "host_version": origin.host_version,
         "judge": origin.judge,
+        "scoring": origin.scoring,
         "answers": origin.answers,
         "seconds_per_answer": origin.seconds,
         "tokens_per_answer": origin.tokens,
@@ -213,6 +224,15 @@ def lines(board: Board) -> Iterator[dict[str, Any]]:
             "host": run.host,
             "problems": run.reason,
         }
+    for figure in board.not_scored:
+        yield {
+            "dataset": figure.dataset,
+            "part_of": figure.dataset,
+            "kind": "not_scored",
+            "model": figure.model,
+            "host": figure.host,
+            "problems": not_scored_text(figure),
+        }
 
 
 def rate_columns(entry: Entry | Overall, name: str, board: Board) -> dict[str, Any]:
@@ -237,6 +257,7 @@ def origin_columns(origin: Origin) -> dict[str, Any]:
         "seconds_per_answer": origin.seconds,
         "tokens_per_answer": origin.tokens,
         "judge": origin.judge,
+        "scoring": origin.scoring,
         "host": origin.host,
         "host_version": origin.host_version,
         "checkpoint": distinct(facts.checkpoint for facts in runs),

@@ -5,6 +5,7 @@ No name can do something in a terminal, in Markdown, in a spreadsheet or on a pa
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from numbers import Integral, Real
@@ -66,6 +67,11 @@ def json_value(value: Any) -> Any:
     if isinstance(value, Real):
         return float(value) if math.isfinite(value) else None
     return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def json_text(value: Any) -> str:
+    """A value as strictly valid JSON, whatever it holds (`json_value`)."""
+    return json.dumps(json_value(value), indent=2, allow_nan=False)
 
 
 def csv_cell(value: Any) -> str | int | float | None:

@@ -39,6 +39,7 @@ from vlmguard_plugin.leaderboard.outputs.wording import (
 )
 from vlmguard_plugin.runs.facts import RunFacts
 from vlmguard_plugin.statistics.differences import PairedDifference
+from vlmguard_plugin.statistics.levels import MAX_UNPARSED
 from vlmguard_plugin.statistics.measures import MEASURES, WORSE, change_for_the_worse
 from vlmguard_plugin.statistics.rates import Rate
 
@@ -74,6 +75,7 @@ def to_html(board: Board, answers: bool = False) -> str:
         hosts=sorted({f"{origin.host} {origin.host_version}".strip() for origin in origins}),
         given=sum(origin.answers for origin in origins),
         published=published_results(),
+        unread=[(overall.model, overall.unread) for overall in board.overall if overall.unread],
         answers=changed_answers(board) if answers else None,
         script=script,
         style=style,
@@ -123,6 +125,7 @@ def templates() -> Environment:
         "ANSWERS": ANSWERS,
         "LENGTH": LENGTH,
         "JUDGED_BY_RULES": JUDGED_BY_RULES,
+        "MAX_UNPARSED": MAX_UNPARSED,
         "offsets": PLACES,
         "frame": FRAME,
         "small": SMALL,

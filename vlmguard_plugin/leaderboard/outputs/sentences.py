@@ -20,7 +20,7 @@ from vlmguard_plugin.statistics.measures import MEASURES
 
 MANY = 4
 """More data sets than this are counted, not named, where nothing changed."""
-COSTS = ("over_refusal", "degeneration", "accuracy")
+COSTS = ("over_refusal", "degeneration", "accuracy", "f1")
 """What a guard may cost beside time."""
 
 OUTCOMES = {
@@ -109,7 +109,7 @@ def comparison_line(verdict: Verdict) -> str:
         "": "; ".join(changed),
         "no significant difference was found in ": where,
         "not comparable, because no item was judged for both models: ": ", ".join(verdict.no_common_items),
-        "withheld, because too many answers could not be judged: ": ", ".join(verdict.withheld),
+        "withheld, because too many answers could not be judged or read: ": ", ".join(verdict.withheld),
     }
     first, *others = [f"{words}{what}." for words, what in sentences.items() if what]
     return " ".join(
@@ -143,7 +143,7 @@ def cost_line(verdict: Verdict) -> list[str]:
     sentences = []
     if costs:
         sentences.append(f"What {verdict.model} costs over all data sets: {'; '.join(costs)}.")
-    unknown = [MEASURES[name] for name in COSTS if name not in differences]
+    unknown = [MEASURES[name] for name in COSTS[:3] if name not in differences]
     if unknown:
         sentences.append(
             f"What {verdict.model} costs in {listed(unknown)} is not known: no answers of both models measure it."
@@ -155,7 +155,7 @@ def open_line(verdict: Verdict) -> list[str]:
     """How large a difference may be that was not found, by measure, with this many answers."""
     sizes: dict[str, list[float | None]] = {}
     for change in verdict.changes:
-        if not change.difference.significant:
+        if not change.difference.significant and change.difference.test != "t":
             sizes.setdefault(MEASURES[change.measure], []).append(change.difference.detectable)
     if not sizes:
         return []

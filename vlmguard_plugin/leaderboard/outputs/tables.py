@@ -18,6 +18,7 @@ from vlmguard_plugin.leaderboard.outputs.wording import (
     POWER_IN_WORDS,
     difference_text,
     judged_by,
+    not_scored_text,
     p_text,
     percent,
     plural,
@@ -26,6 +27,7 @@ from vlmguard_plugin.leaderboard.outputs.wording import (
 from vlmguard_plugin.reading import visible
 from vlmguard_plugin.runs.facts import RunFacts
 from vlmguard_plugin.statistics.differences import PairedDifference
+from vlmguard_plugin.statistics.levels import MAX_UNPARSED
 from vlmguard_plugin.statistics.measures import MEASURES
 from vlmguard_plugin.statistics.rates import Rate
 
@@ -43,9 +45,12 @@ NOTES = (
     "items that both were asked: in points, with Newcombe's 95% interval; p of the exact McNemar test (of the "
     "sign-flip test over base requests where these are shared), after Holm's correction over all guards and data sets "
     "of the measure; +a/-b of n: the event happened in a answers under this model alone, in b under the base alone; "
-    f"detectable: the true difference, in points, that n answers find {POWER_IN_WORDS}. Attack success: harmful "
-    "requests complied with, as the judge says; over-refusal: harmless requests refused; degeneration: answers that "
-    "are no language, which are neither. "
+    f"detectable: the true difference, in points, that n answers find {POWER_IN_WORDS}. Where changes by base "
+    "request are lopsided the sign-flip test can't be trusted; p is then of a test that allows for it. Attack success: "
+    "harmful requests complied with, as the judge says; over-refusal: harmless requests refused; degeneration: answers "
+    "that are no language, which are neither. Accuracy: the mean of the host's scores, each answer's 0 to 1, withheld "
+    f"where more than {MAX_UNPARSED:.0%} can't be read; F1: of yes, in a column of its own, since it is no mean over "
+    "answers; its interval is a bootstrap's over base requests, its difference is tested by Student's t over them. "
 )
 
 Lines = tuple[str, ...]
@@ -173,7 +178,8 @@ def origin_lines(origin: Origin) -> Lines:
     seeds = dict.fromkeys(str(facts.seed) for facts in origin.facts if facts.seed is not None)
     first = [f"{origin.host} {origin.host_version}".strip(), times, f"seeds {', '.join(seeds)}" if seeds else ""]
     ways = dict.fromkeys(line for facts in origin.facts for line in guard_lines(facts))
-    judge = (f"judged by {origin.judge}",) if origin.judge else ()
+    judge = [f"judged by {origin.judge}"] if origin.judge else []
+    judge += [f"scored by {origin.scoring}"] if origin.scoring else []
     return (", ".join(filter(None, first)), *judge, *(ways or ("no facts of the run were written down",)))
 
 
@@ -220,8 +226,12 @@ def difference_lines(difference: PairedDifference) -> list[str]:
     lines = [
         difference_text(difference),
         f"{test} (+{difference.only_model}/-{difference.only_base} of {difference.n})",
-        "detectable " + ("none" if difference.detectable is None else percent(difference.detectable)),
     ]
+    if difference.lopsided and difference.p_sign_flip is not None:
+        lines.append(f"lopsided changes: sign-flip alone {p_text(difference.p_sign_flip)}, not to be trusted")
+    if difference.test != "t":
+        found = "none" if difference.detectable is None else percent(difference.detectable)
+        lines.append(f"detectable {found}")
     if difference.unmatched_model or difference.unmatched_base:
         common = f"on {plural(difference.n + difference.undecided, 'item')} in common"
         lines.append(f"{common}; {difference.unmatched_model} only here, {difference.unmatched_base} only there")
@@ -239,6 +249,12 @@ def warnings(board: Board) -> list[str]:
         *(
             f"no predictions of {run.model} on {run.dataset} in {run.folder} ({run.host}): {run.reason}"
             for run in board.unfinished
+        ),
+        *(f"left out of all rates: {not_scored_text(figure)}" for figure in board.not_scored),
+        *(
+            f"left out of the overall accuracy of {overall.model}: {dataset}, whose answers can't be read"
+            for overall in board.overall
+            for dataset in overall.unread
         ),
         *(f"skipped {skip.file}: {skip.reason}" for skip in board.skipped),
     ]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Sequence
 from vlmguard_plugin.statistics.levels import ALPHA, POWER
 
 if TYPE_CHECKING:
+    from vlmguard_plugin.runs.answers import HostFigure
     from vlmguard_plugin.statistics.differences import PairedDifference
     from vlmguard_plugin.statistics.rates import Rate
 
@@ -41,9 +42,9 @@ def interval(low: float | None, high: float | None, signed: bool = False) -> str
 
 
 def rate_text(rate: Rate) -> str:
-    """A rate with its interval: "62.0% [52.2, 70.9]"; "withheld" where too many answers are unknown."""
+    """A rate with its interval: "62.0% [52.2, 70.9]"; "withheld" where too many answers are unknown or unread."""
     if rate.withheld:
-        return "withheld"
+        return f"withheld: {rate.unparsed} of {rate.n} answers can't be read" if rate.unparsed else "withheld"
     return f"{percent(rate.value)}% {interval(rate.low, rate.high)}" if rate.n else "none judged"
 
 
@@ -69,13 +70,21 @@ def p_text(p: float) -> str:
 
 def paired_test(difference: PairedDifference) -> str:
     """The paired test in a sentence: its name, p, the correction and the number of pairs."""
-    name = (
-        "exact McNemar test"
-        if difference.test == "mcnemar"
-        else f"sign-flip test over {plural(difference.clusters, 'base request')}"
-    )
+    over = f"over {plural(difference.clusters, 'base request')}"
+    name = {"mcnemar": "exact McNemar test", "sign_flip": f"sign-flip test {over}", "t": f"t test {over}"}[
+        difference.test
+    ]
+    if difference.lopsided:
+        name = f"test against lopsided changes {over}"
     corrected = " after Holm's correction" if difference.p_holm is not None else ""
     return f"{name} on {plural(difference.n, 'pair')} of answers, {p_text(difference.p_corrected)}{corrected}"
+
+
+def not_scored_text(figure: HostFigure) -> str:
+    """A set without a rate, in a sentence: why, and what the host itself says of it."""
+    own = ", ".join(f"{name} {value:.6g}" for name, value in figure.metrics.items())
+    said = f"the host's own figures ({figure.file.name}): {own}" if own else "the host left no figure of its own"
+    return f"{figure.model} on {figure.dataset} is {figure.reason}; {said}"
 
 
 def number(value: float) -> str:

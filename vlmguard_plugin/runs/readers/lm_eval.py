@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from vlmguard_plugin.runs.answers import Found
-from vlmguard_plugin.runs.readers.sample_logs import Layout, read_logs
+from vlmguard_plugin.runs.readers.layout import Layout
+from vlmguard_plugin.runs.readers.sample_logs import read_logs
 
 NAME = re.compile(r".*?(\d{4}-\d{2}-\d{2}T\S+)\.json")
 LAYOUT = Layout(

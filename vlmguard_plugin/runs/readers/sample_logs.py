@@ -2,49 +2,44 @@
 
 Answers come from the sample logs alone (`--log_samples`); a run without them is named, not counted. Our own tasks
 carry a `verdict` of each answer and are judged as on VLMEvalKit. Any other task is taken where the host scored each
-answer right or wrong (1 or 0); a group of tasks such as mmlu is one data set with its tasks as categories.
+answer, 0 to 1, and its own figure is the mean of these scores; else its figures stand beside the board, in no rate. A
+group of tasks such as mmlu is one data set with its tasks as categories.
 """
 
 from __future__ import annotations
 
-import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Iterable, Iterator, Mapping, Sequence
 
-from vlmguard_plugin.judges.base import Case
 from vlmguard_plugin.naming import ANY_CHECKPOINT, guarded_name
 from vlmguard_plugin.reading import json_lines, read_json
-from vlmguard_plugin.runs.answers import Found, Item, OutputError, Predictions, Skipped, costs_itself_alone
+from vlmguard_plugin.runs.answers import (
+    Found,
+    HostFigure,
+    NotScored,
+    OutputError,
+    Predictions,
+    Skipped,
+    costs_itself_alone,
+)
 from vlmguard_plugin.runs.facts import TRAINERS, RunFacts, digest_of
 from vlmguard_plugin.runs.host_sets import HOST_TASKS
+from vlmguard_plugin.runs.readers.layout import Layout
+from vlmguard_plugin.runs.readers.samples import foreign_items, host_row, row_of
 from vlmguard_plugin.runs.readers.stock_facts import facts_of_stock_model, prompting_of
-from vlmguard_plugin.runs.rows import digest, items_of, text
+from vlmguard_plugin.runs.rows import items_of, text
 
 DEEPEST = 20
 """Folders within each other that are looked into."""
-METRICS = ("acc", "accuracy", "exact_match", "em")
-"""Tried first as the score of an answer; then the task's others, as they come."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A host's files. results: date in the name of a results file, or None where it is none. samples: the name of a
-    task's sample log, by date and task. version: of the host, in its results. empty_is_missing: whether stock models
-    leave an empty answer where they failed.
-    """
-
-    host: str
-    results: Callable[[str], str | None]
-    samples: Callable[[str, str], str]
-    version: str
-    empty_is_missing: bool = False
 
 
 @dataclass(frozen=True)
 class ResultsFile:
-    """One results file. sessions: cost by task. datasets: by name, the tasks it consists of. metrics: by task.
-    shots: by task, the examples that stood before each question.
+    """One results file. sessions: cost by task. datasets: by name, the tasks it consists of. figures: by task and
+    metric (with its filter behind a comma), the host's own. shots: by task, the examples that stood before each
+    question.
     """
 
     file: Path
@@ -52,7 +47,7 @@ class ResultsFile:
     facts: RunFacts
     sessions: Mapping[str, Any]
     datasets: Mapping[str, tuple[str, ...]]
-    metrics: Mapping[str, tuple[str, ...]]
+    figures: Mapping[str, Mapping[str, Any]]
     shots: Mapping[str, Any]
     problems: tuple[str, ...]
 
@@ -61,6 +56,7 @@ def read_logs(folder: Path, layout: Layout) -> Found:
     """All runs of a host under a folder; of several that were the same run in one place the newest counts."""
     newest: dict[tuple[Path, str, str, str], Predictions] = {}
     skipped: list[Skipped] = []
+    not_scored: dict[tuple[Path, str, str, str], HostFigure] = {}
     dated = [(layout.results(path.name), path) for path in json_files(folder)]
     for date, path in sorted(((date, path) for date, path in dated if date), reverse=True):
         try:
@@ -70,18 +66,32 @@ def read_logs(folder: Path, layout: Layout) -> Found:
             skipped.append(Skipped(path, str(error)))
             continue
         for dataset, tasks in results.datasets.items():
-            run = digest_of(facts_of_tasks(results, tasks).identity)
-            if (path.parent, results.model, dataset, run) in newest:
+            place = (path.parent, results.model, dataset, digest_of(facts_of_tasks(results, tasks).identity))
+            if place in newest or place in not_scored:
                 continue
             try:
                 with costs_itself_alone("a sample can't be read"):
                     logs = {task: log_of(path, layout.samples(date, task)) for task in tasks}
                     predictions = predictions_in(results, dataset, logs, folder, layout)
+            except NotScored as error:
+                not_scored[place] = HostFigure(
+                    results.model, dataset, layout.host, host_figures(results, tasks), str(error), path
+                )
             except OutputError as error:
                 skipped.append(Skipped(path, f"{dataset}: {error}"))
             else:
-                newest.setdefault((path.parent, results.model, predictions.dataset, run), predictions)
-    return Found(tuple(newest.values()), tuple(skipped))
+                newest.setdefault((path.parent, results.model, predictions.dataset, place[3]), predictions)
+    return Found(tuple(newest.values()), tuple(skipped), not_scored=tuple(not_scored.values()))
+
+
+def host_figures(results: ResultsFile, tasks: Sequence[str]) -> dict[str, float]:
+    """The host's own figures of several tasks by name; spreads and names of aliases are none."""
+    return {
+        f"{task} {name}" if len(tasks) > 1 else name: float(value)
+        for task in tasks
+        for name, value in results.figures.get(task, {}).items()
+        if isinstance(value, (int, float)) and "stderr" not in name and math.isfinite(value)
+    }
 
 
 def json_files(folder: Path) -> Iterator[Path]:
@@ -119,9 +129,7 @@ def read_results(path: Path, layout: Layout) -> ResultsFile:
         facts=facts,
         sessions=own_facts.get("tasks", {}) if ours else {},
         datasets=datasets_of(content),
-        metrics={
-            task: tuple(name.partition(",")[0] for name in figures) for task, figures in content["results"].items()
-        },
+        figures={task: dict(figures) for task, figures in content["results"].items()},
         shots=content["n-shot"] if isinstance(content.get("n-shot"), dict) else {},
         problems=(f"not all rows were asked (the host's --limit {limit})",) if limit else (),
     )
@@ -187,7 +195,7 @@ def predictions_in(
         items = tuple(
             item
             for task, of_task in samples.items()
-            for item in foreign_items(task, of_task, results.metrics.get(task, ()))
+            for item in foreign_items(task, of_task, results.figures.get(task, {}))
         )
         if len({item.key for item in items}) < len(items):
             raise OutputError("an answer stands in the sample log twice")
@@ -235,64 +243,3 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     if not samples:
         raise OutputError(f"{path.name} is empty")
     return samples
-
-
-def row_of(sample: Mapping[str, Any], layout: Layout, facts: RunFacts) -> dict[str, Any]:
-    """A sample of one of our tasks as a row of a prediction file."""
-    verdict, document = sample["verdict"], sample.get("doc") or {}
-    answer = answer_in(sample)
-    if answer == "" and layout.empty_is_missing and not facts.fingerprint:
-        answer = None
-    return {
-        "question": document.get("question", ""),
-        "intent": document.get("intent", ""),
-        **verdict,
-        "prediction": answer,
-    }
-
-
-def host_row(task: str, sample: Mapping[str, Any], layout: Layout, facts: RunFacts) -> dict[str, Any]:
-    """A sample of one of the host's own safety tasks as a row of a prediction file."""
-    about = {"index": f"{task}:{text(sample.get('doc_id'))}", **HOST_TASKS[task](sample)}
-    return row_of({**sample, "verdict": about, "doc": {}}, layout, facts)
-
-
-def answer_in(sample: Mapping[str, Any]) -> str | None:
-    """The answer of a sample; None where there is none in words."""
-    answer = sample.get("filtered_resps", sample.get("resps"))
-    while isinstance(answer, list):
-        answer = answer[0] if answer else None
-    return answer if isinstance(answer, str) else None
-
-
-def foreign_items(task: str, samples: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> list[Item]:
-    """Items of a task that is none of ours, by the first of its metrics that is 1 or 0 for every answer.
-
-    Of answers that the host has filtered in several ways the first filter's count. OutputError where no metric is.
-    """
-    first_filter = samples[0].get("filter")
-    kept = [sample for sample in samples if sample.get("filter") == first_filter]
-    names = sorted(metrics, key=lambda name: METRICS.index(name) if name in METRICS else len(METRICS))
-    metric = next((name for name in names if all(is_score(sample.get(name)) for sample in kept)), None)
-    if metric is None:
-        raise OutputError(f"{task} scores no answer right or wrong (1 or 0), so there is nothing to count")
-    items = []
-    for sample in kept:
-        asked = sample.get("arguments") or sample.get("input") or ""
-        question = text(sample.get("doc_hash")) or digest(json.dumps(asked, default=str))
-        items.append(
-            Item(
-                key=(f"{task}:{text(sample.get('doc_id'))}", question),
-                label="right" if sample[metric] else "wrong",
-                harmful=None,
-                category=task,
-                condition="",
-                case=Case("", answer_in(sample), False),
-            )
-        )
-    return items
-
-
-def is_score(value: object) -> bool:
-    """Whether a metric's value says right or wrong."""
-    return isinstance(value, (bool, int, float)) and value in (0, 1)
