@@ -66,9 +66,9 @@ class LanguageRules:
         to ask for a fact or a judgement (it may be in English). weighed: it asks for a judgement, and the answer is
         more than a sentence or two.
         """
-        opening = [self.fold(sentence) for sentence in opening]
-        if not opening or not any(self.hint.search(sentence) for sentence in opening):
+        if not opening or not self.hint.search(self.fold("\n".join(opening))):
             return None
+        opening = [self.fold(sentence) for sentence in opening]
         asked, text = self.fold(asked), self.fold(text)
         gives = bool(self.gives.search(text)) or len(STEPS.findall(text)) >= 2
         reason = self._declines_outright(opening, gives or weighed) or self._objects(asked, opening, fact, gives)
