@@ -48,7 +48,8 @@ class RunFacts:
     host: "vlmevalkit", "lmms_eval" or "lm_eval". model: its name there. checkpoint: hub name, or a local folder's name.
     fingerprint: of the weights. guard: registered name, None for none. settings: the guard's, as fitted.
     guard_fingerprint: of the guard's name, settings and fitted numbers. generation: arguments of the model's
-    `generate`. seed: of sampled decoding, else None. versions: by package.
+    `generate`. seed: of sampled decoding, else None. versions: by package. engine: what the model ran on
+    ("transformers", "vllm", "lmdeploy"); "" where that is not known.
     """
 
     host: str
@@ -65,6 +66,7 @@ class RunFacts:
     dtype: str = ""
     batch_size: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    engine: str = ""
     sessions: tuple[Session, ...] = ()
 
     @property
@@ -90,7 +92,9 @@ class RunFacts:
         except (TypeError, AttributeError) as error:
             raise ValueError(f"no facts of a run ({error})") from error
         kinds: dict[str, Any] = {
-            **dict.fromkeys(("host", "host_version", "model", "checkpoint", "fingerprint", "device", "dtype"), str),
+            **dict.fromkeys(
+                ("host", "host_version", "model", "checkpoint", "fingerprint", "device", "dtype", "engine"), str
+            ),
             **dict.fromkeys(("settings", "generation", "versions"), Mapping),
             **dict.fromkeys(("guard", "guard_fingerprint"), (str, type(None))),
             **dict.fromkeys(("seed", "batch_size"), (int, type(None))),

@@ -56,6 +56,7 @@ class Guard(ABC):
     facts: what the fit has to tell (model, anchors, per-layer numbers), as in guard.json.
     fit_settings: settings that the fitted numbers depend on; None for all of them. needs_fit: whether it belongs to
     one model. looks_at_answers: whether it needs whole answers. files: settings that name a file whose content it uses.
+    acts: False for `none` alone, which is meant to do nothing.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Guard(ABC):
     needs_fit: bool = True
     looks_at_answers: bool = False
     files: ClassVar[tuple[str, ...]] = ()
+    acts: ClassVar[bool] = True
 
     def __init__(self, **settings: Any) -> None:
         known = setting_names(self.Settings)
@@ -203,7 +205,7 @@ class Guard(ABC):
         edits: list[Edits] = []
         for part in self.parts:
             own = as_edits(part.edits(subject, queries))
-            if not own:
+            if part.acts and not own:
                 raise ValueError(
                     f"guard {part.name!r} acts on the prompt or the answer, not on hidden states; use guard.respond"
                 )

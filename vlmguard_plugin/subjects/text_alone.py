@@ -1,0 +1,91 @@
+"""Requests without a picture, put to host classes that reckon with one.
+
+Guards are fitted on text-only requests beside pictured ones. Some wrappers divide by the number of images (InternVL),
+others hand `images=[]` to a processor that takes None (LLaVA-OneVision, SmolVLM, Llama 3.2 Vision). For these there is
+`without_pictures`; for the others, our own subject around the same model and processor (`beside`).
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import Any, Callable, Iterator
+
+from torch import nn
+from transformers import PreTrainedModel, ProcessorMixin
+
+from vlmguard_plugin.subjects.host_parts import held
+from vlmguard_plugin.subjects.huggingface import HuggingFaceSubject
+
+
+class Undivided(int):
+    """A number of tiles that no images share: divided by 0 it stays what it is."""
+
+    def __floordiv__(self, images: int) -> int:
+        return int(self) // images if images else int(self)
+
+
+@contextmanager
+def without_pictures(vlm: Any) -> Iterator[None]:
+    """While open, a host's object can be asked without a picture: its integers survive a division by no images, and
+    its processors take an empty list of images for none.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(undivided(vlm))
+        for processor in held(vlm, ProcessorMixin):
+            stack.enter_context(of_class(processor, __call__=without_empty_lists(type(processor).__call__)))
+        yield
+
+
+@contextmanager
+def undivided(vlm: Any) -> Iterator[None]:
+    """While open, the integers of an object, and those that it is given, are Undivided."""
+    kind = type(vlm)
+
+    def set_attribute(self: Any, name: str, value: Any) -> None:
+        kind.__setattr__(self, name, Undivided(value) if type(value) is int else value)
+
+    try:
+        with of_class(vlm, __setattr__=set_attribute):
+            vars(vlm).update({name: Undivided(value) for name, value in vars(vlm).items() if type(value) is int})
+            yield
+    finally:
+        vars(vlm).update({name: int(value) for name, value in vars(vlm).items() if type(value) is Undivided})
+
+
+def without_empty_lists(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A processor's `__call__` that is given None in the place of each list of nothing."""
+
+    def none_for_nothing(value: Any) -> Any:
+        return None if isinstance(value, (list, tuple)) and all(each in ([], ()) for each in value) else value
+
+    @wraps(call)
+    def called(self: Any, *args: Any, **kwargs: Any) -> Any:
+        given = {name: none_for_nothing(value) for name, value in kwargs.items()}
+        return call(self, *map(none_for_nothing, args), **given)
+
+    return called
+
+
+@contextmanager
+def of_class(thing: Any, **methods: Any) -> Iterator[None]:
+    """While open, an object is of a class of its own, which has these methods before its class's."""
+    kind = type(thing)
+    own = type(kind.__name__, (kind,), {"__module__": kind.__module__, "__qualname__": kind.__qualname__, **methods})
+    thing.__class__ = own
+    try:
+        yield
+    finally:
+        thing.__class__ = kind
+
+
+def beside(vlm: Any, model: nn.Module, layers_path: str | None) -> HuggingFaceSubject | None:
+    """Our own subject around the transformers model and processor that a host's object holds.
+
+    None where it holds no such pair, or the processor has no chat template. DecoderNotFound, or what the processor
+    raises, where it can't be asked without a picture either.
+    """
+    for processor in held(vlm, ProcessorMixin) if isinstance(model, PreTrainedModel) else ():
+        if getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None):
+            return HuggingFaceSubject(model, processor, batch_size=1, layers_path=layers_path)
+    return None
