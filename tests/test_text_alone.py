@@ -24,7 +24,7 @@ class SharesTiles(RemoteStyleVLM):
 
 
 class HandsOverEmptyList(TransformersVLM):
-    """In the manner of SmolVLM: the processor gets a list of images, whether it holds any or not; None it would take."""
+    """In the manner of SmolVLM: the processor gets a list of images, whether it holds any or not. None it takes."""
 
     def __init__(self):
         super().__init__()

@@ -40,7 +40,7 @@ def without_pictures(vlm: Any) -> Iterator[None]:
 @contextmanager
 def undivided(vlm: Any) -> Iterator[None]:
     """While open, the integers of an object, and those that it is given, are Undivided."""
-    kind = type(vlm)
+    kind: Any = type(vlm)
 
     def set_attribute(self: Any, name: str, value: Any) -> None:
         kind.__setattr__(self, name, Undivided(value) if type(value) is int else value)
