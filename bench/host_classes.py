@@ -49,7 +49,7 @@ CLASSES = {
     "Gemma3": "gemma3",
     "Gemma4": "gemma4",
     "IDEFICS": "idefics",
-    "IDEFICS2": "idefics2",
+    "IDEFICS2": "idefics3",
     "Kosmos2": "kosmos2",
     "LFM2VL": "lfm2_vl",
     "PaliGemma": "paligemma",
@@ -144,12 +144,12 @@ def tried(name: str, kind: Any, arguments: dict[str, Any], place: Path) -> tuple
     from vlmguard_plugin.hosts.vlmeval.wrapped import GuardedHost
 
     checkpoint = str(arguments.get("model_path", ""))
-    default = next((other for part, other in NAMES.items() if part in checkpoint), CLASSES.get(kind.__name__, ""))
+    default = CLASSES.get(kind.__name__, "")
     if default:
-        try:
-            model, _ = tiny_model(default)
-        except (KeyError, AttributeError) as error:
-            return "not tried", f"no tiny {default} ({in_line(error)})"
+        default = next((other for part, other in NAMES.items() if part in checkpoint), default)
+        if not default:
+            return "not tried", "no tiny model of this architecture"
+        model, _ = tiny_model(default)
         folder = checkpoint_folder(place, checkpoint, [type(model).__name__])
         supported_VLM[name] = partial(kind, **{**arguments, "model_path": str(folder)})
     picture = place / "picture.png"

@@ -63,6 +63,9 @@ def tiny_hub(names: dict[str, str]) -> Iterator[None]:
     def tokenizer(cls: type, checkpoint: Any = None, *_: Any, **options: Any) -> Any:
         return processor(cls, checkpoint, **options).tokenizer
 
+    def config(cls: type, checkpoint: Any = None, *_: Any, **options: Any) -> Any:
+        return pair(checkpoint, options)[0].config
+
     def refused(cls: type, checkpoint: Any = None, *_: Any, **options: Any) -> Any:
         raise NotHere("remote code" if options.get("trust_remote_code") else f"{cls.__name__} of {checkpoint}")
 
@@ -74,7 +77,7 @@ def tiny_hub(names: dict[str, str]) -> Iterator[None]:
             (ProcessorMixin, processor),
             (transformers.AutoTokenizer, tokenizer),
             (PreTrainedTokenizerBase, tokenizer),
-            (transformers.AutoConfig, refused),
+            (transformers.AutoConfig, config),
             (transformers.AutoImageProcessor, refused),
             (transformers.GenerationConfig, refused),
             (transformers.ImageProcessingMixin, refused),
