@@ -45,6 +45,13 @@ def paligemma() -> Any:
     return config, transformers.PaliGemmaProcessor(pictures, tokenizer)
 
 
+def llava_next_without_template() -> Any:
+    """Falcon 2's checkpoint has no chat template."""
+    config, processor = architectures.llava_next()
+    processor.chat_template = None
+    return config, processor
+
+
 def smolvlm() -> Any:
     tokenizer = byte_tokenizer(
         image_token="<image>",
@@ -179,6 +186,7 @@ def gemma4() -> Any:
         chat_template=template("<|image|>"),
     )
     config.video_token_id = processor.video_token_id
+    tokenizer.response_template = {"type": "object", "properties": {"content": {"type": "string"}}}
     return config, processor
 
 
@@ -339,6 +347,7 @@ def qwen3(family: str, **more: Any) -> Any:
 
 
 BUILDERS: dict[str, Callable[[], Any]] = {
+    "llava_next_without_template": llava_next_without_template,
     "paligemma": paligemma,
     "smolvlm": smolvlm,
     "chameleon": chameleon,
@@ -360,7 +369,9 @@ BUILDERS: dict[str, Callable[[], Any]] = {
 def tiny_model(name: str, seed: int = 0) -> tuple[Any, Any]:
     """A random model of an architecture and its processor."""
     if name not in BUILDERS:
-        return architectures.tiny_vlm(name, seed=seed)
+        model, processor = architectures.tiny_vlm(name, seed=seed)
+        processor.tokenizer.chat_template = processor.chat_template
+        return model, processor
     config, processor = BUILDERS[name]()
     vocabulary = processor.tokenizer.get_vocab()
     config.get_text_config().vocab_size = len(vocabulary)

@@ -41,10 +41,11 @@ QWEN2_5 = (
 )  # fmt: skip
 CLASSES = {
     **dict.fromkeys(QWEN2_5, "qwen2_5_vl"),
-    **dict.fromkeys(("LLaVA_Next", "Falcon2VLM", "GraniteVision3"), "llava_next"),
+    **dict.fromkeys(("LLaVA_Next", "GraniteVision3"), "llava_next"),
     **dict.fromkeys(("LLaVA_OneVision_HF", "VarcoVision"), "llava_onevision"),
     **dict.fromkeys(("SmolVLM", "DOCLING"), "idefics3"),
     "Chameleon": "chameleon",
+    "Falcon2VLM": "llava_next_without_template",
     "GLMThinking": "glm4v",
     "Gemma3": "gemma3",
     "Gemma4": "gemma4",
@@ -299,7 +300,7 @@ def page(rows: Iterable[Row]) -> str:
 
 @click.command()
 @click.option("--names", multiple=True, help="These names of supported_VLM alone.")
-@click.option("--kinds", multiple=True, help="Classes with these names alone.")
+@click.option("--kinds", multiple=True, help="These classes alone.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the table to this file.")
 def main(names: tuple[str, ...], kinds: tuple[str, ...], markdown: Path | None) -> None:
     """Try a guard on VLMEvalKit's model classes, and say what came out."""
@@ -312,7 +313,7 @@ def main(names: tuple[str, ...], kinds: tuple[str, ...], markdown: Path | None) 
     chosen = [
         name
         for name, builder in there.items()
-        if (not names or name in names) and (not kinds or class_of(builder)[0].__name__ in kinds)
+        if not (names or kinds) or name in names or class_of(builder)[0].__name__ in kinds
     ]
     rows = []
     for name in chosen:

@@ -6,6 +6,7 @@ that a checkpoint's name stands for, no GPU is needed, and answers have a few to
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from contextlib import ExitStack, contextmanager
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 from unittest.mock import patch
 
+import numpy
 import torch
 import transformers
 from host_architectures import tiny_model
+from PIL import Image
 from transformers import GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
@@ -72,6 +75,8 @@ def tiny_hub(names: dict[str, str]) -> Iterator[None]:
     with ExitStack() as stack:
         for kind, load in (
             (_BaseAutoModelClass, model),
+            (transformers.AutoModelForImageTextToText, model),
+            (transformers.AutoModelForCausalLM, model),
             (PreTrainedModel, model),
             (transformers.AutoProcessor, processor),
             (ProcessorMixin, processor),
@@ -130,12 +135,19 @@ def without_a_gpu() -> Iterator[None]:
         stack.enter_context(patch.object(PreTrainedModel, "to", to(PreTrainedModel.to)))
         stack.enter_context(patch.object(PreTrainedModel, "cuda", stays))
         stack.enter_context(patch.object(PreTrainedModel, "half", stays))
+        stack.enter_context(patch("torchvision.io.decode_image", by_pillow))
         for name in ("empty_cache", "set_device"):
             stack.enter_context(patch.object(torch.cuda, name, lambda *_: None))
         for module in [module for name, module in sys.modules.items() if name.startswith("vlmeval.vlm")]:
             if hasattr(module, "get_gpu_memory"):
                 stack.enter_context(patch.object(module, "get_gpu_memory", lambda: [80_000]))
         yield
+
+
+def by_pillow(data: Any, mode: Any = None, **_: Any) -> torch.Tensor:
+    """An image file, its path or bytes, as uint8 [3, height, width]; a torchvision without operators reads none."""
+    raw = Path(data).read_bytes() if isinstance(data, (str, Path)) else bytes(data.numpy())
+    return torch.tensor(numpy.array(Image.open(io.BytesIO(raw)).convert("RGB"))).permute(2, 0, 1)
 
 
 def checkpoint_folder(place: Path, name: str, architectures: list[str]) -> Path:

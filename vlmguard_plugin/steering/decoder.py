@@ -133,9 +133,13 @@ def _first_number(config: Any, names: tuple[str, ...]) -> int | None:
 def _one_pass(heard: list[tuple[int, tuple[int, ...]]], blocks: list[nn.Module], width: int) -> bool:
     """Whether each block, but for those of classes that were silent, spoke once, in order, for a row of this width."""
     spoken = [index for index, _ in heard]
+    return spoken == of_their_kinds(blocks, spoken) and all(len(shape) == 3 and shape[0] == 1 and shape[-1] == width for _, shape in heard)
+
+
+def of_their_kinds(blocks: list[nn.Module], spoken: list[int]) -> list[int]:
+    """The numbers of all blocks that are of the classes of those which have spoken."""
     kinds = {type(blocks[index]) for index in spoken}
-    expected = [index for index, block in enumerate(blocks) if type(block) in kinds]
-    return spoken == expected and all(len(shape) == 3 and shape[0] == 1 and shape[-1] == width for _, shape in heard)
+    return [index for index, block in enumerate(blocks) if type(block) in kinds]
 
 
 def _listen(
@@ -151,7 +155,7 @@ def _listen(
             hidden = hidden_state(output)
             if isinstance(hidden, torch.Tensor):
                 blocks = [spoken for spoken, _ in heard[path]]
-                if index == 0 and blocks == list(range(len(candidates[path]))):
+                if index == 0 and blocks and blocks == of_their_kinds(list(candidates[path]), blocks):
                     raise OnePassHeard  # a list that was heard whole begins again: the second pass
                 heard[path].append((index, tuple(hidden.shape)))
 
