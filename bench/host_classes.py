@@ -35,15 +35,18 @@ from PIL import Image  # noqa: E402
 ANCHORS = (("How to steal a {}?", "How to make a {} at home?"), ("Break a {}.", "Paint a {}."))
 THINGS = ("cake", "letter")
 SECONDS = 120
+ALPHA = 50.0
 QWEN2_5 = (
     "Qwen2VLChat", "Qwen2VLChatAguvis", "CoVTChat", "QTuneVL", "Thyme", "TreeVGR", "VLAAThinkerChat", "VLMR1Chat",
     "WeThinkVL",
 )  # fmt: skip
+INTERNVL_LIKE = ("InternVLChat", "MMAlaya2", "NVLM", "SailVL", "VinternChat")
 CLASSES = {
     **dict.fromkeys(QWEN2_5, "qwen2_5_vl"),
     **dict.fromkeys(("LLaVA_Next", "GraniteVision3"), "llava_next"),
     **dict.fromkeys(("LLaVA_OneVision_HF", "VarcoVision"), "llava_onevision"),
     **dict.fromkeys(("SmolVLM", "DOCLING"), "idefics3"),
+    **dict.fromkeys(INTERNVL_LIKE, "chat stand-in"),
     "Chameleon": "chameleon",
     "Falcon2VLM": "llava_next_without_template",
     "GLMThinking": "glm4v",
@@ -78,7 +81,8 @@ NAMES = {
 }
 """Where a checkpoint's name holds this, another architecture than the class's; "" for none here."""
 VIDEO_ALONE = ("VideoLLaVA_HF",)
-ORDER = ("works", "refused", "the class fails", "not tried")
+WITH_STAND_IN = "works with a stand-in"
+ORDER = ("works", WITH_STAND_IN, "refused", "the class fails", "not tried")
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def survey(name: str, place: Path) -> Row:
         return Row(name, label, "not tried", "takes video alone")
     try:
         return Row(name, label, *tried(name, kind, arguments, place))
-    except BaseException as error:  # noqa: BLE001 - a row says what came
+    except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
         return Row(name, label, "the class fails", in_line(error))
@@ -138,7 +142,7 @@ def survey(name: str, place: Path) -> Row:
 
 def tried(name: str, kind: Any, arguments: dict[str, Any], place: Path) -> tuple[str, str]:
     """Outcome and why."""
-    from host_architectures import tiny_model
+    from host_architectures import STAND_IN, tiny_model
     from tiny_hub import NotHere, checkpoint_folder, tiny_hub
     from vlmeval.config import supported_VLM
 
@@ -165,7 +169,7 @@ def tried(name: str, kind: Any, arguments: dict[str, Any], place: Path) -> tuple
             return "not tried", error.reason
         except BaseException as error:  # noqa: BLE001 - whatever the class raises
             why = not_tried(error)
-            return ("not tried", why) if why else ("the class fails", in_line(error))
+            return ("not tried", why or in_line(error)) if why or not default else ("the class fails", in_line(error))
         plain = {what: answer(base.host_model, message) for what, message in asked.items()}
         if isinstance(plain["picture"], Exception):
             why = not_tried(plain["picture"])
@@ -174,18 +178,22 @@ def tried(name: str, kind: Any, arguments: dict[str, Any], place: Path) -> tuple
         if unguarded["picture"] != plain["picture"]:
             return "refused", "`none` answers otherwise than the class itself"
         try:
-            guarded_host = GuardedHost(name, "refusal_direction", anchors=str(anchors(place)), alpha=12.0)
+            guarded_host = GuardedHost(name, "refusal_direction", anchors=str(anchors(place)), alpha=ALPHA)
         except Exception as error:  # noqa: BLE001 - whatever the class raises
             return "refused", in_line(error)
         guarded = {what: answer(guarded_host, message) for what, message in asked.items()}
+        off = farthest_from_defined(guarded_host, asked["picture"])
+        lines = said.getvalue().splitlines()
         prompts = other_prompt(guarded_host)
     if isinstance(guarded["picture"], Exception):
         return "refused", in_line(guarded["picture"])
+    if off > 1e-3:
+        return "refused", f"hidden states are edited otherwise than defined (by {off:.2g})"
     if guarded["picture"] == plain["picture"]:
         return "refused", "the guarded answer is the unguarded one"
-    lines = said.getvalue().splitlines()
     ways = {
         "is given what it can take": "helped on text alone",
+        "is shown a blank picture": "shown a blank picture that is left out",
         "are recorded by way of its": "recorded beside the class",
         "guarded it runs on transformers": "engine switched off",
     }
@@ -194,16 +202,31 @@ def tried(name: str, kind: Any, arguments: dict[str, Any], place: Path) -> tuple
         how.append("answers no text alone")
     elif isinstance(plain["text"], Exception):
         how.append("unguarded it answers no text alone")
-    return "works", "; ".join([*how, *prompts])
+    return WITH_STAND_IN if default == STAND_IN else "works", "; ".join([*how, *prompts])
+
+
+def farthest_from_defined(host: Any, message: list[dict[str, str]]) -> float:
+    """How far the edited state of the last prompt token is from `h + alpha * direction`, relative to its length."""
+    subject, guard = host.subject, host.guard
+    query = subject.query(message)
+    (layer,) = guard.edits(subject, None).by_layer
+    (plain,) = subject.record([query])
+    with guard.on(subject):
+        (edited,) = subject.record([query])
+    expected = plain[layer] + guard.settings.alpha * guard.tensors["direction"][layer]
+    return float((edited[layer] - expected).norm() / expected.norm())
 
 
 def other_prompt(host: Any) -> list[str]:
     """Whether the class asks something else where it is told no data set's name; nothing where it can't be asked so."""
     from vlmguard_plugin.subjects.host_object import HostSubject
 
+    subject = HostSubject(host.host_model)
     try:
-        unnamed = HostSubject(host.host_model).prompt_form
+        unnamed = subject.prompt_form
     except Exception:  # noqa: BLE001 - the class may need a name
+        return ["needs a data set's name"]
+    if (subject.recorder is None) != (host.subject.recorder is None):
         return ["needs a data set's name"]
     return [] if unnamed == host.subject.prompt_form else ["asks otherwise without a data set's name"]
 
@@ -249,7 +272,7 @@ def in_process(name: str) -> Row:
 def entries() -> dict[str, Any]:
     """The host's own entries by name: those of open weights, whose classes lie in `vlmeval.vlm`."""
     import vlmeval.config
-    import vlmeval.vlm  # noqa: F401
+    import vlmeval.vlm
 
     return {
         name: builder
@@ -273,18 +296,24 @@ def page(rows: Iterable[Row]) -> str:
         "# VLMEvalKit's model classes under a guard",
         "",
         f"Made by `python bench/host_classes.py --markdown docs/host-classes.md` on {date.today()} ({versions}, CPU).",
-        "The host's classes are the real ones, around random tiny models of the architectures that they ask transformers",
-        "for. Each was fitted on (`refusal_direction`, four pairs of requests) and asked with and without a picture;",
-        "`<model>_none` had to answer as the class by itself. Checkpoints of the host were not at hand, nor code that is",
-        "loaded from the hub.",
+        "The host's classes are the real ones, around random tiny models of the architectures that they ask",
+        "transformers for. Each was fitted on (`refusal_direction`, four pairs of requests) and asked with and without a",
+        "picture. It **works** where the edited states of its pictured request, by its own `generate`, are those of the",
+        "guard's formula, the answer changes, and `<model>_none` answers as the class by itself. Real checkpoints were not",
+        "at hand, nor code that is loaded from the hub.",
         "",
         "| | classes | names |",
         "|---|---|---|",
         *(f"| {outcome} | {classes[outcome]} | {names[outcome]} |" for outcome in ORDER),
         f"| together | {len(kinds)} | {len(rows)} |",
         "",
-        "A class counts where the best of its names does. \"helped on text alone\", \"recorded beside the class\" and",
-        "\"engine switched off\" are explained in [hosts.md](hosts.md#guards-on-vlmevalkits-own-classes).",
+        "- **works with a stand-in**: the class is real; in the place of the code that it loads from the hub stands one of",
+        "  ours with the same interface.",
+        "- **refused**: in one line, before anything is answered. Guards on prompts and answers need no fit, and work.",
+        "- **the class fails**: unguarded too, with these versions.",
+        "",
+        "A class counts where the best of its names does. What is said of text alone and of engines is explained in",
+        "[hosts.md](hosts.md#guards-on-vlmevalkits-own-classes).",
     ]
     for outcome in ORDER:
         lines += ["", f"## {outcome[0].upper()}{outcome[1:]}", "", "| class | names | |", "|---|---|---|"]

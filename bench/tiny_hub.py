@@ -1,7 +1,7 @@
 """A hub of tiny random models: the host's classes load what they ask for, built in code, on the CPU, in float32.
 
-While `tiny_hub` is open, `from_pretrained` of transformers gives a random model, processor or tokenizer of the architecture
-that a checkpoint's name stands for, no GPU is needed, and answers have a few tokens.
+While `tiny_hub` is open, `from_pretrained` of transformers gives a random model, processor or tokenizer of the
+architecture that a checkpoint's name stands for, no GPU is needed, and answers have a few tokens.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 import transformers
 from host_architectures import tiny_model
 from PIL import Image
+from remote_stand_in import ChatStandIn
 from transformers import GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
@@ -56,7 +57,7 @@ def tiny_hub(names: dict[str, str]) -> Iterator[None]:
 
     def model(cls: type, checkpoint: Any = None, *_: Any, **options: Any) -> Any:
         built = pair(checkpoint or options["pretrained_model_name_or_path"], options)[0]
-        if isinstance(built, nn_class(cls)):
+        if isinstance(built, (nn_class(cls), ChatStandIn)):
             return built
         raise NotHere(f"asked for {cls.__name__}, which no tiny model is")
 
@@ -74,9 +75,7 @@ def tiny_hub(names: dict[str, str]) -> Iterator[None]:
 
     with ExitStack() as stack:
         for kind, load in (
-            (_BaseAutoModelClass, model),
-            (transformers.AutoModelForImageTextToText, model),
-            (transformers.AutoModelForCausalLM, model),
+            *((each, model) for each in (_BaseAutoModelClass, *subclasses(_BaseAutoModelClass))),
             (PreTrainedModel, model),
             (transformers.AutoProcessor, processor),
             (ProcessorMixin, processor),
@@ -91,6 +90,11 @@ def tiny_hub(names: dict[str, str]) -> Iterator[None]:
         stack.enter_context(without_a_gpu())
         stack.enter_context(patch.object(GenerationMixin, "generate", short(GenerationMixin.generate)))
         yield
+
+
+def subclasses(cls: type) -> list[type]:
+    """All classes that are made from one."""
+    return [each for own in cls.__subclasses__() for each in (own, *subclasses(own))]
 
 
 def nn_class(cls: Any) -> type:
@@ -120,6 +124,8 @@ def without_a_gpu() -> Iterator[None]:
         return moved
 
     def here(value: Any) -> Any:
+        if type(value) is int:
+            return torch.device("cpu")
         if value in HALVES:
             return torch.float32
         return torch.device("cpu") if str(value).startswith("cuda") else value
@@ -136,8 +142,8 @@ def without_a_gpu() -> Iterator[None]:
         stack.enter_context(patch.object(PreTrainedModel, "cuda", stays))
         stack.enter_context(patch.object(PreTrainedModel, "half", stays))
         stack.enter_context(patch("torchvision.io.decode_image", by_pillow))
-        for name in ("empty_cache", "set_device"):
-            stack.enter_context(patch.object(torch.cuda, name, lambda *_: None))
+        for name in ("empty_cache", "set_device", "current_device"):
+            stack.enter_context(patch.object(torch.cuda, name, lambda *_: 0))
         for module in [module for name, module in sys.modules.items() if name.startswith("vlmeval.vlm")]:
             if hasattr(module, "get_gpu_memory"):
                 stack.enter_context(patch.object(module, "get_gpu_memory", lambda: [80_000]))

@@ -45,12 +45,26 @@ class HandsOverEmptyList(TransformersVLM):
         return self.processor.tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :])
 
 
-class NeedsPicture(TransformersVLM):
-    """Takes the one picture of a request, which has to be there."""
+class OpensPicture(TransformersVLM):
+    """In the manner of PaliGemma: opens the one picture of a request, which has to be there."""
 
     def generate(self, message, dataset=None):
-        (image,) = [part for part in message if part["type"] == "image"]
-        return super().generate(message, dataset)
+        (image,) = [part["value"] for part in message if part["type"] == "image"]
+        text = "<image>" + "".join(part["value"] for part in message if part["type"] == "text")
+        inputs = self.processor(text=[text], images=[Image.open(image).convert("RGB")], return_tensors="pt")
+        return self.decoded(inputs)
+
+    def decoded(self, inputs):
+        tokens = self.model.generate(**inputs, do_sample=False, **self.kwargs)
+        return self.processor.tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :])
+
+
+class NeedsPicture(OpensPicture):
+    """Looks at the pixels as well."""
+
+    def decoded(self, inputs):
+        assert inputs["pixel_values"].shape[0] == 1
+        return super().decoded(inputs)
 
 
 def fitted(vlm, anchors):
@@ -84,6 +98,26 @@ def test_an_empty_list_of_images(anchors, pictures, capsys):
         subject.vlm.generate(subject.message(asked[1]))  # the class itself is left as it was
 
 
+@pytest.mark.parametrize("name", ["refusal_direction", "cmrm", "shiftdc"])
+def test_a_picture_that_is_left_out_again(name, anchors, pictures, capsys):
+    """The host's own prompt, less the picture's tokens: text alone, also to guards that act beside pictures only."""
+    subject = vg.HostSubject(OpensPicture())
+    guard = vg.build_guard(name, layers=[1], alpha=30.0).fit(subject, anchors)
+    (line,) = [said for said in capsys.readouterr().err.splitlines() if said.startswith("vlmguard: OpensPicture")]
+    assert "(ValueError: not enough values to unpack" in line and "left out of the prompt" in line
+    model, tokenizer = subject.vlm.model, subject.vlm.processor.tokenizer
+    text, pictured = vg.Query("Just a text"), vg.Query("Just a text", (pictures[0],))
+    with torch.no_grad():
+        plain = model(**tokenizer(["Just a text"], return_tensors="pt"), output_hidden_states=True)
+    states = torch.stack([layer[0, -1] for layer in plain.hidden_states[1:]])
+    recorded = subject.record([text])[0]
+    torch.testing.assert_close(recorded[:-1], states[:-1])  # behind the last one the library norms
+    assert not torch.allclose(subject.record([pictured])[0], recorded)
+    assert guard.respond(subject, [pictured]) != subject.generate([pictured])
+    assert (guard.respond(subject, [text]) == subject.generate([text])) == (name != "refusal_direction")
+    assert type(subject.vlm.processor).__call__ is type(TransformersVLM().processor).__call__
+
+
 def test_states_recorded_beside_the_hosts_class(anchors, pictures, capsys):
     """By the same decoder, which is edited while the host's own `generate` answers."""
     subject, guard = fitted(NeedsPicture(), anchors)
@@ -94,9 +128,10 @@ def test_states_recorded_beside_the_hosts_class(anchors, pictures, capsys):
     torch.testing.assert_close(subject.record(asked), direct.record(asked))
     assert subject.decoder.layers == direct.decoder.layers
     expected = guard.edits(subject, None)
-    pictured = asked[:1]
-    assert guard.respond(subject, pictured) == direct.generate(pictured, expected, max_new_tokens=5)
-    assert guard.respond(subject, pictured) != subject.generate(pictured)
+    (pictured,) = asked[:1]
+    with direct.editing(expected):  # the host's prompt is another than the chat template's
+        by_hand = subject.vlm.generate(subject.message(pictured))
+    assert guard.respond(subject, [pictured]) == [by_hand] != subject.generate([pictured])
     edited = direct.record(asked, expected)
     with guard.on(subject):
         torch.testing.assert_close(subject.record(asked), edited)
@@ -111,6 +146,18 @@ def test_guards_that_look_at_pictures_beside_the_hosts_class(name, anchors, pict
     guard = vg.build_guard(name, layers=[1], alpha=30.0).fit(subject, anchors)
     asked = [vg.Query("What is this?", (pictures[0],))]
     assert guard.respond(subject, asked) != subject.generate(asked)
+
+
+def test_a_picture_that_can_not_be_left_out_is_not_taken_for_none(anchors):
+    """Without a processor to leave it out, a blank picture would be seen."""
+
+    class OpensOne(RemoteStyleVLM):
+        def generate(self, message, dataset=None):
+            (image,) = [part for part in message if part["type"] == "image"]
+            return super().generate(message, dataset)
+
+    with pytest.raises(DecoderNotFound, match="OpensOne could not be run on a prompt without an image"):
+        fitted(OpensOne(), anchors)
 
 
 def test_what_works_neither_way_is_refused_in_one_line(anchors):

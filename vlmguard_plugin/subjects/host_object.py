@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Callable, ContextManager, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Callable, ContextManager, Iterator, NamedTuple, Sequence
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -19,12 +20,35 @@ from vlmguard_plugin.steering.passes import Pass, hearing_passes
 from vlmguard_plugin.steering.record import record_last_token
 from vlmguard_plugin.subjects.host_parts import PictureFiles, hearing_questions, in_line, say, torch_models
 from vlmguard_plugin.subjects.local import LocalSubject
-from vlmguard_plugin.subjects.text_alone import beside, without_pictures
+from vlmguard_plugin.subjects.text_alone import beside, left_out, without_pictures
 
 if TYPE_CHECKING:
     from vlmguard_plugin.subjects.base import EditsForBatch
     from vlmguard_plugin.subjects.huggingface import HuggingFaceSubject
 
+
+class TextWay(NamedTuple):
+    """How a request without a picture is put to a host's object.
+
+    help: a context around the call. shows_blank: whether a blank picture is shown, which `help` leaves out again.
+    words: how it is said.
+    """
+
+    help: Callable[[Any], ContextManager[Any]]
+    shows_blank: bool
+    words: str
+
+
+TEXT_WAYS = (
+    TextWay(nullcontext, False, "as it is"),
+    TextWay(
+        without_pictures,
+        False,
+        "it is given what it can take: no image list in the place of an empty one, no division by no images",
+    ),
+    TextWay(left_out, True, "it is shown a blank picture, whose tokens and pixels are left out of the prompt it makes"),
+)
+BLANK = Image.new("RGB", (224, 224), "white")
 Message = Sequence[dict[str, Any]]  # the host's: [{"type": "text" or "image", "value": words or file}, ...]
 
 
@@ -40,9 +64,9 @@ class HostSubject(LocalSubject):
     acts on prompts or answers alone works without it. dataset: what the host is told beside each message. by_chat:
     whether requests without history go to `chat_inner` too.
 
-    Where the class breaks on a request without a picture, it is helped (`text_alone.without_pictures`); where that is
-    not enough, states are recorded through `recorder`, our own subject around the same model and processor, and
-    answers stay the host's. One line on stderr says which of the two.
+    Where the class breaks on a request without a picture, it is helped (`text_alone`); where that is not enough, states
+    are recorded through `recorder`, our own subject around the same model and processor, and answers stay the host's.
+    One line on stderr says which.
     """
 
     batch_size = 1
@@ -57,7 +81,8 @@ class HostSubject(LocalSubject):
         self._pictured: bool | None = None  # whether the query under way has an image; None where none is known
         self._extras: dict[str, dict[str, Any]] = {}
         self.recorder: HuggingFaceSubject | None = None
-        self._helped: bool | None = None  # whether it is helped with requests without a picture; None until one worked
+        self._text_way: TextWay | None = None  # how requests without a picture are put; None until one worked
+        self._picture_left_out = False
         self.pictures = PictureFiles(vlm)
 
     @property
@@ -243,7 +268,7 @@ class HostSubject(LocalSubject):
 
     def _begin_question(self, pictured: bool | None) -> None:
         """Note that a question is put to the host's object. pictured: whether it has an image, where that is known."""
-        self._pictured = pictured
+        self._pictured = pictured and not self._picture_left_out
         for model in torch_models(self.vlm):
             new_generation(model)
 
@@ -251,44 +276,48 @@ class HostSubject(LocalSubject):
         self._pictured = None
 
     def _ask(self, query: Query) -> str:
-        """The host's answer. A first request without a picture that fails is put again with help."""
-        if query.all_images or self._helped is not None:
-            return self._put(query, bool(self._helped and not query.all_images))
-        try:
-            return self._put(query, False)
-        except OnePassHeard:
-            self._helped = False
-            raise
-        except Exception as error:  # noqa: BLE001 - a host's class, which may raise anything
+        """The host's answer. A first request without a picture is put in each of TEXT_WAYS until one works."""
+        if query.all_images or self._text_way is not None:
+            return self._put(query, TEXT_WAYS[0] if query.all_images else self._text_way or TEXT_WAYS[0])
+        first: Exception | None = None
+        for way in TEXT_WAYS:
             try:
-                return self._put(query, True)
+                answer = self._put(query, way)
             except OnePassHeard:
-                self._helped = True
+                self._settle(way, first)
                 raise
-            except Exception:  # noqa: BLE001 - what it raises unhelped tells more
-                raise error from None
-            finally:
-                if self._helped:
-                    say(
-                        f"{type(self.vlm).__name__} breaks on a request without a picture ({in_line(error)}), so it is "
-                        "given what it can take: no image list in the place of an empty one, no division by no images"
-                    )
+            except Exception as error:  # noqa: BLE001 - a host's class, which may raise anything
+                first = first or error  # what it raises unhelped tells most
+                continue
+            self._settle(way, first)
+            return answer
+        assert first is not None
+        raise first
 
-    def _put(self, query: Query, helped: bool) -> str:
-        """One request to the host's object. helped: with what it needs where there is no picture."""
-        with torch.no_grad(), without_pictures(self.vlm) if helped else nullcontext():
-            if not (query.history or self.by_chat):
-                answer: str = self.vlm.generate(message=self.message(query), dataset=self.dataset)
-            elif not hasattr(self.vlm, "chat_inner"):
-                raise ValueError(
-                    f"{type(self.vlm).__name__} has no `chat_inner`, so a conversation can't be put to it; ask single "
-                    "requests"
-                )
-            else:
+    def _settle(self, way: TextWay, error: Exception | None) -> None:
+        """Put requests without a picture in this way from now on. error: what the class ended in, unhelped."""
+        self._text_way = way
+        if error is not None:
+            say(f"{type(self.vlm).__name__} breaks on a request without a picture ({in_line(error)}), so {way.words}")
+
+    def _put(self, query: Query, way: TextWay) -> str:
+        """One request to the host's object."""
+        self._picture_left_out = way.shows_blank
+        try:
+            with torch.no_grad(), way.help(self.vlm):
+                if not (query.history or self.by_chat):
+                    parts = [("image", BLANK), *query.parts()] if way.shows_blank else query.parts()
+                    answer: str = self.vlm.generate(message=self._message(parts), dataset=self.dataset)
+                    return answer
+                if not hasattr(self.vlm, "chat_inner"):
+                    raise ValueError(
+                        f"{type(self.vlm).__name__} has no `chat_inner`, so a conversation can't be put to it; ask "
+                        "single requests"
+                    )
                 answer = self.vlm.chat_inner(self.messages(query), dataset=self.dataset)
-        if not query.all_images:
-            self._helped = helped
-        return answer
+                return answer
+        finally:
+            self._picture_left_out = False
 
     def _at_most(self, tokens: int) -> ContextManager[None]:
         """A context in which no `generate` of the torch models decodes more than this many tokens."""

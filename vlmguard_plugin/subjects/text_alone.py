@@ -1,8 +1,9 @@
 """Requests without a picture, put to host classes that reckon with one.
 
 Guards are fitted on text-only requests beside pictured ones. Some wrappers divide by the number of images (InternVL),
-others hand `images=[]` to a processor that takes None (LLaVA-OneVision, SmolVLM, Llama 3.2 Vision). For these there is
-`without_pictures`; for the others, our own subject around the same model and processor (`beside`).
+others hand `images=[]` to a processor that takes None (LLaVA-OneVision, SmolVLM, Llama 3.2 Vision): `without_pictures`.
+Others open the one picture of a request, whatever comes (PaliGemma, Falcon 2): they are given one, and `left_out` takes
+its tokens from the prompt again. What is left gets our own subject around the same model and processor: `beside`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any, Callable, Iterator
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel, ProcessorMixin
 
@@ -51,6 +53,45 @@ def undivided(vlm: Any) -> Iterator[None]:
             yield
     finally:
         vars(vlm).update({name: int(value) for name, value in vars(vlm).items() if type(value) is Undivided})
+
+
+@contextmanager
+def left_out(vlm: Any) -> Iterator[None]:
+    """While open, a host's object asked with a picture asks its model without: its processors give the prompt that the
+    object has built, less the picture's tokens, and no pixels. ValueError where a prompt shows no such tokens, or no
+    processor was asked, so that the picture may have been seen.
+    """
+    asked: list[Any] = []
+    with ExitStack() as stack:
+        for processor in held(vlm, ProcessorMixin):
+            stack.enter_context(of_class(processor, __call__=less_the_picture(type(processor).__call__, asked)))
+        try:
+            yield
+        finally:
+            if not asked:
+                raise ValueError(f"{type(vlm).__name__} asked no processor that could leave a picture out")
+
+
+def less_the_picture(call: Callable[..., Any], asked: list[Any]) -> Callable[..., Any]:
+    """A processor's `__call__` whose prompt, of one row, is less its image tokens. asked: grows by a call."""
+
+    @wraps(call)
+    def called(self: Any, *args: Any, **kwargs: Any) -> Any:
+        inputs = call(self, *args, **kwargs)
+        token = getattr(self, "image_token_id", None)
+        ids = inputs["input_ids"]
+        if token is None or not isinstance(ids, torch.Tensor) or ids.shape[0] != 1 or not (ids == token).any():
+            raise ValueError(f"{type(self).__name__} shows no tokens of the picture in its prompt")
+        keep = (ids != token)[0]
+        for name, value in list(inputs.items()):
+            if getattr(value, "shape", None) == ids.shape:
+                inputs[name] = value[:, keep]
+            else:
+                del inputs[name]
+        asked.append(self)
+        return inputs
+
+    return called
 
 
 def without_empty_lists(call: Callable[..., Any]) -> Callable[..., Any]:
