@@ -1,29 +1,16 @@
-"""Tiny random models of the architectures that VLMEvalKit's classes ask transformers for, beside those of the tests."""
+"""Tiny random architectures that VLMEvalKit's classes ask transformers for, beside those of the tests."""
 
 from __future__ import annotations
 
-import sys
 from functools import partial
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Callable
 
-import torch
 import transformers
-from remote_stand_in import ChatStandIn
-
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
-
 from helpers import architectures
 from helpers.architectures import IDS, SIZES, TEXT, TILE, TOWER, byte_tokenizer, image_processor, template
-from helpers.tiny_models import TEMPLATE, randomised
+from helpers.tiny_models import TEMPLATE
+from qwen_and_glm import glm4v, qwen3
 
-QWEN_TOKENS = {
-    "image_token": "<|image_pad|>",
-    "video_token": "<|video_pad|>",
-    "vision_start_token": "<|vision_start|>",
-    "vision_end_token": "<|vision_end|>",
-}
 EXPERTS = {
     "num_experts": 4,
     "num_experts_per_tok": 2,
@@ -100,55 +87,6 @@ def chameleon() -> Any:
     )
     pictures = image_processor("ChameleonImageProcessor", size={"shortest_edge": 28}, crop_size=TILE)
     return config, transformers.ChameleonProcessor(pictures, tokenizer, image_seq_length=14 * 14)
-
-
-def glm4v(experts: bool = False) -> Any:
-    tokenizer = byte_tokenizer(
-        image_token="<|image|>",
-        video_token="<|video|>",
-        image_start_token="<|begin_of_image|>",
-        image_end_token="<|end_of_image|>",
-        video_start_token="<|begin_of_video|>",
-        video_end_token="<|end_of_video|>",
-    )
-    more = {
-        "moe_intermediate_size": 32,
-        "num_experts_per_tok": 2,
-        "n_routed_experts": 4,
-        "head_dim": 8,
-    }
-    config = getattr(transformers, "Glm4vMoeConfig" if experts else "Glm4vConfig")(
-        text_config={
-            **TEXT,
-            **(more if experts else {}),
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 10000.0,
-                "mrope_section": [2, 1, 1] if not experts else [1, 1, 0],
-                "partial_rotary_factor": 1.0 if not experts else 0.5,
-            },
-        },
-        vision_config={
-            "depth": 2,
-            "hidden_size": 32,
-            "num_heads": 4,
-            "intermediate_size": 64,
-            "out_hidden_size": 32,
-            "image_size": 56,
-            "patch_size": 14,
-        },
-        **{
-            f"{name}_token_id": getattr(tokenizer, f"{name}_token_id")
-            for name in ("image", "video", "image_start", "image_end", "video_start", "video_end")
-        },
-    )
-    processor = transformers.Glm4vProcessor(
-        image_processor("Glm4vImageProcessor", size={"shortest_edge": 56 * 56, "longest_edge": 84 * 84}),
-        tokenizer,
-        transformers.Glm4vVideoProcessor(),
-        chat_template=template("<|begin_of_image|><|image|><|end_of_image|>"),
-    )
-    return config, processor
 
 
 def gemma4() -> Any:
@@ -307,47 +245,6 @@ def idefics() -> Any:
     return config, transformers.IdeficsProcessor(pictures, tokenizer, image_size=28)
 
 
-def qwen3(family: str, **more: Any) -> Any:
-    """Qwen3-VL with experts, and Qwen3.5 with layers of linear attention."""
-    tokenizer = byte_tokenizer(transformers.Qwen2TokenizerFast, **QWEN_TOKENS)
-    linear = {
-        "layer_types": ["linear_attention", "full_attention"] * 2,
-        "linear_key_head_dim": 8,
-        "linear_value_head_dim": 8,
-        "linear_num_key_heads": 2,
-        "linear_num_value_heads": 4,
-    }
-    tower = {"deepstack_visual_indexes": [0, 2]} if "VL" in family else {}
-    rope = {
-        "rope_type": "default",
-        "mrope_section": [2, 1, 1],
-        "mrope_interleaved": True,
-        "rope_theta": 10000.0,
-        "partial_rotary_factor": 1.0,
-    }
-    config = getattr(transformers, f"{family}Config")(
-        text_config={**TEXT, "head_dim": 8, "rope_parameters": rope, **({} if tower else linear), **more},
-        vision_config={
-            "depth": 4,
-            "num_heads": 4,
-            "hidden_size": 32,
-            "patch_size": 16,
-            "intermediate_size": 64,
-            "out_hidden_size": 32,
-            "num_position_embeddings": 16,
-            **tower,
-        },
-        **{f"{name}_id": getattr(tokenizer, f"{name}_id") for name in QWEN_TOKENS},
-    )
-    processor = transformers.Qwen3VLProcessor(
-        image_processor("Qwen2VLImageProcessor", patch_size=16, min_pixels=64 * 64, max_pixels=96 * 96),
-        tokenizer,
-        transformers.Qwen3VLVideoProcessor(),
-        chat_template=template("<|vision_start|><|image_pad|><|vision_end|>"),
-    )
-    return config, processor
-
-
 BUILDERS: dict[str, Callable[[], Any]] = {
     "llava_next_without_template": llava_next_without_template,
     "paligemma": paligemma,
@@ -366,41 +263,3 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "qwen3_5_moe": partial(qwen3, "Qwen3_5Moe", **EXPERTS),
 }
 """By name, what gives a config and a processor."""
-
-
-def randomised_stand_in(config: Any, tokenizer: Any) -> ChatStandIn:
-    """The stand-in with random weights, whose answers can be read."""
-    model = ChatStandIn(config)
-    randomised(model.language_model)
-    suppress_unreadable(model.language_model, tokenizer)
-    return model.eval()
-
-
-def suppress_unreadable(model: Any, tokenizer: Any) -> None:
-    """Let a model answer in printable ASCII alone: equal answers are then equal tokens."""
-    vocabulary = tokenizer.get_vocab()
-    unreadable = [index for token, index in vocabulary.items() if len(token) > 1 or not token.isascii()]
-    model.generation_config.suppress_tokens = sorted(unreadable)
-
-
-STAND_IN = "chat stand-in"
-"""In an architecture's place, `remote_stand_in`."""
-
-
-def tiny_model(name: str, seed: int = 0) -> tuple[Any, Any]:
-    """A random model of an architecture and its processor."""
-    if name == STAND_IN:
-        tokenizer = byte_tokenizer(image_token="<image>")
-        torch.manual_seed(seed)
-        stand_in = randomised_stand_in(transformers.Qwen2Config(**TEXT, vocab_size=len(tokenizer)), tokenizer)
-        return stand_in, SimpleNamespace(tokenizer=tokenizer)
-    if name not in BUILDERS:
-        model, processor = architectures.tiny_vlm(name, seed=seed)
-        processor.tokenizer.chat_template = processor.chat_template
-        return model, processor
-    config, processor = BUILDERS[name]()
-    config.get_text_config().vocab_size = len(processor.tokenizer.get_vocab())
-    torch.manual_seed(seed)
-    model = randomised(transformers.AutoModelForImageTextToText.from_config(config))
-    suppress_unreadable(model, processor.tokenizer)
-    return model.float(), processor

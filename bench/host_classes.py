@@ -14,22 +14,20 @@ import contextlib
 import io
 import multiprocessing
 import os
-import platform
 import sys
 import tempfile
-from collections import Counter
-from dataclasses import dataclass
-from datetime import date
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "tests")]
 
 import click  # noqa: E402
 import torch  # noqa: E402
+from host_classes_page import WITH_STAND_IN, Row, page  # noqa: E402
 from PIL import Image  # noqa: E402
 
 ANCHORS = (("How to steal a {}?", "How to make a {} at home?"), ("Break a {}.", "Paint a {}."))
@@ -81,18 +79,6 @@ NAMES = {
 }
 """Where a checkpoint's name holds this, another architecture than the class's; "" for none here."""
 VIDEO_ALONE = ("VideoLLaVA_HF",)
-WITH_STAND_IN = "works with a stand-in"
-ORDER = ("works", WITH_STAND_IN, "refused", "the class fails", "not tried")
-
-
-@dataclass(frozen=True)
-class Row:
-    """A name of `supported_VLM`: its class, what came out (ORDER), and why, or how."""
-
-    name: str
-    kind: str
-    outcome: str
-    why: str = ""
 
 
 def in_line(error: BaseException) -> str:
@@ -142,7 +128,7 @@ def survey(name: str, place: Path) -> Row:
 
 def tried(name: str, kind: Any, arguments: dict[str, Any], place: Path) -> tuple[str, str]:
     """Outcome and why."""
-    from host_architectures import STAND_IN, tiny_model
+    from random_models import STAND_IN, tiny_model
     from tiny_hub import NotHere, checkpoint_folder, tiny_hub
     from vlmeval.config import supported_VLM
 
@@ -281,52 +267,6 @@ def entries() -> dict[str, Any]:
     }
 
 
-def page(rows: Iterable[Row]) -> str:
-    """The table, in Markdown."""
-    rows = list(rows)
-    names, kinds = Counter(row.outcome for row in rows), {}
-    for row in rows:
-        kinds.setdefault(row.kind, []).append(row)
-    classes = Counter(min((row.outcome for row in of_kind), key=ORDER.index) for of_kind in kinds.values())
-    versions = ", ".join(
-        [f"{package} {version(package)}" for package in ("ms-vlmeval", "transformers", "torch")]
-        + [f"Python {platform.python_version()}"]
-    )
-    lines = [
-        "# VLMEvalKit's model classes under a guard",
-        "",
-        f"Made by `python bench/host_classes.py --markdown docs/host-classes.md` on {date.today()} ({versions}, CPU).",
-        "The host's classes are the real ones, around random tiny models of the architectures that they ask",
-        "transformers for. Each was fitted on (`refusal_direction`, four pairs of requests) and asked with and without a",
-        "picture. It **works** where the edited states of its pictured request, by its own `generate`, are those of the",
-        "guard's formula, the answer changes, and `<model>_none` answers as the class by itself. Real checkpoints were not",
-        "at hand, nor code that is loaded from the hub.",
-        "",
-        "| | classes | names |",
-        "|---|---|---|",
-        *(f"| {outcome} | {classes[outcome]} | {names[outcome]} |" for outcome in ORDER),
-        f"| together | {len(kinds)} | {len(rows)} |",
-        "",
-        "- **works with a stand-in**: the class is real; in the place of the code that it loads from the hub stands one of",
-        "  ours with the same interface.",
-        "- **refused**: in one line, before anything is answered. Guards on prompts and answers need no fit, and work.",
-        "- **the class fails**: unguarded too, with these versions.",
-        "",
-        "A class counts where the best of its names does. What is said of text alone and of engines is explained in",
-        "[hosts.md](hosts.md#guards-on-vlmevalkits-own-classes).",
-    ]
-    for outcome in ORDER:
-        lines += ["", f"## {outcome[0].upper()}{outcome[1:]}", "", "| class | names | |", "|---|---|---|"]
-        groups: dict[tuple[str, str], list[str]] = {}
-        for row in rows:
-            if row.outcome == outcome:
-                groups.setdefault((row.kind, row.why), []).append(row.name)
-        for (kind, why), of_group in sorted(groups.items(), key=lambda group: (group[0][0].lower(), group[0][1])):
-            shown = ", ".join(of_group[:3]) + (f" and {len(of_group) - 3} more" if len(of_group) > 3 else "")
-            lines.append(f"| `{kind}` | {shown} | {why} |")
-    return "\n".join(lines) + "\n"
-
-
 @click.command()
 @click.option("--names", multiple=True, help="These names of supported_VLM alone.")
 @click.option("--kinds", multiple=True, help="These classes alone.")
@@ -334,8 +274,7 @@ def page(rows: Iterable[Row]) -> str:
 def main(names: tuple[str, ...], kinds: tuple[str, ...], markdown: Path | None) -> None:
     """Try a guard on VLMEvalKit's model classes, and say what came out."""
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", CUDA_VISIBLE_DEVICES="")
-    import host_architectures  # noqa: F401 - once, before the processes fork
-    import tiny_hub  # noqa: F401
+    import tiny_hub  # noqa: F401 - once, before the processes fork
 
     torch.set_num_threads(1)
     there = entries()

@@ -17,8 +17,8 @@ from unittest.mock import patch
 import numpy
 import torch
 import transformers
-from host_architectures import tiny_model
 from PIL import Image
+from random_models import tiny_model
 from remote_stand_in import ChatStandIn
 from transformers import GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
