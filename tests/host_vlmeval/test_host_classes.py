@@ -18,7 +18,7 @@ ROWS = {
     "InternVL2-1B": ("works with a stand-in", "helped on text alone; unguarded it answers no text alone"),
     "InternVL3_5-1B-Thinking": (
         "works with a stand-in",
-        "engine switched off; helped on text alone; unguarded it answers no text alone",
+        "helped on text alone; engine switched off; unguarded it answers no text alone",
     ),
     "Qwen2-VL-2B-Instruct": ("works", ""),
     "Bunny-llama3-8B": ("not tried", "remote code"),
