@@ -13,6 +13,7 @@ import contextlib
 import io
 import multiprocessing
 import os
+import re
 import sys
 import tempfile
 from functools import partial
@@ -82,7 +83,8 @@ VIDEO_ALONE = ("VideoLLaVA_HF",)
 
 def in_line(error: BaseException) -> str:
     """An error in one line, without this machine's paths."""
-    text = " ".join(f"{type(error).__name__}: {error}".split()).replace("|", "/").replace(tempfile.gettempdir(), "...")
+    text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(f"{type(error).__name__}: {error}".split()))
+    text = text.replace("|", "/").replace(tempfile.gettempdir(), "...")
     return text if len(text) < 160 else f"{text[:157]}..."
 
 
