@@ -144,14 +144,16 @@ def test_a_decoder_that_can_not_be_told_is_asked_for():
     assert (subject.num_layers, subject.hidden_size) == (3, 24)
 
 
-def test_a_model_that_takes_no_text_alone_says_so():
-    class NeedsImage(TransformersVLM):
-        def generate(self, message, dataset=None):
-            (image,) = [part for part in message if part["type"] == "image"]
-            return super().generate(message, dataset)
-
-    with pytest.raises(DecoderNotFound, match="NeedsImage could not be run on a prompt without an image"):
-        HostSubject(NeedsImage()).num_layers
+@pytest.mark.parametrize("architecture, options", [("mllama", {}), ("llava", {"num_beams": 3})])
+def test_a_decoder_is_found_in_an_answer_of_several_tokens(architecture, options, anchors, asked):
+    """Also where layers are silent on text, so that no pass is heard whole, and where a search has several rows."""
+    subject = HostSubject(TransformersVLM(architecture=architecture))
+    subject.vlm.kwargs.update(options)
+    direct = vg.HuggingFaceSubject(*tiny_vlm(architecture), batch_size=1)
+    assert (subject.decoder.path, subject.decoder.numbers) == (direct.decoder.path, direct.decoder.numbers)
+    torch.testing.assert_close(subject.record(asked), direct.record(asked), atol=1e-5, rtol=0)
+    guard = vg.build_guard("refusal_direction", layers=[LAYER], alpha=6.0).fit(subject, anchors)
+    assert guard.respond(subject, asked) == guard.respond(direct, asked, max_new_tokens=5, **options)
 
 
 def test_pictures_that_differ_in_their_palette_alone_are_two_files():
@@ -161,6 +163,6 @@ def test_pictures_that_differ_in_their_palette_alone_are_two_files():
     ]
     assert palette[0].tobytes() == palette[1].tobytes()
     subject = HostSubject(TransformersVLM())
-    red, blue = (Image.open(subject._file(picture)).getpixel((0, 0)) for picture in palette)
+    red, blue = (Image.open(subject.pictures.file(picture)).getpixel((0, 0)) for picture in palette)
     assert (red, blue) == ((255, 0, 0), (0, 0, 255))
-    assert Image.open(subject._file(Image.new("CMYK", (8, 8)))).mode == "RGB"
+    assert Image.open(subject.pictures.file(Image.new("CMYK", (8, 8)))).mode == "RGB"

@@ -76,7 +76,7 @@ def test_a_likelihood_is_that_of_guarded_generation_forced_along_the_answer(subj
         changed += sum(
             abs(likelihood.log_probability - stepwise[0]) > 1e-3 for likelihood, stepwise in zip(unguarded, expected)
         )
-    assert changed
+    assert bool(changed) == all(part.acts for part in guard.parts)
 
 
 def test_a_guard_that_only_edits_pictures_leaves_likelihoods_of_text_alone(subject, anchors):

@@ -25,6 +25,8 @@ ENTRY_POINT_GROUP = "vlmguard_plugin.guards"
 """Where other packages name their guards."""
 SHORT = {"vlm_guard": "vlmguard"}
 """Guards that are written otherwise within a guarded model's name."""
+NO_GUARD = "none"
+"""The guard that does nothing: `<model>_none` is an unguarded base."""
 LISTED = ("vlm_guard", "cmrm", "cmrm_sample")
 """Guards whose guarded models stand in the hosts' lists; the others are known all the same."""
 ANY_CHECKPOINT = "vlmguard"

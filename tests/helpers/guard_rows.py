@@ -36,6 +36,7 @@ HABITS: dict[str, list[Row]] = {
     "adashield": [{}],
     "ecso": [{"caption_tokens": 3}],
     "visual_prompt": [{"image": PICTURE}],
+    "none": [{}],
 }
 """What holds for every guard, on a tiny LLaVA of four layers."""
 
@@ -52,6 +53,7 @@ ON_ARCHITECTURES: dict[str, Row] = {
     "adashield": {},
     "ecso": {"caption_tokens": 3},
     "visual_prompt": {"image": PICTURE},
+    "none": {},
 }
 """Every guard, on every architecture; those that edit hidden states are told which layer by the test."""
 
@@ -85,6 +87,7 @@ LIKELIHOODS: dict[str, list[Row]] = {
     "goal_priority": [{}],
     "adashield": [{}],
     "visual_prompt": [{"image": PICTURE}],
+    "none": [{}],
 }
 """Guards under which the likelihood of an answer is defined: all that don't look at whole answers."""
 
@@ -102,7 +105,7 @@ def editing_guards() -> list[str]:
 
 def other_guards() -> list[str]:
     """Those that act on prompts and answers."""
-    return [name for name in own_guards() if name not in editing_guards()]
+    return [name for name in own_guards() if name not in editing_guards() and guard_classes()[name].acts]
 
 
 def scoring_guards() -> list[str]:

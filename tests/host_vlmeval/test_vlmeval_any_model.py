@@ -94,6 +94,7 @@ def test_guards_on_the_hosts_own_models(run_with):
         ),
     ]
     models += ["Tiny-Qwen3-VL", "Tiny-Qwen3-VL_tbop", "Tiny-Qwen3-VL_outside", "llava_outside"]
+    models += ["Remote-3B_none", "Tiny-Qwen3-VL_none"]
     out, done = run(*models)
     answers = {
         model: predictions(out, model, "Requests_mine_blank")["prediction"].astype(str).tolist() for model in models
@@ -101,6 +102,8 @@ def test_guards_on_the_hosts_own_models(run_with):
     assert all(len(given) == 10 for given in answers.values()), done.stderr[-2000:]
     for guarded in ("Remote-3B_outside", "Remote-3B_vlmguard+self_reminder", "Tiny-Qwen3-VL_outside"):
         assert answers[guarded] != answers[guarded.split("_")[0]]
+    for base in ("Remote-3B", "Tiny-Qwen3-VL"):
+        assert answers[f"{base}_none"] == answers[base]
     line = [text for text in done.stderr.splitlines() if "'broken'" in text]
     assert len(line) == 1 and "can't be used (AttributeError" in line[0]
 

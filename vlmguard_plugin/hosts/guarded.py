@@ -134,6 +134,7 @@ class GuardedModel:
             dtype=str(subject.model.dtype).removeprefix("torch."),
             batch_size=subject.batch_size,
             versions=versions(),
+            engine="transformers",
         )
 
 

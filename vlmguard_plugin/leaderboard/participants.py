@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Callable, Mapping, Sequence
 
 from vlmguard_plugin.leaderboard.same_runs import groups_of_runs, labels_of, without_copies
-from vlmguard_plugin.naming import split_guarded
+from vlmguard_plugin.naming import NO_GUARD, guarded_name, split_guarded
 from vlmguard_plugin.runs.answers import OutputError, Predictions
 from vlmguard_plugin.runs.facts import RunFacts
 
@@ -78,6 +78,8 @@ def by_dataset(predictions: Sequence[Predictions]) -> dict[str, tuple[Prediction
 def find_bases(participants: Sequence[Participant], base: str | None, folders: Sequence[Path]) -> dict[str, str]:
     """By guarded model, its unguarded one: `base` for all others, or X for X_<guard>, of the same host and folder.
 
+    X_none, the unguarded model by way of the guards' code, stands in X's place where X is not there or ran on another
+    engine.
     A guarded model whose name finds none is compared with the unguarded one of the same weights, if there is just one.
     OutputError where `base` is not there. folders: named by that error.
     """
@@ -99,18 +101,31 @@ def find_bases(participants: Sequence[Participant], base: str | None, folders: S
 def base_candidates(guarded: Participant, participants: Sequence[Participant]) -> list[Participant]:
     """The models of the same host that may be a guarded one's base; none for a model without a guard."""
     same_host = [participant for participant in participants if participant.host == guarded.host]
-    names = {participant.name for participant in same_host}
-    split = split_guarded(guarded.name, names.__contains__)
+    by_name: dict[str, list[Participant]] = {}
+    for participant in same_host:
+        by_name.setdefault(participant.name, []).append(participant)
+    split = split_guarded(guarded.name, lambda name: name in by_name or guarded_name(name, NO_GUARD) in by_name)
     if split:
-        named = [participant for participant in same_host if participant.name == split[0]]
+        model, guard = split
+        plain, by_none = by_name.get(model, []), by_name.get(guarded_name(model, NO_GUARD), [])
+        if guard == NO_GUARD:
+            return []
+        named = on_its_engine(guarded, plain) or by_none or plain
         return [participant for participant in named if not other_weights(participant, guarded)]
     if not guard_of(guarded) or not weights_of(guarded):
         return []
-    return [
+    alike = [
         participant
         for participant in same_host
         if participant is not guarded and not guard_of(participant) and weights_of(participant) == weights_of(guarded)
     ]
+    return on_its_engine(guarded, alike) or alike
+
+
+def on_its_engine(guarded: Participant, candidates: Sequence[Participant]) -> list[Participant]:
+    """Those that are not known to have run on another inference engine than the guarded model."""
+    engine = engine_of(guarded)
+    return [each for each in candidates if not engine or engine_of(each) in ("", engine)]
 
 
 def nearest(guarded: Participant, candidates: Sequence[Participant]) -> Participant | None:
@@ -128,8 +143,8 @@ def nearest(guarded: Participant, candidates: Sequence[Participant]) -> Particip
 
 
 def guard_of(participant: Participant) -> str | None:
-    """The guard that a model's facts name; None without one, or without facts."""
-    return next((facts.guard for facts in participant.facts() if facts.guard), None)
+    """The guard that a model's facts name; None without one, under `none`, or without facts."""
+    return next((facts.guard for facts in participant.facts() if facts.guard not in (None, "", NO_GUARD)), None)
 
 
 def checkpoint_of(participant: Participant) -> str:
@@ -146,3 +161,8 @@ def other_weights(participant: Participant, other: Participant) -> bool:
 def weights_of(participant: Participant) -> str:
     """The fingerprint of a model's weights; "" where nobody wrote it down."""
     return next((facts.fingerprint for facts in participant.facts()), "")
+
+
+def engine_of(participant: Participant) -> str:
+    """The inference engine that a model ran on; "" where nobody wrote it down."""
+    return next((facts.engine for facts in participant.facts() if facts.engine), "")

@@ -20,7 +20,7 @@ from vlmguard_plugin.reading import parsed_json, read_json
 
 FORMAT = 1
 SUFFIX = "_vlmguard.json"
-TEXTS = ("host", "host_version", "model", "checkpoint", "fingerprint", "arguments", "device", "dtype")
+TEXTS = ("host", "host_version", "model", "checkpoint", "fingerprint", "arguments", "device", "dtype", "engine")
 STATUSES = ("running", "complete", "failed")
 MOST = 1e15
 """Seconds, answers or tokens of a session, at most."""
@@ -60,6 +60,7 @@ class RunFacts:
     guard_fingerprint: of the guard's name, settings and fitted numbers. generation: arguments of the model's
     `generate`, and how it was prompted. seed: of sampled decoding, else None. versions: by package.
     arguments: digest of what a model of the host's own was loaded with, paths included; "" where nobody wrote it down.
+    engine: what the model ran on ("transformers", "vllm", "lmdeploy"); "" where that is not known.
     """
 
     host: str
@@ -76,6 +77,7 @@ class RunFacts:
     dtype: str = ""
     batch_size: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    engine: str = ""
     sessions: tuple[Session, ...] = ()
     arguments: str = ""
 

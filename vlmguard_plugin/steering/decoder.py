@@ -73,7 +73,7 @@ def find_decoder(model: nn.Module, run_text_prompt: Callable[[], Any], layers_pa
 
     A candidate is a ModuleList or Sequential with as many blocks as the text config has hidden layers (any
     ModuleList, where the model has no config that says so). It is proved by one text-only prompt: in the first pass
-    each block must speak exactly once, in order, with a hidden state [1, tokens, hidden_size]. Vision and audio
+    each block must speak exactly once, in order, with a hidden state [rows, tokens, hidden_size]. Vision and audio
     towers stay silent on text, or have another width. Blocks of a class of their own may stay silent too, as Mllama's
     cross-attention layers do without an image: the decoder layers are then the others.
 
@@ -146,11 +146,20 @@ def _first_number(config: Any, names: tuple[str, ...]) -> int | None:
 
 
 def _one_pass(heard: list[tuple[int, tuple[int, ...]]], blocks: list[nn.Module], width: int) -> bool:
-    """Whether each block, but for those of classes that were silent, spoke once, in order, for a row of this width."""
+    """Whether each block, but for those of classes that were silent, spoke once, in order, with states of this width.
+
+    There is one row, or one a beam where the caller's generation searches with several.
+    """
     spoken = [index for index, _ in heard]
+    return spoken == of_their_kinds(blocks, spoken) and all(
+        len(shape) == 3 and shape[0] == heard[0][1][0] and shape[-1] == width for _, shape in heard
+    )
+
+
+def of_their_kinds(blocks: list[nn.Module], spoken: list[int]) -> list[int]:
+    """The numbers of all blocks that are of the classes of those which have spoken."""
     kinds = {type(blocks[index]) for index in spoken}
-    expected = [index for index, block in enumerate(blocks) if type(block) in kinds]
-    return spoken == expected and all(len(shape) == 3 and shape[0] == 1 and shape[-1] == width for _, shape in heard)
+    return [index for index, block in enumerate(blocks) if type(block) in kinds]
 
 
 def _listen(
@@ -166,7 +175,7 @@ def _listen(
             hidden = hidden_state(output)
             if isinstance(hidden, torch.Tensor):
                 blocks = [spoken for spoken, _ in heard[path]]
-                if index == 0 and blocks == list(range(len(candidates[path]))):
+                if index == 0 and blocks and blocks == of_their_kinds(list(candidates[path]), blocks):
                     raise OnePassHeard  # a list that was heard whole begins again: the second pass
                 heard[path].append((index, tuple(hidden.shape)))
 

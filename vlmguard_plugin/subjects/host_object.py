@@ -3,33 +3,53 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cached_property, partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, ContextManager, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Callable, ContextManager, Iterator, NamedTuple, Sequence
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vlmguard_plugin.pictures.meaningless import draw_blank
-from vlmguard_plugin.query import BlankImage, ImageLike, Parts, Query, Turn, read_image
+from vlmguard_plugin.query import ImageLike, Parts, Query, Turn
 from vlmguard_plugin.steering.decoder import Decoder, DecoderNotFound, OnePassHeard, find_decoder
 from vlmguard_plugin.steering.edit import SomeEdits, as_edits
 from vlmguard_plugin.steering.editing import editing, is_edited, new_generation, replaced_generate
 from vlmguard_plugin.steering.passes import Pass, hearing_passes
 from vlmguard_plugin.steering.record import record_last_token
+from vlmguard_plugin.subjects.host_parts import PictureFiles, hearing_questions, in_line, say, torch_models
 from vlmguard_plugin.subjects.local import LocalSubject
+from vlmguard_plugin.subjects.text_alone import beside, left_out, without_pictures
 
 if TYPE_CHECKING:
     from vlmguard_plugin.subjects.base import EditsForBatch
+    from vlmguard_plugin.subjects.huggingface import HuggingFaceSubject
 
+
+class TextWay(NamedTuple):
+    """How a request without a picture is put to a host's object.
+
+    help: a context around the call. shows_blank: whether a blank picture is shown, which `help` leaves out again.
+    words: how it is said.
+    """
+
+    help: Callable[[Any], ContextManager[Any]]
+    shows_blank: bool
+    words: str
+
+
+TEXT_WAYS = (
+    TextWay(nullcontext, False, "as it is"),
+    TextWay(
+        without_pictures,
+        False,
+        "it is given what it can take: no image list in the place of an empty one, no division by no images",
+    ),
+    TextWay(left_out, True, "it is shown a blank picture, whose tokens and pixels are left out of the prompt it makes"),
+)
+BLANK = Image.new("RGB", (224, 224), "white")
 Message = Sequence[dict[str, Any]]  # the host's: [{"type": "text" or "image", "value": words or file}, ...]
-QUESTIONS = ("generate", "chat_inner")
-"""Methods of a host's object that a question is put to."""
-PROCESSOR_NAMES = ("image_processor", "processor", "vis_processor")
 
 
 class HostSubject(LocalSubject):
@@ -43,20 +63,27 @@ class HostSubject(LocalSubject):
     Hidden states are recorded and edited through hooks on the decoder, which is looked for at first need: a guard that
     acts on prompts or answers alone works without it. dataset: what the host is told beside each message. by_chat:
     whether requests without history go to `chat_inner` too.
+
+    Where the class breaks on a request without a picture, it is helped (`text_alone`); where that is not enough, states
+    are recorded through `recorder`, our own subject around the same model and processor, and answers stay the host's.
+    One line on stderr says which.
     """
 
     batch_size = 1
     generated_tokens: int | None = None  # the host's model does not count them
 
-    def __init__(self, vlm: Any, *, layers_path: str | None = None) -> None:
+    def __init__(self, vlm: Any, *, layers_path: str | None = None, dataset: str | None = None) -> None:
         self.vlm = vlm
-        self.dataset: str | None = None
+        self.dataset = dataset
         self.by_chat = False
         self._layers_path = layers_path
         self._known: tuple[nn.Module, Decoder] | None = None
         self._pictured: bool | None = None  # whether the query under way has an image; None where none is known
         self._extras: dict[str, dict[str, Any]] = {}
-        self._drawn = tempfile.TemporaryDirectory(prefix="vlmguard-")
+        self.recorder: HuggingFaceSubject | None = None
+        self._text_way: TextWay | None = None  # how requests without a picture are put; None until one worked
+        self._picture_left_out = False
+        self.pictures = PictureFiles(vlm)
 
     @property
     def _found(self) -> tuple[nn.Module, Decoder]:
@@ -83,12 +110,30 @@ class HostSubject(LocalSubject):
                 return root, find_decoder(root, lambda: self._ask(Query("Hello")), self._layers_path)
             except DecoderNotFound as error:
                 problems.append(str(error))
-            except (TypeError, ValueError, AttributeError, AssertionError, IndexError, KeyError, RuntimeError) as error:
-                raise DecoderNotFound(
-                    f"{name} could not be run on a prompt without an image, which finding its decoder and fitting need "
-                    f"({type(error).__name__}: {error})"
-                ) from error
+            except Exception as error:  # noqa: BLE001 - a host's class, which may raise anything
+                return self._find_beside(roots, error)
         raise DecoderNotFound(" ".join(problems))
+
+    def _find_beside(self, roots: list[nn.Module], error: Exception) -> tuple[nn.Module, Decoder]:
+        """The same by way of our own subject. error: what the host's class ended in, without a picture."""
+        name, problem = type(self.vlm).__name__, in_line(error)
+        also = ""
+        for root in roots:
+            try:
+                self.recorder = beside(self.vlm, root, self._layers_path)
+            except Exception as own_error:  # noqa: BLE001 - a processor or template, which may raise anything
+                also = f"; its processor by itself: {in_line(own_error)}"
+                continue
+            if self.recorder is not None:
+                say(
+                    f"{name} can't be asked without a picture ({problem}), so hidden states are recorded by way of its "
+                    "model and processor themselves, in the processor's chat template; answers stay the host's"
+                )
+                return root, self.recorder.decoder
+        raise DecoderNotFound(
+            f"{name} could not be run on a prompt without an image, which finding its decoder and fitting need "
+            f"({problem}{also}); use a guard that acts on prompts or answers"
+        ) from error
 
     @property
     def torch_model(self) -> nn.Module:
@@ -105,6 +150,9 @@ class HostSubject(LocalSubject):
     @cached_property
     def prompt_form(self) -> str:
         """Identifies how prompts are built: the model's class, and the tokens that it makes of a request."""
+        decoder, name = self.decoder, type(self.vlm).__qualname__
+        if self.recorder is not None:
+            return f"{name}+{self.recorder.prompt_form}"
         tokens: list[bytes] = []
 
         def begin(prefill: Pass) -> None:
@@ -113,11 +161,11 @@ class HostSubject(LocalSubject):
             raise OnePassHeard
 
         try:
-            with hearing_passes(self.decoder, begin):
+            with hearing_passes(decoder, begin):
                 self._ask(Query("request"))
         except OnePassHeard:
             pass
-        return f"{type(self.vlm).__qualname__}-{hashlib.sha256(b''.join(tokens)).hexdigest()[:12]}"
+        return f"{name}-{hashlib.sha256(b''.join(tokens)).hexdigest()[:12]}"
 
     def query(self, message: Message, history: Sequence[dict[str, Any]] = ()) -> Query:
         """The host's message as a query; what else it says of an image than its file is remembered for `message`.
@@ -145,7 +193,7 @@ class HostSubject(LocalSubject):
     def _message(self, parts: Parts) -> Message:
         message = []
         for kind, value in parts:
-            text_or_file = self._file(value) if kind == "image" else str(value)
+            text_or_file = self.pictures.file(value) if kind == "image" else str(value)
             message.append({"type": kind, "value": text_or_file, **self._extras.get(text_or_file, {})})
         return message
 
@@ -160,8 +208,19 @@ class HostSubject(LocalSubject):
         states = torch.empty(len(queries), self.num_layers, self.hidden_size)
         for row, query in enumerate(tqdm(queries, desc=progress, unit="prompt", disable=progress is None)):
             with self.editing(edits([query]) if callable(edits) else edits):
-                states[row] = record_last_token(self.decoder, partial(self._ask, query))[0]
+                states[row] = self._recorded(query)
         return states
+
+    def _recorded(self, query: Query) -> Tensor:
+        """The states of one query: float32 [L, d]."""
+        decoder = self.decoder
+        if self.recorder is None:
+            return record_last_token(decoder, partial(self._ask, query))[0]
+        self._pictured = bool(query.all_images)
+        try:
+            return self.recorder.record([query])[0]
+        finally:
+            self._pictured = None
 
     def generate(
         self,
@@ -199,7 +258,7 @@ class HostSubject(LocalSubject):
         with ExitStack() as stack:
             layers = as_edits(edits)
             if layers:
-                stack.enter_context(self._hearing_questions())
+                stack.enter_context(hearing_questions(self.vlm, self._begin_question, self._end_question))
             for layer_edits in layers:
                 model, decoder = self._found
                 stack.enter_context(
@@ -207,51 +266,63 @@ class HostSubject(LocalSubject):
                 )
             yield
 
-    @contextmanager
-    def _hearing_questions(self) -> Iterator[None]:
-        """While open, each question put to the host's object, by whomever, begins anew, and its pictures are known."""
+    def _begin_question(self, pictured: bool | None) -> None:
+        """Note that a question is put to the host's object. pictured: whether it has an image, where that is known."""
+        self._pictured = pictured and not self._picture_left_out
+        for model in torch_models(self.vlm):
+            new_generation(model)
 
-        def heard(ask: Callable[..., Any], turns: bool) -> Callable[..., Any]:
-            def asked(*args: Any, **kwargs: Any) -> Any:
-                message = kwargs.get("message", args[0] if args else None)
-                self._pictured = has_picture(message, turns)
-                for model in torch_models(self.vlm):
-                    new_generation(model)
-                try:
-                    return ask(*args, **kwargs)
-                finally:
-                    self._pictured = None
-
-            return asked
-
-        own = {name: vars(self.vlm).get(name) for name in QUESTIONS if callable(getattr(self.vlm, name, None))}
-        try:
-            for name in own:
-                setattr(self.vlm, name, heard(getattr(self.vlm, name), name != "generate"))
-            yield
-        finally:
-            for name, before in own.items():
-                vars(self.vlm).pop(name, None)
-                if before is not None:
-                    setattr(self.vlm, name, before)
+    def _end_question(self) -> None:
+        self._pictured = None
 
     def _ask(self, query: Query) -> str:
+        """The host's answer. A first request without a picture is put in each of TEXT_WAYS until one works."""
         if query.raw:
             raise ValueError(
                 f"{type(self.vlm).__name__} builds its prompts by itself, so one that stands as it is can't be put to "
                 "it; leave chat_template=False and raw queries out"
             )
-        with torch.no_grad():
-            if not (query.history or self.by_chat):
-                answer: str = self.vlm.generate(message=self.message(query), dataset=self.dataset)
-                return answer
-            if not hasattr(self.vlm, "chat_inner"):
-                raise ValueError(
-                    f"{type(self.vlm).__name__} has no `chat_inner`, so a conversation can't be put to it; ask single "
-                    "requests"
-                )
-            answer = self.vlm.chat_inner(self.messages(query), dataset=self.dataset)
+        if query.all_images or self._text_way is not None:
+            return self._put(query, TEXT_WAYS[0] if query.all_images else self._text_way or TEXT_WAYS[0])
+        first: Exception | None = None
+        for way in TEXT_WAYS:
+            try:
+                answer = self._put(query, way)
+            except OnePassHeard:
+                self._settle(way, first)
+                raise
+            except Exception as error:  # noqa: BLE001 - a host's class, which may raise anything
+                first = first or error  # what it raises unhelped tells most
+                continue
+            self._settle(way, first)
             return answer
+        assert first is not None
+        raise first
+
+    def _settle(self, way: TextWay, error: Exception | None) -> None:
+        """Put requests without a picture in this way from now on. error: what the class ended in, unhelped."""
+        self._text_way = way
+        if error is not None:
+            say(f"{type(self.vlm).__name__} breaks on a request without a picture ({in_line(error)}), so {way.words}")
+
+    def _put(self, query: Query, way: TextWay) -> str:
+        """One request to the host's object."""
+        self._picture_left_out = way.shows_blank
+        try:
+            with torch.no_grad(), way.help(self.vlm):
+                if not (query.history or self.by_chat):
+                    parts = [("image", BLANK), *query.parts()] if way.shows_blank else query.parts()
+                    answer: str = self.vlm.generate(message=self._message(parts), dataset=self.dataset)
+                    return answer
+                if not hasattr(self.vlm, "chat_inner"):
+                    raise ValueError(
+                        f"{type(self.vlm).__name__} has no `chat_inner`, so a conversation can't be put to it; ask "
+                        "single requests"
+                    )
+                answer = self.vlm.chat_inner(self.messages(query), dataset=self.dataset)
+                return answer
+        finally:
+            self._picture_left_out = False
 
     def _at_most(self, tokens: int) -> ContextManager[None]:
         """A context in which no `generate` of the torch models decodes more than this many tokens."""
@@ -264,51 +335,3 @@ class HostSubject(LocalSubject):
         return replaced_generate(
             [model for model in torch_models(self.vlm) if callable(getattr(model, "generate", None))], short
         )
-
-    def _file(self, image: ImageLike) -> str:
-        """The path of an image; one that is not a file is written to one, as long as this subject lives."""
-        if isinstance(image, BlankImage):
-            image = draw_blank(image, self._image_processor())
-        if not isinstance(image, Image.Image):
-            return str(image)
-        image = read_image(image)
-        name = hashlib.sha256(image.tobytes() + str(image.size).encode()).hexdigest()[:16]
-        path = Path(self._drawn.name) / f"{name}.png"
-        if not path.is_file():
-            image.save(path)
-        return str(path)
-
-    def _image_processor(self) -> Any:
-        """The host's image processor, wherever it keeps it; None where it can't be found."""
-        for holder in (self.vlm, *(getattr(self.vlm, name, None) for name in PROCESSOR_NAMES)):
-            for name in PROCESSOR_NAMES:
-                if hasattr(getattr(holder, name, None), "image_mean"):
-                    return getattr(holder, name)
-        return None
-
-
-def has_picture(message: Any, turns: bool) -> bool | None:
-    """Whether a host's message holds an image; None where it is of another form. turns: it is a conversation."""
-    try:
-        parts = [part for turn in message for part in turn["content"]] if turns else message
-        return any(part["type"] == "image" for part in parts)
-    except (TypeError, KeyError):
-        return None
-
-
-def torch_models(vlm: Any) -> list[nn.Module]:
-    """The torch models that an object holds, itself or one object further in.
-
-    The largest first, none inside another.
-    """
-    inner = [
-        value for value in vars(vlm).values() if hasattr(value, "__dict__") and not isinstance(value, (nn.Module, type))
-    ]
-    values = [*vars(vlm).values(), *(value for holder in inner for value in vars(holder).values())]
-    modules = list(dict.fromkeys(value for value in values if isinstance(value, nn.Module)))
-    roots = [
-        module
-        for module in modules
-        if not any(module is not other and module in set(other.modules()) for other in modules)
-    ]
-    return sorted(roots, key=lambda root: -sum(parameter.numel() for parameter in root.parameters()))

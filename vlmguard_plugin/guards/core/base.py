@@ -38,6 +38,7 @@ class Guard(ABC):
     one model. looks_at_answers: whether it needs whole answers. files: settings that name a file whose content it uses.
     paper: its settings as its sources give them (`preset="paper"`); None where there are none. preset: the name of the
     one it was built with, None for the defaults; settings given beside a preset go before its own.
+    acts: False for `none` alone, which is meant to do nothing.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Guard(ABC):
     files: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[Preset | None] = None
     preset: str | None = None
+    acts: ClassVar[bool] = True
 
     def __init__(self, *, preset: str | None = None, **settings: Any) -> None:
         known = setting_names(self.Settings)
@@ -194,7 +196,7 @@ class Guard(ABC):
         edits: list[Edits] = []
         for part in self.parts:
             own = as_edits(part.edits(subject, queries))
-            if not own:
+            if part.acts and not own:
                 raise ValueError(
                     f"guard {part.name!r} acts on the prompt or the answer, not on hidden states; use guard.respond"
                 )

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from vlmguard_plugin.hosts.guarded import versions
+from vlmguard_plugin.hosts.vlmeval.engines import engine_of
 from vlmguard_plugin.runs.facts import RunFacts, digest_of, folder_name
 from vlmguard_plugin.runs.vlmevalkit_command import commit_of, is_clone
-from vlmguard_plugin.subjects.host_object import torch_models
+from vlmguard_plugin.subjects.host_parts import torch_models
 
 HOST = "vlmevalkit"
 CHECKPOINT_NAMES = ("model_path", "model_pth", "pretrained")  # attributes of the host's classes
@@ -52,5 +53,6 @@ def facts_of_host_model(model: Any, name: str) -> RunFacts:
         device="" if parameter is None else parameter.device.type,
         dtype="" if parameter is None else str(parameter.dtype).removeprefix("torch."),
         batch_size=1,
+        engine=engine_of(model),
         versions=versions(),
     )

@@ -10,11 +10,15 @@ from vlmeval.vlm.base import BaseModel
 
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
 from vlmguard_plugin.hosts.guarded import Meter, guard_facts, no_video
+from vlmguard_plugin.hosts.vlmeval.engines import without_engine
 from vlmguard_plugin.hosts.vlmeval.host_facts import facts_of_host_model
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.runs.facts import RunFacts
 from vlmguard_plugin.steering.decoder import DecoderNotFound
 from vlmguard_plugin.subjects.host_object import HostSubject
+
+FIT_DATASET = "FigStep"
+"""The data set's name that the host's classes are told while a guard is fitted: some look at it, and none knows it."""
 
 
 class GuardedHost:
@@ -22,7 +26,8 @@ class GuardedHost:
 
     model: name in `supported_VLM`. guard: registered guard name, or several joined by "+".
     guard_dir, anchors: see GuardSpec. layers_path: name of the decoder's ModuleList, where it can't be found.
-    settings: the guard's settings; what the model's own class takes goes into `model_arguments`.
+    settings: the guard's settings; what the model's own class takes goes into `model_arguments`, an engine
+    (`use_vllm`) too, which is else switched off: see `engines`. use_vllm: the host's own option.
     meter: what was spent on answers.
     """
 
@@ -44,9 +49,11 @@ class GuardedHost:
                 f"{model} can't be guarded under vLLM, which keeps hidden states to itself; leave --use-vllm out"
             )
         spec = GuardSpec(model, guard, settings, guard_dir, anchors)
-        self.host_model = supported_VLM[model](**(model_arguments or {}))
+        builder = supported_VLM[model]
+        needs_states = spec.unfitted_guard().needs_fit
+        self.host_model = builder(**without_engine(model, builder, model_arguments or {}, needs_states))
         self._name = model
-        self.subject = HostSubject(self.host_model, layers_path=layers_path)
+        self.subject = HostSubject(self.host_model, layers_path=layers_path, dataset=FIT_DATASET)
         self.guard = spec.fitted_guard(self.subject)
         self.meter = Meter()
 

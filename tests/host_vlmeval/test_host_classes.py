@@ -1,0 +1,101 @@
+"""VLMEvalKit's real model classes under a guard, around tiny random models: some rows of the survey."""
+
+import subprocess
+import sys
+
+import pytest
+from helpers.places import REPOSITORY
+
+from vlmguard_plugin.hosts.vlmeval.engines import engine_of, without_engine
+
+pytestmark = pytest.mark.host
+
+ROWS = {
+    "SmolVLM-256M": ("works", "helped on text alone; unguarded it answers no text alone"),
+    "paligemma-3b-mix-448": ("works", "shown a blank picture that is left out; unguarded it answers no text alone"),
+    "TreeVGR-7B": ("works", "needs a data set's name"),
+    "Qwen3-VL-2B-Instruct": ("works", "engine switched off"),
+    "InternVL2-1B": ("works with a stand-in", "helped on text alone; unguarded it answers no text alone"),
+    "InternVL3_5-1B-Thinking": (
+        "works with a stand-in",
+        "helped on text alone; engine switched off; unguarded it answers no text alone",
+    ),
+    "Qwen2-VL-2B-Instruct": ("works", ""),
+    "Bunny-llama3-8B": ("not tried", "remote code"),
+}
+
+
+@pytest.fixture(scope="module")
+def surveyed(tmp_path_factory):
+    """What the survey says of some names, and its page."""
+    page = tmp_path_factory.mktemp("survey") / "classes.md"
+    script = REPOSITORY / "bench" / "host_classes.py"
+    names = [part for name in ROWS for part in ("--names", name)]
+    done = subprocess.run(
+        [sys.executable, script, *names, "--markdown", page], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout, page.read_text()
+
+
+def test_the_survey_finds_what_the_docs_say(surveyed):
+    for name, (outcome, how) in ROWS.items():
+        (line,) = [line for line in surveyed[0].splitlines() if f" {name} " in line]
+        assert line.startswith(f"{outcome} ") and line.rstrip().endswith(f"{name:<36} {how}".rstrip()), line
+
+
+def test_the_page_counts_classes_and_names(surveyed):
+    page = surveyed[1]
+    assert "| works | 5 | 5 |" in page and "| works with a stand-in | 1 | 2 |" in page
+    assert "| together | 7 | 8 |" in page
+
+
+def test_the_docs_hold_a_whole_survey():
+    text = (REPOSITORY / "docs" / "host-classes.md").read_text()
+    together = next(line for line in text.splitlines() if line.startswith("| together"))
+    classes, names = (int(cell) for cell in together.split("|")[2:4])
+    assert classes > 130 and names > 380
+
+
+class TakesEngine:
+    def __init__(self, use_vllm=False, **kwargs):
+        self.use_vllm, self.use_lmdeploy = use_vllm, kwargs.get("use_lmdeploy", False)
+
+
+class KnowsOneWay:
+    def __init__(self, **kwargs):
+        pass
+
+
+class Entry:
+    """An entry of the host's table: a class and its arguments."""
+
+    def __init__(self, func, **keywords):
+        self.func, self.keywords = func, keywords
+
+
+@pytest.mark.parametrize("argument, engine", [("use_vllm", "vLLM"), ("use_lmdeploy", "LMDeploy")])
+def test_an_engine_is_switched_off_in_one_line(argument, engine, capsys):
+    entry = Entry(TakesEngine, **{argument: True})
+    assert without_engine("Big", entry, {"top_k": 1}, needs_states=True) == {"top_k": 1, argument: False}
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"Big is set up for {engine}" in line and line.endswith("compare with Big_none")
+    assert without_engine("Big", entry, {argument: True}, needs_states=True) == {argument: True}
+    assert without_engine("Big", Entry(TakesEngine), {}, needs_states=True) == {}
+    assert not capsys.readouterr().err
+
+
+def test_an_engine_that_can_not_be_switched_off_is_refused_before_it_is_built():
+    entry = Entry(KnowsOneWay, use_vllm=True)
+    with pytest.raises(ValueError, match="Big runs on vLLM alone \\(KnowsOneWay knows no other way\\)"):
+        without_engine("Big", entry, {}, needs_states=True)
+    assert without_engine("Big", entry, {}, needs_states=False) == {}
+
+
+def test_the_engine_is_told_by_the_object():
+    assert engine_of(TakesEngine(use_vllm=True)) == "vllm"
+    assert engine_of(TakesEngine(use_lmdeploy=True)) == "lmdeploy"
+    assert engine_of(TakesEngine()) == "transformers"
+    api = KnowsOneWay()
+    api.is_api = True
+    assert engine_of(api) == ""
