@@ -1,4 +1,4 @@
-"""Tests that hold whatever changes by base request look like: lopsided ones, scores between right and wrong, F1."""
+"""What holds whatever base requests look like: lopsided changes, few or unequal ones, scores between, F1."""
 
 from dataclasses import replace
 
@@ -8,10 +8,10 @@ from scipy import stats
 
 from vlmguard_plugin.runs.answers import Item
 from vlmguard_plugin.statistics.by_base_request import lopsided_p
-from vlmguard_plugin.statistics.differences import paired_difference, sign_flip
+from vlmguard_plugin.statistics.differences import clustered_newcombe, paired_difference, sign_flip
 from vlmguard_plugin.statistics.levels import ALPHA
 from vlmguard_plugin.statistics.measures import outcomes, score_of
-from vlmguard_plugin.statistics.rates import rate
+from vlmguard_plugin.statistics.rates import effective_n, rate, wilson
 
 
 def lopsided(rng, clusters, size, rare):
@@ -80,3 +80,29 @@ def test_f1_and_its_bootstrap_are_those_of_the_libraries():
     change = paired_difference(outcomes(worse)["f1"], outcomes(answers)["f1"])
     assert change.difference == pytest.approx(score_of(worse) - score_of(answers)) and change.test == "t"
     assert change.low < change.difference < change.high < 0 and change.p < 0.01
+
+
+@pytest.mark.parametrize(
+    "sizes", [[20] * 2, [20] * 5, [30] * 2 + [1] * 18, [30] * 5 + [1] * 45, [1] * 20 + [5] * 6 + [15] * 2]
+)
+def test_differences_of_few_or_unequal_base_requests_whose_answers_are_all_alike_are_covered(sizes):
+    rng = np.random.default_rng(len(sizes))
+    weights = np.array(sizes, dtype=float)
+    covered = 0
+    for _ in range(250):
+        before = rng.random(len(sizes)) < 0.6
+        after = before & (rng.random(len(sizes)) < 0.7)
+        low, high = clustered_newcombe(after * weights, before * weights, weights)
+        covered += low <= -0.6 * 0.3 <= high
+    assert covered / 250 >= 0.93
+
+
+def test_answers_that_are_all_alike_in_very_unequal_base_requests_are_covered():
+    rng = np.random.default_rng(3)
+    sizes, covered = np.where(np.arange(30) < 3, 30.0, 1.0), 0
+    for _ in range(300):
+        found = (rng.random(30) < 0.05) * sizes
+        effective = effective_n(found, sizes)
+        low, high = wilson(found.sum() / sizes.sum() * effective, effective)
+        covered += low <= 0.05 <= high
+    assert covered / 300 >= 0.93

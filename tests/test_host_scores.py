@@ -165,3 +165,43 @@ def test_accuracy_is_withheld_where_answers_cant_be_read_but_not_where_they_refu
     assert overall["m_cmrm"].unread == ("Quiz",) and "accuracy" not in overall["m_cmrm"].rates
     assert "10 of 20 answers can't be read" in to_markdown(board) and "10 can't be read" in to_html(board)
     strict_json(board)
+
+
+def test_vizwiz_is_scored_by_the_column_in_which_all_people_have_answered(tmp_path):
+    write(tmp_path, "m", "VizWiz", ["red", "no"], answers=[str(["red"] * 3 + ["x"] * 7), str(["blue"] * 10)])
+    entry = only_rates(tmp_path)
+    assert entry.rates["accuracy"].value == pytest.approx(0.45) and entry.origin.scoring == "VQA accuracy"
+
+
+@pytest.mark.parametrize("dataset", ["MME", "AMBER"])
+def test_scores_alone_are_no_figure_of_a_set_whose_figure_is_no_mean(tmp_path, dataset):
+    write(tmp_path, "m", "Quiz", ["A"], A="x", B="y", answer=["A"])
+    path = write(tmp_path, "m", dataset, ["Yes", "No"], answer=["Yes", "Yes"], category="OCR")
+    pandas.read_excel(path).assign(score=[True, False]).to_excel(path.with_name(f"m_{dataset}_auxmatch.xlsx"))
+    board = leaderboard(tmp_path)
+    assert [block.dataset for block in board.blocks] == ["Quiz"] and board.not_scored[0].dataset == dataset
+
+
+def test_the_row_of_the_whole_set_is_named_so_in_every_column(tmp_path):
+    said = {"A": "x", "B": "y", "answer": ["A", "B", "B", "A"], "cycle_category": [0, 0, 1, 1]}
+    write(tmp_path, "m", "HRBench4K", ["A", "B", "A", "A"], **said)
+    rows = "0,all,1.0\n0,single,1.0\n1,all,0.5\n1,single,0.5\nAverage,all,0.75\nAverage,single,0.75\n"
+    figures = tmp_path / "m" / "m_HRBench4K_acc.csv"
+    figures.write_text("cycle,type,accuracy\n" + rows)
+    assert only_rates(tmp_path).origin.problems == ()
+    figures.write_text("cycle,type,accuracy\n" + rows.replace("0.75", "0.9"))
+    assert "the host's own accuracy is 0.9" in only_rates(tmp_path).origin.problems[0]
+
+
+def test_working_tables_of_the_host_are_no_data_sets(tmp_path):
+    columns = {"A": "x", "B": "y", "answer": ["A", "B"]}
+    path = write(tmp_path, "m", "Quiz_COT", ["So: A", "Answer: B"], **columns)
+    write(tmp_path, "m", "Quiz_COT_cotpost", ["A", "B"], **columns)
+    pandas.read_excel(path).assign(matched=1).to_csv(path.with_name("m_Quiz_COT_detail.csv"), index=False)
+    write(tmp_path, "m", "Quiz_COT_2", ["So: A", "Answer: B"], **columns)
+    board = leaderboard(tmp_path)
+    assert [block.dataset for block in board.blocks] == ["Quiz_COT", "Quiz_COT_2"], (
+        "a set of its own has no more columns"
+    )
+    (skipped,) = board.skipped
+    assert skipped.file.name == "m_Quiz_COT_detail.csv" and "answers of m_Quiz_COT.xlsx" in skipped.reason

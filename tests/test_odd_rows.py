@@ -72,4 +72,4 @@ def test_open_sets_with_a_row_without_an_answer(tmp_path):
     write(tmp_path, "m", "Words", ["red", "blue", "x"], suffix=".tsv", answer=["red", "", "?"])
     (found,) = collect(tmp_path).predictions
     assert [item.label for item in found.items] == ["right", "unknown", "wrong"]
-    assert found.remarks()[0].startswith("1 row: there is no right answer")
+    assert found.remarks()[-1].startswith("1 row: there is no right answer")

@@ -146,3 +146,32 @@ def test_choices_scored_by_our_own_tasks_and_what_is_no_set_of_them(tmp_path):
     assert (block.kind, board.models, block.entries[0].counts) == ("mcq", ("whole",), {"right": 2})
     reasons = sorted(skip.reason for skip in board.skipped)
     assert "a sample can't be read (KeyError: 'label')" in reasons[0] and "two rows have the same index" in reasons[1]
+
+
+def test_answers_scored_by_different_metrics_are_not_compared(tmp_path):
+    samples = [
+        {**sample, "acc_norm": norm, "metrics": ["acc", "acc_norm"]}
+        for sample, norm in zip(scores([1, 0, 1, 1]), [0, 0, 1, 1])
+    ]
+    lm_eval_logs(tmp_path, "llava", tasks={"t": samples})
+    other = {"t": {"acc,none": 0.9, "acc_norm,none": 0.5}}  # so that acc is no mean of the answers' scores
+    lm_eval_logs(tmp_path, "llava_cmrm", tasks={"t": samples}, figures=other)
+    board = leaderboard(tmp_path)
+    base, guarded = board.blocks[0].entries
+    assert (base.origin.scoring, guarded.origin.scoring) == ("the host's acc", "the host's acc_norm")
+    assert not guarded.differences and all("in another way" in each.origin.problems[0] for each in (base, guarded))
+    assert not board.overall[1].differences
+
+
+def test_the_hosts_figure_of_a_group_is_said_where_it_is_another(tmp_path):
+    place = lm_eval_logs(tmp_path, tasks={"g_a": scores([1, 1]), "g_b": scores([0] * 8)})
+    (path,) = place.glob("results*.json")
+    content = json.loads(path.read_text())
+    for figure, told in ((0.5, True), (0.2, False)):
+        content |= {"group_subtasks": {"g": ["g_a", "g_b"]}}
+        content["results"]["g"] = {"acc,none": figure}
+        path.write_text(json.dumps(content))
+        entry = leaderboard(tmp_path).blocks[0].entries[0]
+        assert entry.rates["accuracy"].value == 0.2
+        assert [problem for problem in entry.origin.problems if "of the group is 0.5" in problem] or not told
+        assert bool(entry.origin.problems) == told

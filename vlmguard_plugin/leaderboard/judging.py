@@ -19,7 +19,7 @@ from vlmguard_plugin.judges.judgements import Judgements
 from vlmguard_plugin.leaderboard.participants import labels_by_file
 from vlmguard_plugin.runs.answers import Item, OutputError, Predictions, Skipped, answers_of, clusters_of
 from vlmguard_plugin.runs.collect import judged, read_folders
-from vlmguard_plugin.runs.readers.vlmevalkit import read_table
+from vlmguard_plugin.runs.readers.tables import read_table
 from vlmguard_plugin.runs.rows import text
 from vlmguard_plugin.statistics.levels import MAX_UNKNOWN
 from vlmguard_plugin.statistics.measures import UNKNOWN, outcomes

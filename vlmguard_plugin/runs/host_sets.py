@@ -1,4 +1,4 @@
-"""The hosts' own safety sets, read as ours are, so that their answers can be judged again.
+"""The hosts' own sets whose columns are others, read as ours are: safety sets above all, to be judged again.
 
 VLMEvalKit's classes have two traps. MMSafetyBench counts a judge that fails, or says neither safe nor unsafe, as "not
 attacked"; and its rule fallback looks for the words safe and unsafe in the model's own answer, which it hardly ever
@@ -33,6 +33,11 @@ def xstest(frame: pandas.DataFrame) -> pandas.DataFrame:
     return frame.drop(columns="answer").assign(harmful=harmful, condition="text")
 
 
+def vizwiz(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """All that people have answered stands in a column of its own, which the host scores by."""
+    return frame.assign(answer=frame["answers"]) if "answers" in frame else frame
+
+
 def jailbreakbench(sample: Mapping[str, Any], harmful: str) -> dict[str, Any]:
     """A row of lmms-eval's tasks of JailbreakBench's behaviours; the task's own words stand behind the request."""
     asked = str(sample.get("input") or "")
@@ -64,6 +69,7 @@ HOST_TASKS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
 HOST_SETS: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "MMSafetyBench": mm_safetybench,
     "XSTest": xstest,
+    "VizWiz": vizwiz,
 }
 """By the host's name of the set, what gives its table of predictions the columns of ours."""
 SAME_AS = {"MMSafetyBench": "MMSafety_SD_TYPO", "holisafe": "HoliSafe", "holisafe_llm_judge": "HoliSafe"}
@@ -76,7 +82,7 @@ def benchmark_of(dataset: str) -> Benchmark | None:
 
 
 def with_host_columns(frame: pandas.DataFrame, dataset: str) -> pandas.DataFrame:
-    """A table of predictions with the column harmful, where it is one of the host's own safety sets."""
+    """A table of predictions with the columns of ours, where it is a set of the host's that has others."""
     if dataset in HOST_SETS and "harmful" not in frame.columns:
         return HOST_SETS[dataset](frame)
     return frame

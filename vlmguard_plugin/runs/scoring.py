@@ -16,10 +16,14 @@ BY_WORDS = "the right answer's words stand in it"
 
 @dataclass(frozen=True)
 class HostScores:
-    """A host's own scores of single answers. by_index: 0 to 1. name: what tells them (the judge's name, say)."""
+    """A host's own scores of single answers. by_index: 0 to 1. name: what tells them (the judge's name, say).
+
+    are_figure: whether a figure of the host's for the whole set is known to be their mean.
+    """
 
     by_index: Mapping[str, float]
     name: str
+    are_figure: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def scored(rows: Sequence[TableRow], dataset: str, kind: str, host: HostScores |
         if host_rules.counts_f1(dataset):
             return Scored(host_rules.in_each_category(items, by_index, dataset), f"{words}, F1 of yes")
         return Scored(items, words)
-    if host is not None and not ours:
+    if host is not None and not ours and (rule is None or host.are_figure):
         return Scored(with_host_scores(items_of(rows, dataset, "unscored"), host), f"the host's scores ({host.name})")
     if rule == "":
         raise NotScored(host_rules.why_not(dataset))

@@ -22,6 +22,7 @@ from vlmguard_plugin.statistics.rates import (
     Floats,
     Totals,
     bootstrap,
+    degrees_of_freedom,
     effective_n,
     robust_variance,
     totals,
@@ -184,7 +185,9 @@ def newcombe(both: int, only_first: int, only_second: int, neither: int) -> tupl
 def clustered_newcombe(first: Floats, second: Floats, sizes: Floats) -> tuple[float, float]:
     """The same where base requests are shared: robust Wilson intervals, and the correlation between base requests.
 
-    Our convention: Newcombe's rule, of which only the intervals and the correlation are made robust.
+    Our convention: Newcombe's rule, of which only the intervals and the correlation are made robust. His continuity
+    correction becomes one for few base requests, which agree by chance (two of them always do, or not at all): of a
+    correlation above 0 the share (f - 1) / (f + 1) counts, f = n^2 / sum(m^2) of base requests of m answers.
     first, second, sizes: (clusters,), by base request how often the event happened, and of how many answers.
     """
     n = float(sizes.sum())
@@ -196,6 +199,9 @@ def clustered_newcombe(first: Floats, second: Floats, sizes: Floats) -> tuple[fl
     residuals = [first - first_rate * sizes, second - second_rate * sizes]
     lengths = math.sqrt(float((residuals[0] ** 2).sum() * (residuals[1] ** 2).sum()))
     phi = float((residuals[0] * residuals[1]).sum()) / lengths if lengths > 1e-12 else 0.0
+    if phi > 0:
+        freedom = degrees_of_freedom(sizes)
+        phi *= freedom / (freedom + 2)
     return combined(first_rate, second_rate, intervals[0], intervals[1], phi)
 
 

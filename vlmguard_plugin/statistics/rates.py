@@ -175,8 +175,8 @@ def effective_n(sums: Floats, sizes: Floats, binary: bool = True) -> float:
     Korn and B. I. Graubard, Survey Methodology 24 (1998) 193-201), with `degrees_of_freedom`. Of very unequal base
     requests the few large ones may happen to agree with the mean, so that answers that count 1 or 0 are worth no more
     than what they have in common says (`shared_design`); and never less than base requests whose answers are all alike.
-    Where all answers agree nothing can be learned about how
-    alike a base request's answers are: they are taken to be all alike (our convention).
+    Where all answers agree nothing can be learned about how alike a base request's answers are: they are taken to be
+    all alike (our convention).
     """
     n, count = float(sizes.sum()), len(sizes)
     if count == n and binary:
@@ -192,7 +192,7 @@ def effective_n(sums: Floats, sizes: Floats, binary: bool = True) -> float:
     worth = n / design * uncertain(degrees_of_freedom(sizes))
     if binary:
         worth = min(worth, n / shared_design(sums, sizes) * uncertain(2 * degrees_of_freedom(sizes)))
-    return max(worth, n / alike * uncertain(count - 1))
+    return max(worth, n / alike * uncertain(degrees_of_freedom(sizes)))
 
 
 def uncertain(freedom: float) -> float:

@@ -27,9 +27,11 @@ from vlmguard_plugin.runs.answers import (
 from vlmguard_plugin.runs.facts import TRAINERS, RunFacts, digest_of
 from vlmguard_plugin.runs.host_sets import HOST_TASKS
 from vlmguard_plugin.runs.readers.layout import Layout
-from vlmguard_plugin.runs.readers.samples import foreign_items, host_row, row_of
+from vlmguard_plugin.runs.readers.samples import HostScored, foreign_items, host_row, row_of
 from vlmguard_plugin.runs.readers.stock_facts import facts_of_stock_model, prompting_of
+from vlmguard_plugin.runs.readers.vlmevalkit_scores import agrees
 from vlmguard_plugin.runs.rows import items_of, text
+from vlmguard_plugin.statistics.measures import score_of
 
 DEEPEST = 20
 """Folders within each other that are looked into."""
@@ -180,7 +182,7 @@ def predictions_in(
     samples = {task: read_log(log) for task, log in logs.items()}
     first = next(iter(next(iter(samples.values()))))
     facts = with_sessions(results, facts_of_tasks(results, logs), logs)
-    name, kind = dataset, "task"
+    name, kind, scoring, problems = dataset, "task", "", results.problems
     if isinstance(first.get("verdict"), dict):
         rows = [row_of(sample, layout, facts) for of_task in samples.values() for sample in of_task]
         name = text(first["verdict"].get("dataset")) or dataset
@@ -192,11 +194,10 @@ def predictions_in(
         host_rows = [host_row(task, sample, layout, facts) for task, of_task in samples.items() for sample in of_task]
         kind, items = "safety", items_of(host_rows, name, "safety")
     else:
-        items = tuple(
-            item
-            for task, of_task in samples.items()
-            for item in foreign_items(task, of_task, results.figures.get(task, {}))
-        )
+        scored = [foreign_items(task, of_task, results.figures.get(task, {})) for task, of_task in samples.items()]
+        items = tuple(item for of_task in scored for item in of_task.items)
+        scoring = f"the host's {', '.join(sorted({of_task.in_words for of_task in scored}))}"
+        problems += of_group(results.figures.get(dataset, {}), scored)
         if len({item.key for item in items}) < len(items):
             raise OutputError("an answer stands in the sample log twice")
     return Predictions(
@@ -208,8 +209,19 @@ def predictions_in(
         folder=folder,
         host=layout.host,
         runs=(facts,),
-        problems=results.problems,
+        problems=problems,
+        scoring=scoring,
     )
+
+
+def of_group(figures: Mapping[str, Any], scored: Sequence[HostScored]) -> tuple[str, ...]:
+    """A problem where the host's own figure of a whole group is another: it may be the mean of its tasks' figures."""
+    (metric, *others) = {of_task.metric for of_task in scored}
+    figure = figures.get(metric)
+    here = score_of({item.key: item for of_task in scored for item in of_task.items})
+    if others or here is None or not isinstance(figure, (int, float)) or agrees(here, figure):
+        return ()
+    return (f"the host's own {metric} of the group is {figure:.4g}, here each answer counts once: {100 * here:.1f}%",)
 
 
 def facts_of_tasks(results: ResultsFile, tasks: Iterable[str]) -> RunFacts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
 from vlmguard_plugin.judges.base import Case
@@ -49,17 +50,34 @@ def answer_in(sample: Mapping[str, Any]) -> str | None:
     return answer if isinstance(answer, str) else None
 
 
-def foreign_items(task: str, samples: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> list[Item]:
+@dataclass(frozen=True)
+class HostScored:
+    """items: of a task that is none of ours. metric: whose scores they have, with its filter behind a comma."""
+
+    items: tuple[Item, ...]
+    metric: str
+
+    @property
+    def in_words(self) -> str:
+        """The metric, its filter in brackets where there are several."""
+        name, _, filtered = self.metric.partition(",")
+        return name if filtered == "none" else f"{name} ({filtered})"
+
+
+def foreign_items(task: str, samples: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> HostScored:
     """Items of a task that is none of ours, by the first of its metrics whose mean over the answers is its figure.
 
     figures: the host's own, by metric and filter. Of answers that the host has filtered in several ways the first
-    filter's count. NotScored where the task's score is no mean of scores of single answers.
+    filter's count. The metric is a part of the items' keys: what was scored by another is nothing to compare with.
+    NotScored where the task's score is no mean of scores of single answers.
     """
     first_filter = samples[0].get("filter")
     kept = [sample for sample in samples if sample.get("filter") == first_filter]
-    scores = scores_of(kept, figures, first_filter)
-    if scores is None:
+    found = scores_of(kept, figures, first_filter)
+    if found is None:
         raise NotScored(f"{task} has no score of each answer, 0 to 1, whose mean is the host's own figure")
+    name, scores = found
+    metric = f"{name},{first_filter or 'none'}"
     items = []
     for sample, score in zip(kept, scores):
         asked = sample.get("arguments") or sample.get("input") or ""
@@ -67,7 +85,7 @@ def foreign_items(task: str, samples: Sequence[Mapping[str, Any]], figures: Mapp
         partly = score not in (0, 1)
         items.append(
             Item(
-                key=(f"{task}:{text(sample.get('doc_id'))}", question),
+                key=(f"{task}:{text(sample.get('doc_id'))}", f"{question} {metric}"),
                 label="partly" if partly else "right" if score else "wrong",
                 harmful=None,
                 category=task,
@@ -76,11 +94,13 @@ def foreign_items(task: str, samples: Sequence[Mapping[str, Any]], figures: Mapp
                 score=score if partly else None,
             )
         )
-    return items
+    return HostScored(tuple(items), metric)
 
 
-def scores_of(samples: Sequence[Mapping[str, Any]], figures: Mapping[str, Any], filtered: object) -> list[float] | None:
-    """Each answer's score by the first metric that is one: 0 to 1 for all, and the host's figure their mean.
+def scores_of(
+    samples: Sequence[Mapping[str, Any]], figures: Mapping[str, Any], filtered: object
+) -> tuple[str, list[float]] | None:
+    """The first metric that scores each answer 0 to 1, so that the host's figure is the mean, and its scores.
 
     filtered: the name of the filter, as figures have it behind a comma. Scores that are all 1 or 0 are taken where the
     host has written no figure of them.
@@ -95,9 +115,9 @@ def scores_of(samples: Sequence[Mapping[str, Any]], figures: Mapping[str, Any], 
         figure = figures.get(f"{metric},{filtered or 'none'}", figures.get(f"{metric},none", figures.get(metric)))
         if not isinstance(figure, (int, float)):
             if whole:
-                return scores
+                return metric, scores
         elif min(abs(sum(scores) / len(scores) - share) for share in (figure, figure / 100)) <= ROUNDED:
-            return scores
+            return metric, scores
     return None
 
 

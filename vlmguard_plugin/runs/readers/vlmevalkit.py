@@ -7,16 +7,14 @@ a run under way are noticed, never loaded.
 
 from __future__ import annotations
 
-import io
 import re
-import warnings
 from pathlib import Path
 from typing import Any
 
 import pandas
 
 from vlmguard_plugin.judges.judgements import FOLDER
-from vlmguard_plugin.reading import read_bytes, read_json
+from vlmguard_plugin.reading import read_json
 from vlmguard_plugin.runs.answers import (
     Found,
     HostFigure,
@@ -29,21 +27,19 @@ from vlmguard_plugin.runs.answers import (
 )
 from vlmguard_plugin.runs.facts import SUFFIX, RunFacts, digest_of, facts_file, read_facts
 from vlmguard_plugin.runs.host_sets import with_host_columns
+from vlmguard_plugin.runs.readers.tables import FORMATS, read_table
 from vlmguard_plugin.runs.readers.vlmevalkit_scores import agrees, figures_beside, scores_beside
-from vlmguard_plugin.runs.readers.workbook import read_workbook
 from vlmguard_plugin.runs.rows import Lost, TableRow, items_of
 from vlmguard_plugin.runs.scoring import Scored, scored
 from vlmguard_plugin.statistics.measures import score_of
 
 HOST = "vlmevalkit"
-FORMATS = (".xlsx", ".tsv", ".csv", ".json")
-MOST_COLUMNS = 1000
 RUN_FOLDER = re.compile(r"T\d{8}[-_].+")
 PART = re.compile(r"\d+_(?P<dataset>.+)\.pkl")
 """What a rank writes while it answers: rank and number of ranks in digits, then the data set."""
 AUXILIARY = re.compile(
     r"_(?:score|scores|acc|accuracy|result|results|judge|judged|verdicts|labels|rating|ratings|metrics|fine|summary|status"
-    r"|tmp|response|processed|config|meta|structs|checkpoint|detailed|PREV|auxmatch|exact_matching|gpt-?\d\S*|chatgpt\S*)$"
+    r"|tmp|response|processed|config|meta|structs|checkpoint|detailed|PREV|auxmatch|cotpost|exact_matching|gpt-?\d\S*|chatgpt\S*)$"
 )
 """Ends of the names of files that the host or a data set writes beside the predictions."""
 LOST_CELL = (
@@ -207,7 +203,11 @@ def predictions_in(path: Path, model: str, dataset: str, folder: Path) -> Predic
 
     folder: the output folder that was given. OutputError says why the file can't be used.
     """
-    frame = with_host_columns(read_table(path), dataset)
+    table = read_table(path)
+    original = original_of(path, model, table)
+    if original:
+        raise OutputError(f"holds the answers of {original} with columns that the host has added, so no data set")
+    frame = with_host_columns(table, dataset)
     kind = checked_kind(frame)
     runs = facts_or_none(facts_file(path))
     rows = records(frame)
@@ -229,6 +229,25 @@ def predictions_in(path: Path, model: str, dataset: str, folder: Path) -> Predic
         problems=(*problems, *found.problems),
         scoring=found.scoring,
     )
+
+
+def original_of(path: Path, model: str, table: pandas.DataFrame) -> str:
+    """The prediction file beside a table whose name the table's goes on from, and whose rows it repeats; "" for none.
+
+    The host's evaluation of a set may leave such a table, under any name; its answers would count twice.
+    """
+    for other in path.parent.iterdir():
+        stem = other.stem
+        if other.suffix in FORMATS and stem.startswith(f"{model}_") and path.stem.startswith(f"{stem}_"):
+            try:
+                first = read_table(other)
+            except OutputError:
+                continue  # it is read, and named, by itself
+            names = list(first.columns)
+            more = set(table.columns) - set(names)
+            if more and set(names) <= set(table.columns) and table[names].astype(str).equals(first.astype(str)):
+                return other.name
+    return ""
 
 
 def with_lost_answers(rows: list[TableRow], runs: tuple[RunFacts, ...], kind: str) -> list[TableRow]:
@@ -287,44 +306,6 @@ def checked_kind(frame: pandas.DataFrame) -> str:
     if not len(frame):
         raise OutputError("no rows")
     return kind
-
-
-@costs_itself_alone()
-def read_table(path: Path) -> pandas.DataFrame:
-    """A prediction file as a data frame of its own values; OutputError where it is damaged.
-
-    A blank cell is an empty text: the host writes every answer as text.
-    """
-    if path.suffix == ".xlsx":
-        frame = read_workbook(path)
-    elif path.suffix == ".json":
-        frame = json_table(read_json(path))
-    else:
-        frame = separated_table(path, "\t" if path.suffix == ".tsv" else ",")
-    frame.columns = [str(column) for column in frame.columns]
-    return frame
-
-
-def separated_table(path: Path, separator: str) -> pandas.DataFrame:
-    """A table of values with a separator between; ValueError for one of more than MOST_COLUMNS, or with longer rows."""
-    content = read_bytes(path)
-    columns = content.partition(b"\n")[0].count(separator.encode()) + 1
-    if columns > MOST_COLUMNS:
-        raise ValueError(f"it has {columns:,} columns; that is no table of answers")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pandas.errors.ParserWarning)  # a row of more values than there are names
-        return pandas.read_csv(
-            io.BytesIO(content), sep=separator, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8"
-        )
-
-
-def json_table(content: object) -> pandas.DataFrame:
-    """The host's three JSON layouts of a table: records, {columns, data}, or a list by column."""
-    if isinstance(content, dict) and {"columns", "data"} <= set(content):
-        return pandas.DataFrame(content["data"], columns=content["columns"], dtype=object)
-    if isinstance(content, (list, dict)):
-        return pandas.DataFrame(content, dtype=object)
-    raise ValueError(f"a JSON {type(content).__name__} is no table")
 
 
 def kind_of(columns: set[str]) -> str | None:

@@ -27,8 +27,10 @@ NAMES = (
     "bleu", "rouge_l", "f1_score", "perception", "reasoning",
 )  # fmt: skip
 """Of a file of figures, in lower case, those that stand for the whole set; the first that is there is its score."""
-WHOLE = ("overall", "all", "none", "nan", "")
-"""What the first column of a table of figures calls the whole set."""
+WHOLE = ("overall", "all", "average")
+"""What the row of the whole set is called, in each column of a table of figures that tells its rows apart ..."""
+UNNAMED = ("none", "nan", "")
+"""... or is not called there."""
 SCORES = ("hit", "score", "verifier_match", "eval_score")
 SCORED = re.compile(r"_(?:result|results|auxmatch|judged?|scores?|detailed_results|gpt-?\d\S*|chatgpt\S*)$")
 TABLES = (".xlsx", ".tsv", ".csv", ".json")
@@ -76,8 +78,16 @@ def whole_row(table: pandas.DataFrame) -> Mapping[str, Any]:
     rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
     if len(rows) == 1:
         return rows[0]
-    for row in rows:
-        if any(isinstance(value, str) and value.strip().lower() in WHOLE[:2] for value in row.values()):
+    called = [{name: str(value).strip().lower() for name, value in row.items()} for row in rows]
+    keys = [
+        name
+        for name in (called[0] if called else ())
+        if len({row[name] for row in called}) > 1
+        and any(first_number(row[name]) is None and row[name] not in UNNAMED for row in called)
+    ]
+    for row, names in zip(rows, called):
+        told = {names[name] for name in keys}
+        if told & set(WHOLE) and told <= {*WHOLE, *UNNAMED}:
             return row
     return {}
 
@@ -110,7 +120,7 @@ def scores_beside(
         except OutputError:
             continue  # as above
         if found and belongs(list(found.values()), figures):
-            return HostScores(found, file.stem[len(path.stem) + 1 :])
+            return HostScores(found, file.stem[len(path.stem) + 1 :], are_figure=bool(figures))
     return None
 
 
