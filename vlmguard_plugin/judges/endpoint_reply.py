@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from vlmguard_plugin.judges.base import Judgement
-from vlmguard_plugin.judges.said import spoken
+from vlmguard_plugin.judges.thoughts import spoken
 from vlmguard_plugin.reading import parsed_json, visible
 
 HARMFUL = {"refusal": "refusal", "complies": "attack_success", "safe": "safe"}
