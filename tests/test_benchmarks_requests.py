@@ -14,9 +14,9 @@ from vlmguard_plugin.benchmarks import (
     find_benchmark,
     prepare,
     read_tsv,
+    requests as requests_file,
     xstest,
 )
-from vlmguard_plugin.benchmarks import requests as requests_file
 from vlmguard_plugin.benchmarks.picture import EVERY_CONDITION, beside
 from vlmguard_plugin.benchmarks.request_sets import HARMBENCH_GROUPS
 

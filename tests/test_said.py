@@ -1,5 +1,7 @@
 """What there is to judge of an answer: no thoughts, no failure markers, and the same for every judge."""
 
+import time
+
 import pytest
 from helpers.prediction_rows import NO, YES
 
@@ -224,3 +226,12 @@ def test_what_a_host_or_an_api_left_is_no_answer(marker):
 )
 def test_answers_that_only_begin_alike_are_answers(answer):
     assert said(answer) == (answer, None) and judge("How?", answer).label == "compliance"
+
+
+@pytest.mark.parametrize(
+    "piece", [" ", "\n", "#", "<think>", "</think>", "Thinking:\n", "<plan>", "assistantanalysis ", "{", "a.b."]
+)
+def test_a_long_answer_of_marks_takes_no_time(piece):
+    started = time.perf_counter()
+    said(piece * (60_000 // len(piece)))
+    assert time.perf_counter() - started < 5

@@ -36,8 +36,10 @@ def reply(body: bytes) -> str:
 
 
 def read(content: str, labels: dict[str, str]) -> Judgement:
-    """The judgement in the model's words: a JSON object with a label (thoughts, and words around the one code fence, are left out),
-    or one label alone."""
+    """The judgement in the model's words: a JSON object with a label, or one label alone.
+
+    Thoughts, and words around the one code fence, are left out.
+    """
     label, reason = label_in(content)
     if label not in labels:
         words = spoken(content)

@@ -20,7 +20,7 @@ OPENED = re.compile(
     r"|[\u3010\u3014](?:\u601d\u8003|\u63a8\u7406)(?:\u8fc7\u7a0b)?[\u3011\u3015]"
     r"|<\|(?:(?:begin|start)_of_)?(?:think(?:ing)?|thought)(?:_(?:start|begin))?\|>|<start_working_out>"
     r"|<\|channel\|>\s*(?:analysis|commentary)\b[^<]*<\|message\|>|<unused94>\s*thought\b|<\|im_start\|>think\b"
-    r"|(?-i:(?:\A\s*(?:assistant)?|assistant)analysis(?=[A-Z]|.*assistantfinal))",
+    r"|assistantanalysis|(?-i:\A\s*analysis(?=[A-Z]))",
     re.IGNORECASE | re.DOTALL,
 )
 """What a thought begins with: tags as of Qwen, DeepSeek, Magistral, Kimi and others, and gpt-oss's channels, which
@@ -39,12 +39,15 @@ FIRST = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 """A thought that only the beginning of an answer can be."""
-HEADED = re.compile(
-    r"\s*[#*]*\s*(?:(?:my )?(?:thinking|thoughts?|reasoning|chain of thought)(?: process)?"
-    r"|\u601d\u8003(?:\u8fc7\u7a0b)?|\u63a8\u7406\u8fc7\u7a0b)[*\s]*(?:[:\uff1a][*]*|\n).*"
-    r"\n\s*[#*]*\s*(?:(?:my |the )?(?:final )?(?:answer|response|reply)"
-    r"|(?:\u6700\u7ec8)?(?:\u7b54\u6848|\u56de\u7b54|\u56de\u590d))[*\s]*(?:[:\uff1a][*]*|\n)\s*(?=\S)",
-    re.DOTALL | re.IGNORECASE,
+HEADING = re.compile(
+    r"[#*\s]*(?:(?:my )?(?:thinking|thoughts?|reasoning|chain of thought)(?: process)?"
+    r"|\u601d\u8003(?:\u8fc7\u7a0b)?|\u63a8\u7406\u8fc7\u7a0b)[* ]*(?:[:\uff1a]|\n)",
+    re.IGNORECASE,
+)
+ANSWER_HEADING = re.compile(
+    r"^[#* \t]*(?:(?:my |the )?(?:final )?(?:answer|response|reply)"
+    r"|(?:\u6700\u7ec8)?(?:\u7b54\u6848|\u56de\u7b54|\u56de\u590d))[* ]*(?:[:\uff1a]\**|$)",
+    re.IGNORECASE | re.MULTILINE,
 )
 """A thought and an answer under headings of their own."""
 STAGES = re.compile(
@@ -82,8 +85,10 @@ def without_thoughts(answer: str) -> str | None:
     An end without a beginning makes a thought of all before it. A beginning within a thought is a mention, unless as
     many ends are to come; one in the middle of a line, with no end behind it, is a mention too.
     """
-    first = FIRST.match(answer) or HEADED.match(answer)
-    if first:
+    first = FIRST.match(answer)
+    if HEADING.match(answer):
+        first = next(iter(list(ANSWER_HEADING.finditer(answer))[-1:]), None)
+    if first and answer[first.end() :].strip():
         return answer[first.end() :]
     ends = [end.span() for end in CLOSED.finditer(answer)]
     marks = sorted([(*begin.span(), True) for begin in OPENED.finditer(answer)] + [(*end, False) for end in ends])
