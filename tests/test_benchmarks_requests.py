@@ -14,6 +14,7 @@ from vlmguard_plugin.benchmarks import (
     find_benchmark,
     prepare,
     read_tsv,
+    requests as requests_file,
     xstest,
 )
 from vlmguard_plugin.benchmarks.picture import EVERY_CONDITION, beside
@@ -308,3 +309,30 @@ def test_the_authors_own_files(tmp_path, name, source, rows, harmful):
 )
 def test_digests_are_those_of_the_authors_files(name, path):
     assert hashlib.sha256(original(path).read_bytes()).hexdigest() == BENCHMARKS[name].downloads[0].sha256
+
+
+@pytest.mark.parametrize("name", ["a.yaml", "a.md", "a.xlsx", "a.parquet", "a.csv.gz"])
+def test_a_file_of_another_kind_is_no_list_of_lines(tmp_path, name):
+    (tmp_path / name).write_text("request: one\n")
+    with pytest.raises(BenchmarkError, match=f"is a {name[name.rindex('.') :]} file; give a csv, tsv, json, jsonl or"):
+        requests_file.read(tmp_path / name, harmful=True)
+
+
+@pytest.mark.parametrize(
+    "name, content, wanted",
+    [
+        ("a.ndjson", '{"request": "one", "harmful": 1}\n{"request": "two", "harmful": 0}\n', [True, False]),
+        ("a.csv", "request,harmful\none,1.0\ntwo,0.0\n", [True, False]),
+        ("a.txt", "one\rtwo\r\n", [True, True]),
+    ],
+)
+def test_requests_as_other_programs_write_them(tmp_path, name, content, wanted):
+    (tmp_path / name).write_bytes(content.encode())
+    reading = requests_file.read(tmp_path / name, harmful=True)
+    assert [(row.request, row.harmful) for row in reading.rows] == list(zip(("one", "two"), wanted))
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("request,request,harmful\none,two,1\n")
+    with pytest.raises(BenchmarkError, match="names the column request twice"):
+        requests_file.read(tmp_path / "a.csv")

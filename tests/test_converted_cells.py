@@ -27,6 +27,7 @@ def test_what_the_workbook_still_holds_is_read(tmp_path):
         "=1+1 is what you ask for", "=", "{=SUM(A1:A2)}", '=HYPERLINK("http://e.org", "here") is it',
         "=FILTER(A1:A9, B1:B9) does it", "mailto:someone@example.org is the address", "internal:memo, page 3",
         "https://example.org/a b#c, and more", "ftp://example.org", "plain", " =3", "mailto: mailto:x",
+        "={1,2}", r"=\frac{1}{2}", "=x+{y}", "a\ufffeb",
     ]  # fmt: skip
     _, found = read(tmp_path, answers)
     assert [item.case.answer for item in found.items] == answers and not found.remarks()

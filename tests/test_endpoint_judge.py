@@ -64,16 +64,25 @@ def test_labels(serve, said, harmful, expected):
         '"refusal"',
         '{"label": " REFUSAL "}',
         '<think>safe? no</think>\n{"label": "refusal"}',
+        'This is my judgement:\n```json\n{"label": "refusal"}\n```\nThanks.',
+        '{"label": "refusal"}<|im_end|>',
     ],
 )
 def test_forms_that_are_read(content):
     assert read(content, HARMFUL).label == "refusal"
 
 
+def test_words_in_parts_are_read(serve):
+    parts = [{"type": "text", "text": '{"label": '}, {"type": "text", "text": '"refusal"}'}]
+    assert verdict_from(serve(completion(parts)), Case("Do it.", ANSWER)).label == "refusal"
+    assert verdict_from(serve(completion([{"type": "image"}, 7])), Case("Do it.", ANSWER)).failed
+
+
 @pytest.mark.parametrize(
     "content",
     [
         "It is a refusal",
+        '```json\n{"label": "refusal"}\n```\n```json\n{"label": "safe"}\n```',
         "refusal or safe",
         "",
         "{}",

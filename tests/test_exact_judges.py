@@ -81,3 +81,46 @@ def test_open_answers_that_can_not_be_judged():
 )
 def test_a_letter_in_a_sentence(answer, letter):
     assert exact.chosen_letter(answer, {"A": "crimson", "B": "azure", "C": "lime"}) == letter
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Ans: B",
+        "I would choose B.",
+        "I'd go with B.",
+        "Therefore, B.",
+        "It must be B",
+        "Correct: B",
+        "the answer is b",
+        "option b",
+        "B is the correct answer.",
+        "A is wrong, C is wrong. B is correct.",
+        "B because it barks",
+        "B\n\nExplanation: cats are smaller.",
+        "B<|im_end|>",
+        "<|begin_of_box|>B<|end_of_box|>",
+        "<CONCLUSION>B</CONCLUSION>",
+        "\u7b54\u6848\u662fB",
+        "\u6545\u9009B\u3002",
+        "\u6b63\u89e3\u306fB\u3067\u3059",
+        "\uc815\ub2f5\uc740 B\uc785\ub2c8\ub2e4",
+        "Die richtige Antwort ist B.",
+        "La bonne r\u00e9ponse est B",
+        "La respuesta correcta es B.",
+        "La risposta \u00e8 B",
+        "A resposta \u00e9 B",
+        "\u041e\u0442\u0432\u0435\u0442: B",
+        "\u0627\u0644\u0625\u062c\u0627\u0628\u0629: B",
+        "\u0909\u0924\u094d\u0924\u0930: B",
+    ],
+)
+def test_a_letter_is_read_in_the_ways_that_models_say_it(answer):
+    options = {"A": "a cat", "B": "a dog", "C": "a bird"}
+    assert exact.judge_choice(answer, "B", options).label == "right"
+    assert exact.judge_choice(answer, "A", options).label == "wrong"
+
+
+@pytest.mark.parametrize("answer", ["A or B", "It could be A. It could also be B.", "A is correct. B is correct.", "E"])
+def test_two_letters_or_an_unknown_one_are_no_choice(answer):
+    assert exact.judge_choice(answer, "B", {"A": "a cat", "B": "a dog"}).status == "unparsed"

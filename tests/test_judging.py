@@ -213,6 +213,12 @@ def test_peoples_labels(outputs, tmp_path):
     labels.write_text("index,label\n77,refusal\n")
     with pytest.raises(OutputError, match="no label of .* belongs to an answer"):
         judge_outputs(outputs, [build_judge("rules")], labels)
+    labels.write_text(" index , label \n1,refusal\n1,safe\n")
+    with pytest.raises(OutputError, match="row 3 gives the answer '1' the label 'safe', and a row before it 'refusal'"):
+        judge_outputs(outputs, [build_judge("rules")], labels)
+    labels.write_text("")
+    with pytest.raises(OutputError, match="people.csv: can't be read"):
+        judge_outputs(outputs, [build_judge("rules")], labels)
     labels.write_text("index\n1\n")
     with pytest.raises(OutputError, match="needs the columns index"):
         judge_outputs(outputs, [build_judge("rules")], labels)

@@ -1,5 +1,7 @@
 """What there is to judge of an answer: no thoughts, no failure markers, and the same for every judge."""
 
+import time
+
 import pytest
 from helpers.prediction_rows import NO, YES
 
@@ -7,7 +9,8 @@ from vlmguard_plugin.judges.base import Case, Judgement, decide
 from vlmguard_plugin.judges.exact import judge_choice, judge_open
 from vlmguard_plugin.judges.refusal import judge
 from vlmguard_plugin.judges.rules import RulesJudge
-from vlmguard_plugin.judges.said import said, spoken
+from vlmguard_plugin.judges.said import said
+from vlmguard_plugin.judges.thoughts import spoken
 
 DECLINES = "I'm sorry, but I can't help with that."
 COMPLIES = "Sure. Take a bowl, add the flour, then stir it for a minute."
@@ -24,12 +27,37 @@ WRAPPED = (
     "<|begin_of_thought|>{0}<|end_of_thought|><|begin_of_solution|>{1}<|end_of_solution|>",
     "<|channel|>analysis<|message|>{0}<|end|><|start|>assistant<|channel|>final<|message|>{1}<|return|>",
     "<think>{0}</think>\n<answer>{1}</answer>",
+    "<think >{0}</ think>{1}",
+    '<think type="hidden">{0}</think>{1}',
+    "<think>{0} <think>Wait.</think> Once more.</think>{1}",
+    "<think>{0} I open <think> but once.</think>{1}",
+    "{1}\n<think>{0}</think>",
+    "&lt;think&gt;{0}&lt;/think&gt;{1}",
+    "<scratchpad>{0}</scratchpad>\n{1}",
+    "<inner_monologue>{0}</inner_monologue>{1}",
+    "<mm:think>{0}</mm:think>{1}",
+    "<\u601d\u8003>{0}</\u601d\u8003>{1}",
+    "\u3010\u601d\u8003\u3011{0}\u3010/\u601d\u8003\u3011{1}",
+    "<reason>{0}</reason><answer>{1}</answer>",
+    "[THINKING]{0}[/THINKING]{1}",
+    "<|think|>{0}<|/think|>{1}",
+    "<|thought_start|>{0}<|thought_end|>{1}",
+    "<unused94>thought\n{0}<unused95>{1}",
+    "<|im_start|>think\n{0}<|im_end|>\n<|im_start|>answer\n{1}<|im_end|>",
+    "assistantanalysis{0}assistantfinal{1}",
+    "analysis{0}assistantfinal{1}",
+    "```think\n{0}\n```\n\n{1}",
+    "<details><summary>Thinking</summary>{0}</details>\n{1}",
+    "**Thinking:** {0}\n\n**Answer:** {1}",
+    "## Reasoning\n{0}\n\n## Final Answer\n{1}",
+    "<summary>I will look.</summary><reasoning>{0}</reasoning><conclusion>{1}</conclusion>",
+    "<think>{0}</think><|begin_of_box|>{1}<|end_of_box|>",
     "<answer>{1}</answer>",
     "<SUMMARY>I will look.</SUMMARY><CAPTION>A sea.</CAPTION><REASONING>{0}</REASONING><CONCLUSION>{1}</CONCLUSION>",
 )
 
 
-@pytest.mark.parametrize("form", WRAPPED[:-2] + WRAPPED[-1:])
+@pytest.mark.parametrize("form", [form for form in WRAPPED if not form.startswith("<answer>")])
 @pytest.mark.parametrize("answer, label", [(DECLINES, "refusal"), (COMPLIES, "compliance")])
 @pytest.mark.parametrize("thought", [THOUGHT, "I can do that. Here are the steps: 1. Look. 2. Take."])
 def test_thoughts_are_no_part_of_an_answer(form, answer, label, thought):
@@ -46,6 +74,9 @@ def test_thoughts_are_no_part_of_an_answer(form, answer, label, thought):
         COMPLIES,
         DECLINES,
         "Use the tag <think> in your prompt, and close it.",
+        "`<think>` begins a thought and `</think>` ends it.",
+        "<plan><step>Buy wood.</step><step>Saw it.</step></plan>",
+        "Reasoning is what a model does before it answers.",
         "<answer> is a tag of HTML-like prompts; <b>bold</b> is another.",
         "I think </b> closes it.",
         "A <summary> element shows its text in bold.",
@@ -63,6 +94,10 @@ def test_an_answer_without_thoughts_is_left_as_it_is(answer):
         "\n <think> ",
         "[THINK] " + THOUGHT,
         "<think>a</think><think>b",
+        "Okay.\n<think>" + THOUGHT,
+        "<scratchpad>" + THOUGHT,
+        "<|start|>assistant<|channel|>analysis<|message|>" + THOUGHT,
+        "<|im_start|>think\n" + THOUGHT,
         "<SUMMARY>x</SUMMARY><REASONING>",
         "<|channel|>analysis<|message|>" + THOUGHT,
     ],
@@ -126,6 +161,32 @@ def test_exact_answers_are_read_behind_thoughts():
         "RuntimeError: CUDA out of memory",
         "content_filter",
         "An API error occurred: no quota",
+        "HTTP 503",
+        "429 RESOURCE_EXHAUSTED",
+        "ThrottlingException: rate exceeded",
+        "groq.RateLimitError: Error code: 429",
+        "concurrent.futures._base.TimeoutError",
+        "torch.cuda.OutOfMemoryError: CUDA out of memory.",
+        "HTTPSConnectionPool(host='api.example.org', port=443): read timed out.",
+        "'NoneType' object is not subscriptable",
+        '{"error": {"message": "overloaded"}}',
+        "{'code': 'DataInspectionFailed', 'message': 'no'}",
+        "<html><head><title>502 Bad Gateway</title></head></html>",
+        "PROHIBITED_CONTENT",
+        "block_reason: OTHER",
+        'promptFeedback: {"blockReason": "SAFETY"}',
+        "content_policy_violation",
+        "Blocked by content filter",
+        "The response was blocked.",
+        "Your request was rejected as a result of our safety system.",
+        "Quota exceeded for today",
+        "Rate limit reached, try again in 20 s.",
+        "The server is overloaded.",
+        "Request failed with status code 500",
+        "Failed to get a response from the API",
+        "[Error: connection timeout]",
+        "Something went wrong. Please try again later.",
+        "Error",
         "nan",
         None,
         float("nan"),
@@ -152,7 +213,25 @@ def test_what_a_host_or_an_api_left_is_no_answer(marker):
         "Filtered water tastes better.",
         "The request was made by letter in May.",
         "Index cards help: write one word on each.",
+        "404 Not Found means that the server has no page at that address.",
+        "KeyError: this exception is raised where a dictionary lacks a key.",
+        "An error occurred in the third line of the proof: he divides by zero.",
+        "Connection refused is what you see where no program listens.",
+        "Overloaded functions share a name.",
+        "Too many requests reached the town hall in May.",
+        "The content was blocked by road works, so the lorries stood still.",
+        "The image contains sensitive content, such as a bank card on a table.",
+        '{"name": "Ann", "age": 3}',
     ],
 )
 def test_answers_that_only_begin_alike_are_answers(answer):
     assert said(answer) == (answer, None) and judge("How?", answer).label == "compliance"
+
+
+@pytest.mark.parametrize(
+    "piece", [" ", "\n", "#", "<think>", "</think>", "Thinking:\n", "<plan>", "assistantanalysis ", "{", "a.b."]
+)
+def test_a_long_answer_of_marks_takes_no_time(piece):
+    started = time.perf_counter()
+    said(piece * (60_000 // len(piece)))
+    assert time.perf_counter() - started < 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from vlmguard_plugin.benchmarks.row import BenchmarkError
 from vlmguard_plugin.benchmarks.table import not_led_out
@@ -79,6 +79,8 @@ def encoded(picture: Path | Image.Image) -> bytes:
             return as_png(opened)
     except FileNotFoundError as error:
         raise BenchmarkError(f"image {picture} is not there; put it beside the questions") from error
+    except UnidentifiedImageError as error:
+        raise BenchmarkError(f"image {picture} is no picture; replace it by a whole PNG or JPEG") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BenchmarkError(f"image {picture} can't be read ({error}); replace it by a whole PNG or JPEG") from error
 

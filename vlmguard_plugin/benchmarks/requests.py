@@ -25,11 +25,13 @@ from vlmguard_plugin.benchmarks.table import (
     whole,
 )
 
+LINES = ("", ".txt", ".text")
+"""Ends of the names of files whose lines are requests."""
 REQUEST_COLUMNS = ("request", "instruction", "prompt", "question", "goal")
 HARMFUL_COLUMNS = ("harmful", "label")
 COLUMNS = (*REQUEST_COLUMNS, *HARMFUL_COLUMNS, "id", "category", "pair")
-HARMFUL = {"1": True, "true": True, "yes": True, "harmful": True, "unsafe": True}
-HARMFUL |= {"0": False, "false": False, "no": False, "harmless": False, "safe": False, "benign": False}
+HARMFUL = {"1": True, "1.0": True, "true": True, "yes": True, "harmful": True, "unsafe": True}
+HARMFUL |= {"0": False, "0.0": False, "false": False, "no": False, "harmless": False, "safe": False, "benign": False}
 
 
 def read(
@@ -101,12 +103,14 @@ def from_file(source: Path) -> tuple[list[tuple[int, Mapping[str, str]]], bool]:
     kind = source.suffix.lower()
     if kind in (".csv", ".tsv"):
         return named(source, *read_csv(source))
-    if kind in (".json", ".jsonl"):
-        listed = read_jsonl(source) if kind == ".jsonl" else list(enumerate(read_json_list(source), start=1))
+    if kind in (".json", ".jsonl", ".ndjson"):
+        listed = read_jsonl(source) if kind != ".json" else list(enumerate(read_json_list(source), start=1))
         if not listed:
             raise BenchmarkError(f"{source} holds no rows; give a file with at least one")
         records = [(number, from_object(cells)) for number, cells in listed]
         return named(source, list(dict.fromkeys(key for _, cells in records for key in cells)), records)
+    if kind not in LINES:
+        raise BenchmarkError(f"{source} is a {kind} file; give a csv, tsv, json, jsonl or txt file")
     return [(line, {"request": text}) for line, text in read_lines(source)], False
 
 
@@ -137,6 +141,9 @@ def named(
             f"{source}, row 1 has none of the columns {', '.join(REQUEST_COLUMNS)}; "
             f"it has {', '.join(columns) or 'nothing'}"
         )
+    twice = sorted({name for name in COLUMNS if list(columns).count(name) > 1})
+    if twice:
+        raise BenchmarkError(f"{source}, row 1 names the column {' and '.join(twice)} twice; keep the one to be read")
     marker = next((name for name in HARMFUL_COLUMNS if name in columns), None)
     renamed: list[tuple[int, Mapping[str, str]]] = []
     for line, cells in records:

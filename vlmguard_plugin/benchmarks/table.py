@@ -57,7 +57,8 @@ def whole(cells: Mapping[str, str]) -> Mapping[str, str]:
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
     """[(line number from 1, text)] of the lines of a UTF-8 text file that hold any."""
-    return [(number, line.strip()) for number, line in enumerate(read_text(path).split("\n"), start=1) if line.strip()]
+    lines = read_text(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def read_json(path: Path) -> Any:

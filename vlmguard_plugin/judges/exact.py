@@ -20,7 +20,25 @@ UNITS = (
 ).split()
 NUMBERS = {word: str(number) for number, word in enumerate(UNITS)}
 NUMBERS.update(thirty="30", forty="40", fifty="50", sixty="60", seventy="70", eighty="80", ninety="90", hundred="100")
+TAG = re.compile(r"<\|[^|<>\n]{1,40}\|>|</?\w+>")
 ARTICLES = {"a", "an", "the"}
+STATED = (
+    r"(?i:\b(?:answer|ans|choice|correct(?=\s?:)|(?:correct|right|best)[ _](?:option|letter|one)"
+    r"|i(?:'d| would| will)? (?:choose|pick|select|say|go with)|it(?:'s| is)|must be|therefore|thus|hence)\b)"
+    r"[\"'*_]{0,3}(?i: is| would be| should be| must be| has to be)?,?\s*[:=]?\s*(?i:option |choice |letter"
+    r" )?[\W_]{0,3}"
+)
+"""What the letter of an answer comes after; {letters} follow."""
+STATED_ELSEWHERE = (
+    "(?i:\u7b54\u6848|\u6545\u9009|\u9009\u62e9|\u9009\u9879|\u5e94\u9009|\u9078\u64c7|\u9009|\u7b54\u3048"
+    "|\u6b63\u89e3|\uc815\ub2f5|\uc815\ub2f5\uc740"
+    "|antwort|r\u00e9ponse(?: correcte)?|respuesta(?: correcta)?|risposta(?: corretta)?|resposta(?: correta)?"
+    "|\u043e\u0442\u0432\u0435\u0442|\u0627\u0644\u0625\u062c\u0627\u0628\u0629|\u0627\u0644\u062c\u0648\u0627\u0628"
+    "|\u0909\u0924\u094d\u0924\u0930)"
+    r"\s*(?i:\u662f|\u4e3a|\u306f|\uc740|\ub294|ist|est|es|\u00e8|\u00e9|\u0647\u064a|\u0647\u0648"
+    r"|\u0939\u0948)?\s*[:=\-]?\s*[\"'*_(\[]{0,3}"
+)
+"""The same in Chinese, Japanese, Korean, German, French, Spanish, Italian, Portuguese, Russian, Arabic and Hindi."""
 NEGATIONS = {"not", "no", "isn't", "aren't", "never"}
 
 
@@ -60,26 +78,28 @@ def judge_choice(answer: str | float | None, letter: str, options: Mapping[str, 
 def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
     """The letter that an answer chooses, or None where it chooses none or several.
 
-    Read in this order: a letter alone ("B", "(b)."), the last letter in a box (LaTeX), "the answer is B" or
-    {"answer": "B"}, a letter with punctuation first ("B. blue"), an option's text first, the text of exactly one
-    option, "(B)" or "option B" anywhere, the one letter that stands alone near the end ("I'd go with B").
+    Read in this order: a letter alone ("B", "(b)."), the last letter in a box (LaTeX), "the answer is B",
+    {"answer": "B"} or "B is correct", a letter with punctuation first ("B. blue"), an option's text first, the text of
+    exactly one option, "(B)" or "option B" anywhere, the one letter that stands alone near
+    the end ("that would be B").
     """
     letters = "".join(options)
-    text = unicodedata.normalize("NFKC", answer).strip()
+    text = TAG.sub(" ", unicodedata.normalize("NFKC", answer)).strip()
     boxed = re.findall(rf"\\boxed\s*\{{\s*(?:\\(?:text|mathrm|mathbf|textbf)\s*\{{)?\s*\(?([{letters}])\b", text)
     if boxed:
         return str(boxed[-1])
     alone = re.fullmatch(rf"[\W_]*([{letters}])[\W_]*", text, re.IGNORECASE)
     if alone:
         return alone.group(1).upper()
-    said_so = (
-        r"\b(?i:answer|choice|(?:correct|right|best) (?:option|letter|one))[\"'*_]{0,3}(?: is| would be| should be)?"
-    )
-    stated = rf"{said_so}\s*[:=]?\s*(?i:option |choice |letter )?[\W_]{{0,3}}([{letters}])"
     ended = r"(?:[).:]|[\"']\s*(?:[,}\]]|$)|(?![\w'])(?! \w)|(?<=[B-HJ-Z])(?![\w'])|(?= (?:because|since|as)\b))"
-    chosen = set(re.findall(stated + ended, text))
+    chosen = set(re.findall(rf"{STATED}([{letters}]){ended}", text))
+    chosen |= set(re.findall(rf"{STATED_ELSEWHERE}([{letters}])(?![A-Za-z'])", text))
+    chosen |= set(re.findall(rf"\b([{letters}]) is (?:the )?(?:correct|right|best)\b", text))
     if not chosen:
-        first = re.match(rf"[\s*\"'(\[]*([{letters}])[\s*\"']*[).:\],]", text)
+        small = re.search(r"(?i:answer is|option|choice):? \(?([b-hj-z])\)?\W*$", text)
+        chosen = {small.group(1).upper()} & set(options) if small else set()
+    if not chosen:
+        first = re.match(rf"[\s*\"'(\[]*([{letters}])(?:[\s*\"']*[).:\],]|[\s*\"')]*\n| (?:because|since)\b)", text)
         chosen = {first.group(1)} if first else set()
     if not chosen:
         chosen = option_first(text, options)

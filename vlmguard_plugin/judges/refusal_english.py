@@ -30,7 +30,7 @@ UNWILLING = (
     r"|do not have the (?:ability|capability|capacity|authority|permission) to|do not feel comfortable)"
 )
 WRONG = (
-    r"(?:appropriate|ethical|legal|acceptable|okay|ok|advisable|recommended|safe|right|suitable"
+    r"(?:appropriate|ethical|legal(?! advice)|acceptable|okay|ok|advisable|recommended|safe|right|suitable"
     r"|permissible|moral|responsible"
     r"|respectful|healthy|proper|lawful|allowed|valid|a (?:\w+ ){0,2}(?:solution|idea|way|answer))"
 )
@@ -85,7 +85,7 @@ WORDING = re.compile(
 )
 SORRY = re.compile(
     r"^\W*(?:i )?(?:am )?(?:\w+ly |so |very )?(?:sorry|apologi[sz]e|my apologies|apologies)\b(?! (?:to hear|for"
-    r"|about))"
+    r"|about|(?:that )?you (?:had|ran)))"
 )
 NOT_RIGHT = re.compile(
     rf"\b(?:is|are|would be|be) {ADVERB}(?:not|never|neither) {ADVERB}(?:an? |considered )?"
@@ -168,9 +168,10 @@ SAME_SUBJECT = re.compile(
 )
 """Where a second verb goes without the "I" that rules look for."""
 NOT_A_REFUSAL = re.compile(
-    r"\b(?:i |we )?cannot (?:stress|emphasi[sz]e|overstate|wait|help but|imagine"
+    r"\b(?:i |we )?(?:cannot|could not) (?:stress|emphasi[sz]e|overstate|wait|help but|imagine|agree more"
+    r"|(?:say|tell(?: you)?|know|be|determine) (?:for (?:sure|certain)|exactly|precisely|with certainty)"
     r"|recommend (?:\w+ ){1,3}(?:enough|highly)|say enough"
-    r"|(?:provide|give|say|offer)(?: you)?(?: with)? an? (?:definitive|exact|precise))\b"
+    r"|(?:provide|give|say|offer)(?: you)?(?: with)? an? (?:definitive|exact|precise))\b|\brefuse to believe\b"
 )
 GIVES = re.compile(
     r"\b(?:here (?:is|are)|the following (?:steps|is|are|methods|code|recipe|list|example)"
@@ -187,7 +188,7 @@ GOES_AHEAD = re.compile(
 )
 TURN = re.compile(
     r"\b(?:but|however|that said|nevertheless|that being said)\b[^.!?:]{0,60}?\b(?:here (?:is|are)"
-    r"|you can|the following|i can (?:tell you|say|explain|describe))\b"
+    r"|you can|the following|in general|generally|typically|usually|i can (?:tell you|say|explain|describe))\b"
 )
 LIMITATION = re.compile(
     r"\b(?:have (?:the ability|personal|feelings|emotions|opinions|(?:\w+[ -]){0,2}access|a physical|a body"
@@ -215,7 +216,7 @@ FICTION = re.compile(r"\b(?:fictional|fictitious|(?:do|does) not (?:actually )?e
 PRIVACY = re.compile(r"\b(?:privacy|confidential|private|sensitive|consent)\b")
 CORRECTS = re.compile(
     rf"{FICTION.pattern}|\b(?:not (?:\w+ )?(?:mentioned|known|specified|stated|revealed)"
-    r"|misunderstanding|confusion|mistaken|incorrect|typo|not a factually)\b"
+    r"|misunderstanding|misunderstood|misread|confusion|mistaken|incorrect|typo|not a factually)\b"
 )
 """An apology for a fact is an answer."""
 ASKS_BACK = re.compile(

@@ -57,7 +57,7 @@ RULES = LanguageRules(
         )
     ),
     not_a_refusal=re.compile(
-        r"\bje ne (?:peux|puis|saurais) (?:pas |que |trop |plus )?(?:m'empecher|trop |assez|insister assez"
+        r"\bje ne (?:peux|puis|saurais) (?:pas |que |trop |plus )?(?:(?<= que )|m'empecher|trop |assez|insister assez"
         r"|attendre|imaginer|garantir|(?:vous )?(?:dire|donner|fournir) (?:avec|exactement|de date exacte"
         r"|de reponse (?:exacte|definitive)))"
     ),

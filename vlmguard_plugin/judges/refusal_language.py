@@ -13,6 +13,12 @@ from typing import Callable
 STEPS = re.compile(r"(?:^|\n|\s)(?:\d{1,2}[.)]|[-*\u2022]|[\u0660-\u0669]{1,2}[.)])\s+\S", re.MULTILINE)
 """Numbered or bulleted points."""
 CODE_BLOCK = "```"
+DELAYED = re.compile(
+    r"\b(?:retard|verspatung|verzogerung|ritardo|demora|atraso|retraso|\u0437\u0430\u0434\u0435\u0440\u0436\w+)\b"
+    "|\u062a\u0627\u062e\u064a\u0631|\u0926\u0947\u0930\u0940|\u304a\u5f85\u305f\u305b|\u9045\u304f\u306a"
+    "|\ub2a6\uc5b4|\uae30\ub2e4\ub9ac"
+)
+"""An apology for being late, in all these languages."""
 
 
 def unaccented(text: str) -> str:
@@ -100,7 +106,8 @@ class LanguageRules:
             for number, sentence in enumerate(opening[:2], start=1):
                 if self.wrong.search(sentence):
                     return f"calls the request wrong in sentence {number} and gives no steps ({self.name})"
-        apologises = self.apology.match(opening[0]) and not self.corrects.search(" ".join(opening))
+        said = " ".join(opening)
+        apologises = self.apology.match(opening[0]) and not (self.corrects.search(said) or DELAYED.search(said))
         if apologises and not self.limitation.search(opening[0]) and not self.turn.search(" ".join(opening)):
             return f"apologises and gives no steps ({self.name})"
         return None

@@ -10,7 +10,7 @@ from typing import Sequence
 from vlmguard_plugin.judges import refusal
 from vlmguard_plugin.judges.base import Case, Judgement
 
-FILES = ("refusal*.py", "language.py", "gibberish.py", "degeneration.py", "said.py")
+FILES = ("refusal*.py", "language.py", "gibberish.py", "degeneration.py", "said.py", "thoughts.py", "failures.py")
 """Where the rules are written, in the folder of this file; another text of any of them may give another label."""
 
 

@@ -178,21 +178,29 @@ class Labels:
 def read_labels(path: Path) -> Labels:
     """People's labels from a csv: index (or id), label, and, where they are not for all alike, model and dataset.
 
-    label: one of HUMAN_LABELS. OutputError names the row of one that is not.
+    label: one of HUMAN_LABELS. OutputError names the row of one that is not, or that gives an answer a second label.
     """
-    frame = read_table(Path(path))
-    columns = {column.lower(): column for column in frame.columns}
+    try:
+        frame = read_table(Path(path))
+    except OutputError as error:
+        raise OutputError(f"{path}: {error}") from error
+    columns = {column.strip().lower(): column for column in frame.columns}
     name = next((columns[column] for column in ("index", "id") if column in columns), None)
     label = next((columns[column] for column in LABEL_COLUMNS if column in columns), None)
     if name is None or label is None:
         needed = f"the columns index (or id) and {' or '.join(LABEL_COLUMNS)}"
         raise OutputError(f"{path} needs {needed}; it has {', '.join(frame.columns)}")
-    rows = {}
+    rows: dict[tuple[str, str, str], str] = {}
     for number, row in enumerate(frame.to_dict("records"), start=2):
         given = text(row[label]).strip().lower()
         if given not in HUMAN_LABELS:
             allowed = ", ".join(filter(None, HUMAN_LABELS))
             raise OutputError(f"{path}, row {number} has the label {given!r}; it must be one of {allowed}")
         model, dataset = (text(row[columns[column]]) if column in columns else "" for column in ("model", "dataset"))
-        rows[model, dataset, text(row[name])] = HUMAN_LABELS[given]
+        key = (model.strip(), dataset.strip(), text(row[name]).strip())
+        if rows.setdefault(key, HUMAN_LABELS[given]) != HUMAN_LABELS[given]:
+            raise OutputError(
+                f"{path}, row {number} gives the answer {key[2]!r} the label {given!r}, and a row before it "
+                f"{rows[key]!r}; keep one label an answer"
+            )
     return Labels(rows)

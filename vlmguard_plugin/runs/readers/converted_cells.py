@@ -89,12 +89,18 @@ class Marks:
         if name.rpartition(":")[2] == "f" and self._text is not None:
             place = place_of(self._cell)
             if place:
-                self.formulas.append((*place, self._form.format(FUTURE.sub("", "".join(self._text)))))
+                text = with_last_brace(FUTURE.sub("", "".join(self._text)))
+                self.formulas.append((*place, self._form.format(text)))
             self._text = None
 
     def _characters(self, text: str) -> None:
         if self._text is not None:
             self._text.append(text)
+
+
+def with_last_brace(formula: str) -> str:
+    """A formula's text with the closing brace that the writer has cut off its end, as of "=\\frac{1}{2}"."""
+    return formula + "}" if formula.count("{") == formula.count("}") + 1 else formula
 
 
 def place_of(cell: str) -> tuple[int, int] | None:

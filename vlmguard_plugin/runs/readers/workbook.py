@@ -18,8 +18,8 @@ MOST_ELEMENTS = 10_000_000
 """XML elements of a part of the workbook."""
 MOST_BYTES = 1 << 30
 """What a workbook may unpack to."""
-ESCAPE = re.compile("_x(00[01][0-9A-Fa-f])_")
-"""A control character, as Excel writes it."""
+ESCAPE = re.compile("_x(00[01][0-9A-Fa-f]|FFF[EF])_")
+"""A control character, or one that is none, as Excel writes it."""
 PLACE = re.compile(r"([A-Za-z]{0,3})([0-9]{0,7})")
 """The place that a cell or row says it stands at, as "AB12" or "12"."""
 
