@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Sequence
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
@@ -85,6 +85,11 @@ def without_rules(answer: str) -> str | None:
 def plainly_english(words: list[str]) -> bool:
     """Whether lower-case words hold as many function words as only English does."""
     return sum(word in FUNCTION_WORDS for word in words) >= MIN_FUNCTION_WORDS * max(len(words), MIN_WORDS)
+
+
+def in_english(sentences: Sequence[str]) -> bool:
+    """Whether each of these lower-case sentences is so plainly English that no other language's rules need to look."""
+    return all(sentence.isascii() and plainly_english(sentence.split()) for sentence in sentences)
 
 
 def prose(answer: str) -> str:
