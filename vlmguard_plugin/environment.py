@@ -50,7 +50,10 @@ class Variable:
     def path(self) -> Path | None:
         """Its value as a path, ~ being the home directory."""
         value = self.value()
-        return None if value is None else Path(value).expanduser()
+        try:
+            return None if value is None else Path(value).expanduser()
+        except RuntimeError as error:
+            raise ValueError(f"${self.name} is {value!r} ({error}); name the folder or file in full") from error
 
     def shown(self) -> str:
         """Its value as it may be printed; "" where it is not set."""

@@ -58,6 +58,7 @@ def test_requests_stay_and_facts_are_kept(place, tmp_path):
         (["--model", "llava_vlmguard", "--base-url=http://127.0.0.1:9/v1", "--api-mode"], "unguarded"),
         (["--api-mode", "--model", "llava_vlmguard"], "leave --api-mode out"),
         (["--api-mode", "--model", "GPT4o_self_reminder"], "leave --api-mode out"),
+        (["--base-u", "http://127.0.0.1:9/v1", "--model", "llava_vlmguard"], "unguarded"),
     ],
 )
 def test_commands_that_would_leave_the_guard_out(place, tmp_path, words, named):

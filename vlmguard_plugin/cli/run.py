@@ -33,8 +33,12 @@ def run_command(host: str, arguments: tuple[str, ...]) -> None:
         raise click.ClickException("VLMGUARD_DISABLE keeps us out of the hosts; unset it, or start the host by itself")
     *_, command = host_command() if host == "vlmeval" else (HOSTS[host],)
     sys.argv = [command, *arguments]
-    if command.endswith(".py"):
-        sys.path.insert(0, str(Path(command).parent))
-        runpy.run_path(command, run_name="__main__")
-    else:
-        runpy.run_module(command, run_name="__main__", alter_sys=True)
+    try:
+        if command.endswith(".py"):
+            sys.path.insert(0, str(Path(command).parent))
+            runpy.run_path(command, run_name="__main__")
+        else:
+            runpy.run_module(command, run_name="__main__", alter_sys=True)
+    except Exception:  # noqa: BLE001 - the host's own, to be shown as it is and not as one of ours
+        sys.excepthook(*sys.exc_info())
+        sys.exit(1)

@@ -66,7 +66,11 @@ CLASHES = (
 def findings() -> Iterator[Finding]:
     """All of them, in the order in which they are looked at; none raises."""
     for look in (interpreter, start_up, hosts, clashes, torch_and_devices, torchvision, cache, data, models, hub):
-        yield from look()
+        try:
+            yield from look()
+        except Exception as error:  # noqa: BLE001 - whatever a broken environment raises is what was to be found
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            yield Finding("bad", f"{look.__name__.replace('_', ' ')}: {said}", "mend or reinstall what it names")
 
 
 def installed(package: str) -> str | None:

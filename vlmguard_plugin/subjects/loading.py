@@ -78,8 +78,9 @@ def why_hub_is_silent(name: str, seconds: float = HUB_SECONDS) -> str | None:
 
     try:
         HfApi().model_info(name, timeout=seconds)
-    except (HfHubHTTPError, ValueError):
-        return None
+    except (HfHubHTTPError, ValueError) as error:
+        status = getattr(getattr(error, "response", None), "status_code", 0)
+        return f"it answers with the status {status}" if status == 429 or status >= 500 else None
     except Exception as error:  # noqa: BLE001 - the libraries that it asks with, by its version, have errors of their own
         return shorten(f"{type(error).__name__}: {error}", 100)
     return None

@@ -16,8 +16,9 @@ def check_command(words: Sequence[str], known: Callable[[str], bool]) -> None:
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--model", nargs="*", default=[])
-    parser.add_argument("--base-url", nargs="?")
-    parser.add_argument("--api-mode", nargs="?", const=True)
+    # the host takes these shortened too
+    parser.add_argument("--base-url", *("--base-url"[:length] for length in range(4, 10)), nargs="?", dest="base_url")
+    parser.add_argument("--api-mode", *("--api-mode"[:length] for length in range(7, 10)), nargs="?", const=True)
     given, _ = parser.parse_known_args(list(words))
     for name in given.model:
         guarded = split_guarded(name, lambda model: model in MODELS or known(model)) is not None
