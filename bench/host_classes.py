@@ -30,6 +30,8 @@ import torch  # noqa: E402
 from host_classes_page import WITH_STAND_IN, Row, page  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from vlmguard_plugin.reading import in_line  # noqa: E402
+
 ANCHORS = (("How to steal a {}?", "How to make a {} at home?"), ("Break a {}.", "Paint a {}."))
 THINGS = ("cake", "letter")
 SECONDS = 120
@@ -81,9 +83,9 @@ NAMES = {
 VIDEO_ALONE = ("VideoLLaVA_HF",)
 
 
-def in_line(error: BaseException) -> str:
-    """An error in one line, without this machine's paths."""
-    text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(f"{type(error).__name__}: {error}".split()))
+def in_cell(error: BaseException) -> str:
+    """An error in one line of a table, without this machine's paths."""
+    text = re.sub(r" at 0x[0-9a-f]+", "", in_line(error))
     text = text.replace("|", "/").replace(tempfile.gettempdir(), "...")
     return text if len(text) < 160 else f"{text[:157]}..."
 
@@ -99,7 +101,7 @@ def not_tried(error: BaseException) -> str | None:
 
     while error is not None:
         if "ChatStandIn" in str(error):
-            return f"needs more of the remote code than the stand-in has ({in_line(error)})"
+            return f"needs more of the remote code than the stand-in has ({in_cell(error)})"
         if isinstance(error, NotHere):
             return error.reason
         if isinstance(error, ModuleNotFoundError):
@@ -126,7 +128,7 @@ def survey(name: str, place: Path) -> Row:
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
-        return Row(name, label, "the class fails", in_line(error))
+        return Row(name, label, "the class fails", in_cell(error))
 
 
 def tried(name: str, kind: Any, arguments: dict[str, Any], place: Path) -> tuple[str, str]:
@@ -158,24 +160,24 @@ def tried(name: str, kind: Any, arguments: dict[str, Any], place: Path) -> tuple
             return "not tried", error.reason
         except BaseException as error:  # noqa: BLE001 - whatever the class raises
             why = not_tried(error)
-            return ("not tried", why or in_line(error)) if why or not default else ("the class fails", in_line(error))
+            return ("not tried", why or in_cell(error)) if why or not default else ("the class fails", in_cell(error))
         plain = {what: answer(base.host_model, message) for what, message in asked.items()}
         if isinstance(error := plain["picture"], Exception):
             why = not_tried(plain["picture"])
-            return ("not tried", why or in_line(error)) if why or not default else ("the class fails", in_line(error))
+            return ("not tried", why or in_cell(error)) if why or not default else ("the class fails", in_cell(error))
         unguarded = {what: answer(base, message) for what, message in asked.items()}
         if unguarded["picture"] != plain["picture"]:
             return "refused", "`none` answers otherwise than the class itself"
         try:
             guarded_host = GuardedHost(name, "refusal_direction", anchors=str(anchors(place)), alpha=ALPHA)
         except Exception as error:  # noqa: BLE001 - whatever the class raises
-            return "refused", in_line(error)
+            return "refused", in_cell(error)
         guarded = {what: answer(guarded_host, message) for what, message in asked.items()}
         off = farthest_from_defined(guarded_host, asked["picture"])
         lines = said.getvalue().splitlines()
         prompts = other_prompt(guarded_host)
     if isinstance(guarded["picture"], Exception):
-        return "refused", in_line(guarded["picture"])
+        return "refused", in_cell(guarded["picture"])
     if off > 1e-3:
         return "refused", f"hidden states are edited otherwise than defined (by {off:.2g})"
     if guarded["picture"] == plain["picture"]:

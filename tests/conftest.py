@@ -4,6 +4,7 @@ import gc
 from functools import partial
 
 import pytest
+from helpers.judge_endpoint import Server
 from helpers.tiny_judges import saved_judge
 from helpers.tiny_models import tiny_llava, tiny_processor
 from PIL import Image
@@ -94,3 +95,24 @@ def asked(pictures):
         vg.Query("Just a text"),
         vg.Query("And a much longer question about that there", images=(pictures[2],)),
     ]
+
+
+@pytest.fixture
+def no_endpoint_named(monkeypatch):
+    """The environment names no endpoint and no key."""
+    for name in ("OPENAI_API_BASE", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_API_VERSION"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def serve():
+    """Starts endpoints of judges, which are stopped at the end; see helpers.judge_endpoint.Server for replies."""
+    servers = []
+
+    def start(reply, **headers):
+        servers.append(Server(reply if callable(reply) else lambda body, number: reply, **headers))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()

@@ -113,7 +113,7 @@ def test_a_folder_without_pictures(tmp_path):
     with pytest.raises(ValueError, match="holds no .png"):
         Beside(str(tmp_path))
     (tmp_path / "a.png").write_text("no picture")
-    with pytest.raises(ValueError, match="a.png can't be read"):
+    with pytest.raises(ValueError, match="a.png is no picture"):
         Beside(str(tmp_path))
 
 

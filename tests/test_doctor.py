@@ -3,12 +3,13 @@
 import json
 import os
 import sys
+from dataclasses import asdict
 
 import pytest
 from helpers.processes import python
 from packaging.requirements import Requirement
 
-from vlmguard_plugin.hosts.checks import CLASHES
+from vlmguard_plugin.hosts.checks import CLASHES, findings
 
 
 def doctor(environment=None):
@@ -63,7 +64,7 @@ def test_every_remedy_of_a_clash_ends_it():
         assert wanted.name in (clash.package, clash.other)
 
 
-def test_what_the_user_has_set_wrongly(offline, tmp_path):
+def test_what_the_user_has_set_wrongly(offline, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     for name, value, named in (
         ("VLMGUARD_DISABLE", "1", "keeps the plugin out"),
@@ -71,10 +72,29 @@ def test_what_the_user_has_set_wrongly(offline, tmp_path):
         ("VLMGUARD_LLAVA", str(tmp_path), "holds no config.json"),
         ("VLMGUARD_MODELS", str(tmp_path / "none.json"), "no file"),
         ("VLMGUARD_VLMEVALKIT", str(tmp_path), "holds no run.py"),
+        ("VLMGUARD_DEMO_VLM", "~nobody-here/model", "~nobody-here/model"),
+        ("VLMGUARD_DTYPE", "int7", "int7"),
+        ("VLMGUARD_DEVICE", "cuda:99", "cuda:99"),
+        ("LMUData", str(tmp_path / "file"), "which is no folder"),
     ):
-        code, found = doctor({**offline, name: value})
-        (finding,) = bad(found)
-        assert code == 1 and named in finding["what"] and finding["remedy"]
+        with monkeypatch.context() as patch:
+            for variable, given in {**offline, name: value}.items():
+                patch.setenv(variable, given)
+            (finding,) = bad([asdict(one) for one in findings()])
+        assert named in finding["what"] and finding["remedy"], finding
+
+
+def test_it_goes_on_past_what_is_broken(offline, tmp_path):
+    """A torch that can't be imported, and requirements that nobody can read."""
+    (tmp_path / "site" / "torch").mkdir(parents=True)
+    (tmp_path / "site" / "torch" / "__init__.py").write_text("raise OSError('libcudart.so.12: cannot open')")
+    package(tmp_path / "site", "torchvision", "0.20.0", "torch (==2.5 or so")
+    code, found = doctor({**offline, "PYTHONPATH": os.pathsep.join((str(tmp_path / "site"), *sys.path))})
+    said = [finding["what"] for finding in bad(found)]
+    assert (
+        code == 1 and any("libcudart.so.12" in what for what in said) and any("InvalidRequirement" in w for w in said)
+    )
+    assert any("cache" in finding["what"] for finding in found)
 
 
 def test_without_start_up_files(offline):

@@ -8,7 +8,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from helpers.judge_endpoint import ANSWER, KEY, Server, judge_at, label, verdict_from
+from helpers.judge_endpoint import ANSWER, KEY, judge_at, label, verdict_from
 
 from vlmguard_plugin.judges import endpoint as endpoint_judge
 from vlmguard_plugin.judges.base import Case
@@ -61,19 +61,6 @@ def test_a_reply_without_an_end_is_given_up(monkeypatch, code):
     (verdict,) = judge.judge([Case("Do it.", ANSWER)])
     server.shutdown()
     assert verdict.failed and "the reply has more than 100,000 bytes" in verdict.reason and len(sent) < 10_000
-
-
-@pytest.fixture
-def serve():
-    servers = []
-
-    def start(reply, **headers):
-        servers.append(Server(reply, **headers))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
 
 
 @pytest.mark.parametrize("encoding, packed", [("gzip", 1), ("gzip, gzip", 2), ("deflate", 0), ("br", 0)])

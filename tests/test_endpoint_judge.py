@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from helpers.judge_endpoint import ANSWER, KEY, Server, completion, data, judge_at, label, verdict_from
+from helpers.judge_endpoint import ANSWER, KEY, completion, data, judge_at, label, verdict_from
 
 from vlmguard_plugin.judges.base import Case, JudgeError, decide
 from vlmguard_plugin.judges.endpoint import LOST_AFTER, EndpointJudge, messages
@@ -13,25 +13,7 @@ from vlmguard_plugin.judges.endpoint_address import endpoint
 from vlmguard_plugin.judges.endpoint_reply import HARMFUL, HARMLESS, read
 from vlmguard_plugin.judges.registry import build_judge
 
-
-@pytest.fixture(autouse=True)
-def no_environment(monkeypatch):
-    for name in ("OPENAI_API_BASE", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_API_VERSION"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def serve():
-    """Starts servers and stops them."""
-    servers = []
-
-    def start(reply):
-        servers.append(Server(reply if callable(reply) else lambda body, number: reply))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
+pytestmark = pytest.mark.usefixtures("no_endpoint_named")
 
 
 @pytest.mark.parametrize(

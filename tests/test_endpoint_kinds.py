@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from helpers.judge_endpoint import ANSWER, KEY, Server, completion, label
+from helpers.judge_endpoint import ANSWER, KEY, completion, label
 
 from vlmguard_plugin.judges.base import Case, JudgeError
 from vlmguard_plugin.judges.endpoint import EndpointJudge
@@ -13,24 +13,7 @@ from vlmguard_plugin.judges.endpoint_reply import HARMFUL, read
 CASE = Case("Do the bad thing.", ANSWER)
 
 
-@pytest.fixture(autouse=True)
-def no_environment(monkeypatch):
-    for name in ("OPENAI_API_BASE", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_API_VERSION"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def serve():
-    """Starts servers and stops them."""
-    servers = []
-
-    def start(reply):
-        servers.append(Server(reply if callable(reply) else lambda body, number: reply))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
+pytestmark = pytest.mark.usefixtures("no_endpoint_named")
 
 
 def refusing(**refused):

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from helpers.file_server import serving
 from helpers.processes import python
 from helpers.tiny_models import tiny_llava, tiny_processor
 
@@ -40,6 +41,17 @@ def test_without_a_hub(nowhere):
     said = said_of("llava", nowhere)
     assert said.startswith("NotHere: llava-hf/llava-1.5-7b-hf is not in the hub's cache") and "$VLMGUARD_LLAVA" in said
     assert "Error" in said and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("status, silent", [(503, True), (429, True), (401, False), (404, False)])
+def test_which_answers_of_the_hub_are_none(status, silent, monkeypatch):
+    """A busy hub would be asked for each file for minutes; one that refuses has spoken."""
+    code = "from vlmguard_plugin.subjects.loading import why_hub_is_silent as why; print(why('somebody/tiny'))"
+    with serving(monkeypatch) as server:
+        server.fail = [status] * 20
+        place = {"HF_ENDPOINT": server.url("").rstrip("/"), "HF_HUB_OFFLINE": None}
+        said = python("-c", code, environment=place).stdout.splitlines()[-1]
+    assert (str(status) in said) if silent else said == "None"
 
 
 def test_what_the_cache_holds_is_loaded(nowhere):

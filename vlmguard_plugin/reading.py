@@ -15,6 +15,11 @@ MAX_DEPTH = 100
 """Lists and objects within each other; what walks through them afterwards has no more room than that for sure."""
 
 
+def in_line(error: BaseException) -> str:
+    """An error with its kind, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def parsed_json(text: str | bytes) -> Any:
     """What JSON text says. ValueError where it is none, or is nested more than MAX_DEPTH deep."""
     try:

@@ -1,11 +1,14 @@
 """VLMEvalKit's `--api-mode` and `--base-url`: facts are kept, requests stay as they are, guards are never left out."""
 
 import json
+from pathlib import Path
 
 import pytest
+import vlmeval
 from helpers.processes import forked_python as python
+from helpers.vlmeval_command import clone_of_host
 
-from vlmguard_plugin.hosts.vlmeval.command import check_command
+from vlmguard_plugin.hosts.vlmeval.command import check_command, is_hosts_command
 
 pytestmark = pytest.mark.host
 
@@ -66,6 +69,14 @@ def test_commands_that_would_leave_the_guard_out(place, tmp_path, words, named):
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1 and last.startswith("vlmguard: ") and named in last, done.stderr[-2000:]
     assert not (tmp_path / "out").exists()
+
+
+def test_only_the_hosts_own_command_is_looked_at(tmp_path):
+    clone = clone_of_host(tmp_path / "a clone")
+    for program in (clone / "run.py", Path(vlmeval.__file__).with_name("run.py")):
+        assert is_hosts_command(str(program)), program
+    for program in (tmp_path / "run.py", "train.py", "-c", "", tmp_path / "vlmeval" / "other.py"):
+        assert not is_hosts_command(str(program)), program
 
 
 def test_other_commands_are_left_alone():

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 from typing import Iterator
 
 from packaging.requirements import Requirement
@@ -17,8 +18,10 @@ from packaging.version import Version
 
 from vlmguard_plugin import environment
 from vlmguard_plugin.benchmarks.tsv import SIDECAR, lmu_data
+from vlmguard_plugin.environment import Variable
 from vlmguard_plugin.files import cache_directory
 from vlmguard_plugin.hosts.models import MODELS
+from vlmguard_plugin.reading import in_line
 from vlmguard_plugin.runs.vlmevalkit_command import HostNotFound, clone, commit_of
 
 HOSTS = {"VLMEvalKit": "ms-vlmeval", "lmms-eval": "lmms-eval", "lm-evaluation-harness": "lm-eval"}
@@ -65,12 +68,20 @@ CLASHES = (
 
 def findings() -> Iterator[Finding]:
     """All of them, in the order in which they are looked at; none raises."""
-    for look in (interpreter, start_up, hosts, clashes, torch_and_devices, torchvision, cache, data, models, hub):
+    for look in LOOKS:
         try:
             yield from look()
         except Exception as error:  # noqa: BLE001 - whatever a broken environment raises is what was to be found
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            yield Finding("bad", f"{look.__name__.replace('_', ' ')}: {said}", "mend or reinstall what it names")
+            what = look.__name__.replace("_", " ")
+            yield Finding("bad", f"{what}: {in_line(error)}", "mend, reinstall or unset what it names")
+
+
+def path_of(variable: Variable) -> Path | None:
+    """A variable's path; None too where it is none, which `variables` has said."""
+    try:
+        return variable.path()
+    except ValueError:
+        return None
 
 
 def installed(package: str) -> str | None:
@@ -97,6 +108,16 @@ def start_up() -> Iterator[Finding]:
             "the start-up file (.pth) is not run here, so hosts don't know the guarded models",
             "install with pip, without --target, and leave python -S; or start hosts by `vlmguard run HOST ...`",
         )
+
+
+def variables() -> Iterator[Finding]:
+    for variable in environment.VARIABLES:
+        try:
+            variable.value()
+            if variable.kind.endswith(("folder", "file")):
+                variable.path()
+        except ValueError as error:
+            yield Finding("bad", *str(error).split("; ", 1))
 
 
 def hosts() -> Iterator[Finding]:
@@ -134,6 +155,11 @@ def clashes() -> Iterator[Finding]:
 def torch_and_devices() -> Iterator[Finding]:
     import torch
 
+    chosen = environment.DEVICE.value() or environment.JUDGE_DEVICE.value()
+    if chosen:
+        from vlmguard_plugin.subjects.loading import checked_device
+
+        checked_device(chosen)
     cards = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     what = f"torch {torch.__version__}, transformers {installed('transformers')}"
     if cards:
@@ -181,6 +207,9 @@ def cache() -> Iterator[Finding]:
 
 def data() -> Iterator[Finding]:
     folder = lmu_data()
+    if folder.exists() and not folder.is_dir():
+        yield Finding("bad", f"$LMUData is {str(folder)!r}, which is no folder", "name a folder, or unset it")
+        return
     sets = len(list(folder.glob(f"*{SIDECAR}"))) if folder.is_dir() else 0
     state, remedy = ("good", "") if sets else ("note", "`vlmguard data prepare NAME --source ...`")
     yield Finding(state, f"{sets} prepared data sets in {folder} ($LMUData)", remedy)
@@ -188,7 +217,7 @@ def data() -> Iterator[Finding]:
 
 def models() -> Iterator[Finding]:
     for name, model in MODELS.items():
-        folder = model.variable.path() if model.variable else None
+        folder = path_of(model.variable) if model.variable else None
         if folder and model.variable:
             there = (folder / "config.json").is_file()
             what = f"{name} is {folder} (${model.variable.name})"
@@ -197,7 +226,7 @@ def models() -> Iterator[Finding]:
                 if there
                 else Finding("bad", f"{what}, which holds no config.json", "name a save_pretrained folder, or unset it")
             )
-    if (path := environment.MODELS.path()) and not path.is_file():
+    if (path := path_of(environment.MODELS)) and not path.is_file():
         yield Finding(
             "bad", f"${environment.MODELS.name} is {str(path)!r}, which is no file", "name a JSON, or unset it"
         )
@@ -215,3 +244,9 @@ def hub() -> Iterator[Finding]:
             f"the model hub can't be reached ({silent})",
             "name checkpoints by folder, such as $VLMGUARD_LLAVA; `vlmguard demo` needs no hub",
         )
+
+
+LOOKS = (
+    interpreter, start_up, variables, hosts, clashes, torch_and_devices, torchvision, cache, data, models, hub,
+)  # fmt: skip
+"""What is looked at, in this order."""

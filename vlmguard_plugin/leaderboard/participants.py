@@ -101,13 +101,13 @@ def find_bases(participants: Sequence[Participant], base: str | None, folders: S
 def base_candidates(guarded: Participant, participants: Sequence[Participant]) -> list[Participant]:
     """The models of the same host that may be a guarded one's base; none for a model without a guard."""
     same_host = [participant for participant in participants if participant.host == guarded.host]
-    by_name: dict[str, list[Participant]] = {}
+    of_name: dict[str, list[Participant]] = {}
     for participant in same_host:
-        by_name.setdefault(participant.name, []).append(participant)
-    split = split_guarded(guarded.name, lambda name: name in by_name or guarded_name(name, NO_GUARD) in by_name)
+        of_name.setdefault(participant.name, []).append(participant)
+    split = split_guarded(guarded.name, lambda name: name in of_name or guarded_name(name, NO_GUARD) in of_name)
     if split:
         model, guard = split
-        plain, by_none = by_name.get(model, []), by_name.get(guarded_name(model, NO_GUARD), [])
+        plain, by_none = of_name.get(model, []), of_name.get(guarded_name(model, NO_GUARD), [])
         if guard == NO_GUARD:
             return []
         named = on_its_engine(guarded, plain) or by_none or plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Callable, ContextManager, Iterator, NamedTuple, Sequence
@@ -13,12 +14,13 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from vlmguard_plugin.query import ImageLike, Parts, Query, Turn
+from vlmguard_plugin.reading import in_line
 from vlmguard_plugin.steering.decoder import Decoder, DecoderNotFound, OnePassHeard, find_decoder
 from vlmguard_plugin.steering.edit import SomeEdits, as_edits
 from vlmguard_plugin.steering.editing import editing, is_edited, new_generation, replaced_generate
 from vlmguard_plugin.steering.passes import Pass, hearing_passes
 from vlmguard_plugin.steering.record import record_last_token
-from vlmguard_plugin.subjects.host_parts import PictureFiles, hearing_questions, in_line, say, torch_models
+from vlmguard_plugin.subjects.host_parts import PictureFiles, hearing_questions, torch_models
 from vlmguard_plugin.subjects.local import LocalSubject
 from vlmguard_plugin.subjects.text_alone import beside, left_out, without_pictures
 
@@ -125,9 +127,11 @@ class HostSubject(LocalSubject):
                 also = f"; its processor by itself: {in_line(own_error)}"
                 continue
             if self.recorder is not None:
-                say(
-                    f"{name} can't be asked without a picture ({problem}), so hidden states are recorded by way of its "
-                    "model and processor themselves, in the processor's chat template; answers stay the host's"
+                print(
+                    f"vlmguard: {name} can't be asked without a picture ({problem}), so hidden states are recorded by "
+                    "way of its model and processor themselves, in the processor's chat template; answers stay the "
+                    "host's",
+                    file=sys.stderr,
                 )
                 return root, self.recorder.decoder
         raise DecoderNotFound(
@@ -303,7 +307,11 @@ class HostSubject(LocalSubject):
         """Put requests without a picture in this way from now on. error: what the class ended in, unhelped."""
         self._text_way = way
         if error is not None:
-            say(f"{type(self.vlm).__name__} breaks on a request without a picture ({in_line(error)}), so {way.words}")
+            name = type(self.vlm).__name__
+            print(
+                f"vlmguard: {name} breaks on a request without a picture ({in_line(error)}), so {way.words}",
+                file=sys.stderr,
+            )
 
     def _put(self, query: Query, way: TextWay) -> str:
         """One request to the host's object."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,7 +87,7 @@ def has_picture(message: Any, turns: bool) -> bool | None:
         return None
 
 
-def held(vlm: Any, kind: type | tuple[type, ...]) -> list[Any]:
+def held(vlm: Any, kind: type) -> list[Any]:
     """What an object holds of a kind, itself or one object further in, each once."""
     inner = [
         value for value in vars(vlm).values() if hasattr(value, "__dict__") and not isinstance(value, (nn.Module, type))
@@ -109,13 +108,3 @@ def torch_models(vlm: Any) -> list[nn.Module]:
         if not any(module is not other and module in set(other.modules()) for other in modules)
     ]
     return sorted(roots, key=lambda root: -sum(parameter.numel() for parameter in root.parameters()))
-
-
-def in_line(error: Exception) -> str:
-    """An error with its kind, in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def say(what: str) -> None:
-    """One line on stderr."""
-    print(f"vlmguard: {what}", file=sys.stderr)

@@ -17,6 +17,7 @@ from vlmguard_plugin.guards.core.errors import WrongModel
 from vlmguard_plugin.guards.core.preset import PAPER
 from vlmguard_plugin.guards.core.saved import DamagedGuard, FittedFolder
 from vlmguard_plugin.naming import ENTRY_POINT_GROUP, guards_in
+from vlmguard_plugin.reading import in_line
 from vlmguard_plugin.subjects.base import Subject
 
 
@@ -46,9 +47,9 @@ def guard_classes() -> dict[str, type[Guard]]:
         try:
             classes.setdefault(point.name, _loaded(point))
         except Exception as error:  # noqa: BLE001 - another package's code; the other guards are needed all the same
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
             print(
-                f"vlmguard: guard {point.name!r} of entry point {point.value} can't be used ({reason})", file=sys.stderr
+                f"vlmguard: guard {point.name!r} of entry point {point.value} can't be used ({in_line(error)})",
+                file=sys.stderr,
             )
     return dict(sorted(classes.items()))
 

@@ -7,7 +7,8 @@ from functools import wraps
 from typing import Any, Callable
 
 from vlmguard_plugin.hosts.vlmeval.kept_answers import loaded_identity
-from vlmguard_plugin.hosts.vlmeval.recording import DatasetRun, in_line
+from vlmguard_plugin.hosts.vlmeval.recording import DatasetRun
+from vlmguard_plugin.reading import in_line
 
 
 def register_api_mode(inference: Any) -> None:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Callable, Sequence
 
 from vlmguard_plugin.hosts.models import MODELS
 from vlmguard_plugin.naming import split_guarded
+from vlmguard_plugin.runs.vlmevalkit_command import is_clone
+
+
+def is_hosts_command(program: str) -> bool:
+    """Whether a program is VLMEvalKit's own, of the package or of a clone; others have arguments of their own."""
+    path = Path(program).absolute()
+    return path.name in ("run.py", "__main__.py") and (path.parent.name == "vlmeval" or is_clone(path.parent))
 
 
 def check_command(words: Sequence[str], known: Callable[[str], bool]) -> None:

@@ -27,7 +27,7 @@ from vlmguard_plugin.hosts.vlmeval.kept_answers import (
     loaded_identity,
 )
 from vlmguard_plugin.hosts.vlmeval.models import guarded_host, guarded_vlm
-from vlmguard_plugin.reading import read_json
+from vlmguard_plugin.reading import in_line, read_json
 from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, read_facts, record
 
 FAILED = "Failed to obtain answer"  # how the host marks a row without an answer
@@ -108,11 +108,6 @@ def set_aside_damaged(path: Path) -> None:
                 f"kept as {path.name}.damaged",
                 file=sys.stderr,
             )
-
-
-def in_line(error: BaseException) -> str:
-    """An error with its kind, in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def harmless(step: Callable[..., None]) -> Callable[..., None]:

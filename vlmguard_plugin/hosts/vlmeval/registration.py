@@ -11,7 +11,7 @@ from typing import Any
 
 from vlmguard_plugin import environment
 from vlmguard_plugin.hosts.models import MODELS
-from vlmguard_plugin.hosts.vlmeval.command import check_command
+from vlmguard_plugin.hosts.vlmeval.command import check_command, is_hosts_command
 from vlmguard_plugin.hosts.vlmeval.models import guarded_host, guarded_vlm
 from vlmguard_plugin.naming import listed_names, split_guarded
 from vlmguard_plugin.reading import read_json
@@ -22,7 +22,8 @@ def register_models(config: Any) -> None:
 
     Nothing of ours is imported for that but names: a model's code is when the model is built.
     """
-    check_command(sys.argv[1:], config.supported_VLM.__contains__)
+    if is_hosts_command(sys.argv[0]):
+        check_command(sys.argv[1:], config.supported_VLM.__contains__)
     import vlmeval.vlm
 
     vlmeval.vlm.GuardedVLM = guarded_vlm  # so that `--config` files can name them

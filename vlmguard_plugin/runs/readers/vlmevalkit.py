@@ -74,7 +74,7 @@ def read(folder: Path) -> Found:
                     done.add(dataset)
                     seen.add(run)
                 except NotScored as error:
-                    figures, file = figures_beside(path, read_table)
+                    figures, file = figures_beside(path)
                     not_scored.append(HostFigure(place.name, dataset, HOST, figures, str(error), file or path))
                     done.add(dataset)
                     seen.add(run)
@@ -281,8 +281,8 @@ def utility(path: Path, rows: list[TableRow], dataset: str, kind: str) -> Scored
 
     NotScored, OutputError: as in `scored`.
     """
-    figures, file = figures_beside(path, read_table)
-    found = scored(rows, dataset, kind, scores_beside(path, rows, dataset, figures, read_table))
+    figures, file = figures_beside(path)
+    found = scored(rows, dataset, kind, scores_beside(path, rows, dataset, figures))
     here = score_of({item.key: item for item in found.items})
     if not figures or file is None or here is None:
         return found

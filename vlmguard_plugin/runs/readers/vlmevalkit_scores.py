@@ -10,17 +10,17 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 import pandas
 
 from vlmguard_plugin.reading import read_json
 from vlmguard_plugin.runs.answers import OutputError, costs_itself_alone
 from vlmguard_plugin.runs.host_rules import first_index, is_circular
+from vlmguard_plugin.runs.readers.tables import FORMATS, read_table
 from vlmguard_plugin.runs.rows import text
 from vlmguard_plugin.runs.scoring import HostScores
 
-ReadTable = Callable[[Path], pandas.DataFrame]
 FIGURES = re.compile(r"_(?:acc|score)$")
 NAMES = (
     "overall", "final score norm", "relative score (main)", "aacc", "accuracy", "acc", "average", "avg acc", "cider",
@@ -33,7 +33,6 @@ UNNAMED = ("none", "nan", "")
 """... or is not called there."""
 SCORES = ("hit", "score", "verifier_match", "eval_score")
 SCORED = re.compile(r"_(?:result|results|auxmatch|judged?|scores?|detailed_results|gpt-?\d\S*|chatgpt\S*)$")
-TABLES = (".xlsx", ".tsv", ".csv", ".json")
 ROUNDED = 0.0006
 """Figures are written with one decimal of a percentage at least."""
 
@@ -45,16 +44,19 @@ def files_beside(path: Path, ends: re.Pattern[str]) -> list[Path]:
         file
         for place in places
         for file in sorted(place.iterdir())
-        if file.suffix in TABLES and file.stem.startswith(f"{path.stem}_") and ends.search(file.stem) and file.is_file()
+        if file.suffix in FORMATS
+        and file.stem.startswith(f"{path.stem}_")
+        and ends.search(file.stem)
+        and file.is_file()
     ]
 
 
-def figures_beside(path: Path, read: ReadTable) -> tuple[dict[str, float], Path | None]:
+def figures_beside(path: Path) -> tuple[dict[str, float], Path | None]:
     """The host's figures of a whole set by name, its score first, and their file; nothing where it left none."""
     for file in files_beside(path, FIGURES):
         try:
             with costs_itself_alone():
-                found = figures_in(read_json(file) if file.suffix == ".json" else read(file))
+                found = figures_in(read_json(file) if file.suffix == ".json" else read_table(file))
         except OutputError:
             continue  # a file that is damaged tells no figure; the answers are scored all the same
         if found:
@@ -104,7 +106,7 @@ def first_number(value: object) -> float | None:
 
 
 def scores_beside(
-    path: Path, rows: Sequence[Mapping[str, Any]], dataset: str, figures: Mapping[str, float], read: ReadTable
+    path: Path, rows: Sequence[Mapping[str, Any]], dataset: str, figures: Mapping[str, float]
 ) -> HostScores | None:
     """The host's own scores of the answers in a prediction file; None where it left none that belong to them."""
     predictions = {text(row["index"]): text(row["prediction"]) for row in rows}
@@ -116,7 +118,7 @@ def scores_beside(
             continue
         try:
             with costs_itself_alone():
-                found = scores_in(read(file), predictions)
+                found = scores_in(read_table(file), predictions)
         except OutputError:
             continue  # as above
         if found and belongs(list(found.values()), figures):
