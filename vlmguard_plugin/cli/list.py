@@ -12,7 +12,7 @@ from vlmguard_plugin.cli.options import JSON
 
 def in_line(settings: dict[str, Any]) -> str:
     """Settings and their values in a line."""
-    return ", ".join(f"{name}={value!r}" for name, value in settings.items())
+    return ", ".join(f"{name}={value!r}" for name, value in settings.items()) or "nothing to set"
 
 
 def paper_in_line(defaults: dict[str, Any], paper: dict[str, Any]) -> str:
