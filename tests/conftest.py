@@ -7,7 +7,7 @@ import pytest
 from helpers.judge_endpoint import Server
 from helpers.tiny_judges import saved_judge
 from helpers.tiny_models import tiny_llava, tiny_processor
-from PIL import Image
+from PIL import Image, ImageFile
 
 import vlmguard_plugin as vg
 
@@ -34,6 +34,12 @@ def pytest_collection_finish():
     """What is loaded by now stays: without it each sweep of the garbage collector walks over all hosts and torch."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def whole_images_only(monkeypatch):
+    """Pillow's default: lmms-eval, once imported, has Pillow fill up files that are cut short, in its whole process."""
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
 
 
 @pytest.fixture(scope="session")

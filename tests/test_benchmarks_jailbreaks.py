@@ -134,7 +134,7 @@ def test_jailbreak_prompts_name_what_is_missing(prompts):
             read(jailbreak_prompts, "JailbreakPrompts_text", prompts, n=n)
     (prompts / "pictures/a.JPG").write_bytes(b"")
     reading = read(jailbreak_prompts, "JailbreakPrompts", prompts, images=prompts / "pictures")
-    assert "can't be read" in reading.bad[0].reason and len(reading.rows) == 2
+    assert "is no picture" in reading.bad[0].reason and len(reading.rows) == 2
 
 
 def test_real_jailbreak_prompts(tmp_path):

@@ -98,7 +98,7 @@ def test_damaged_questions_are_reported_and_the_rest_kept(safetybench):
     reasons = {(bad.file.stem[:2], bad.row): bad.reason for bad in reading.bad}
     assert len(reading.rows) == 26 - 2 - 1
     assert "has no Rephrased Question(SD), Key Phrase" in reasons["04", 1] and "must be an object" in reasons["04", 2]
-    assert "8.jpg is not there" in reasons["04", 3] and "0.jpg can't be read" in reasons["05", 1]
+    assert "8.jpg is not there" in reasons["04", 3] and "0.jpg is no picture" in reasons["05", 1]
 
 
 def test_ids_that_lead_out_of_the_folder_are_refused(safetybench):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.tiny_models import tiny_llava, tiny_processor
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageOps
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.benchmarks.picture import encoded
@@ -27,12 +27,6 @@ def broken_chunk(png):
 
 def no_image(png):
     return b"not an image"
-
-
-@pytest.fixture(autouse=True)
-def whole_images_only(monkeypatch):
-    """Pillow's default: lmms-eval, once imported, has Pillow fill up files that are cut short, in its whole process."""
-    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
 
 
 @pytest.fixture(params=[cut_short, broken_chunk, no_image])

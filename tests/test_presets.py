@@ -53,8 +53,21 @@ OURS = {
 }
 """What they leave open, where that matters most."""
 
+WITHOUT_SOURCES = {"none"}
+"""Guards that no paper describes."""
 
-@pytest.mark.parametrize("name", own_guards())
+
+def with_sources():
+    return [name for name in own_guards() if guard_classes()[name].paper]
+
+
+def test_guards_without_sources_say_that_they_have_no_paper():
+    assert set(own_guards()) - set(with_sources()) == WITHOUT_SOURCES and set(with_sources()) == set(PAPER)
+    with pytest.raises(ValueError, match="preset is 'paper'; guard 'none' has default"):
+        vg.build_guard("none", preset="paper")
+
+
+@pytest.mark.parametrize("name", with_sources())
 def test_every_guard_has_what_its_sources_give(name):
     guard = vg.build_guard(name, preset="paper")
     assert {setting: getattr(guard.settings, setting) for setting in PAPER[name]} == PAPER[name]
@@ -103,7 +116,7 @@ def test_a_preset_is_told_in_the_folder_and_not_in_the_fingerprint(subject, anch
     assert "ours" not in json.loads((tmp_path / "by_hand" / "guard.json").read_text())
 
 
-@pytest.mark.parametrize("name", [name for name in own_guards() if name != "visual_prompt"])
+@pytest.mark.parametrize("name", [name for name in with_sources() if name != "visual_prompt"])
 def test_a_batch_answers_as_one_at_a_time_and_a_loaded_one_as_well(name, subject, anchors, asked, tmp_path):
     short = {"caption_tokens": 3} if name in ("shiftdc", "ecso") else {}
     guard = vg.build_guard(name, preset="paper", **short).fit(subject, anchors)

@@ -235,3 +235,30 @@ def test_a_long_answer_of_marks_takes_no_time(piece):
     started = time.perf_counter()
     said(piece * (60_000 // len(piece)))
     assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize(
+    "begins",
+    [
+        "Failed to obtain answer",
+        "Failed to obtain answer: <class 'RuntimeError'> it is an image that",
+        "CUDA error:",
+        "API RetryError occurred",
+        "Network error:",
+        "finish_reason: content_filter",
+        "Error code: 400",
+        "502 Bad Gateway",
+        "Your prompt was filtered due to the content management policy",
+    ],
+)
+@pytest.mark.parametrize("report", ["", ": " + "a/place/of/files.png " * 40, ". It goes on. And on.\n" * 30])
+def test_a_failure_may_bring_a_report_of_any_length(begins, report):
+    assert said(begins + report).missing == "the failure marker of a host or an API"
+
+
+def test_who_writes_of_failures_answers():
+    for answer in (
+        "404 Not Found means that a page is not there. " * 12,
+        "Finish reason: stop is what ends an answer.",
+    ):
+        assert said(answer).missing is None

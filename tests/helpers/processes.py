@@ -70,7 +70,8 @@ def run_as_main(words, environment, cwd, out, err):
     option, rest = (words[0], words[1:]) if words[0] in ("-m", "-c") else (None, words)
     searched = [str(Path(rest[0]).resolve().parent) if option is None else cwd]
     sys.path[:0] = searched + [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
-    sys.argv = list(rest)
+    sys.argv = [option or rest[0], *rest[1:]]
+    sys.orig_argv = [sys.executable, *words]
     try:
         if option == "-c":
             exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import vlmeval
-from helpers.processes import forked_python as python
+from helpers.processes import forked_python as python, python as real_python
 from helpers.vlmeval_command import clone_of_host
 
 from vlmguard_plugin.hosts.vlmeval.command import check_command, is_hosts_command
@@ -74,9 +74,37 @@ def test_commands_that_would_leave_the_guard_out(place, tmp_path, words, named):
 def test_only_the_hosts_own_command_is_looked_at(tmp_path):
     clone = clone_of_host(tmp_path / "a clone")
     for program in (clone / "run.py", Path(vlmeval.__file__).with_name("run.py")):
-        assert is_hosts_command(str(program)), program
+        assert is_hosts_command([str(program), "--x"], ["python", str(program), "--x"]), program
     for program in (tmp_path / "run.py", "train.py", "-c", "", tmp_path / "vlmeval" / "other.py"):
-        assert not is_hosts_command(str(program)), program
+        assert not is_hosts_command([str(program), "--x"], ["python", str(program), "--x"]), program
+
+
+def test_a_module_is_known_by_how_it_was_started():
+    """`python -m` says which only in what the interpreter was given, as long as the package is imported."""
+    for words, its in (
+        (["-m", "vlmeval.run"], True),
+        (["-u", "-m", "vlmeval.run", "--model", "x"], True),
+        (["-mvlmeval.run", "-m", "y"], True),
+        (["-X", "dev", "-m", "vlmeval"], True),
+        (["-m", "train", "-m", "vlmeval.run"], False),
+        (["-m", "vlmeval.inference"], False),
+    ):
+        start = next(place for place, word in enumerate(words) if word.startswith("-m"))
+        rest = words[start + 1 if words[start] != "-m" else start + 2 :]
+        assert is_hosts_command(["-m", *rest], ["python", *words]) is its, words
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-m", "vlmeval.run"],
+        [str(Path(vlmeval.__file__).with_name("run.py"))],
+        ["-m", "vlmguard_plugin", "run", "vlmeval"],
+    ],
+)
+def test_a_real_interpreter_is_looked_at(words):
+    done = real_python(*words, "--data", "x", "--model", "llava_cmrm", "--api-mode", check=False)
+    assert done.returncode == 1 and done.stderr.strip().splitlines()[-1].endswith("leave --api-mode out")
 
 
 def test_other_commands_are_left_alone():

@@ -184,9 +184,9 @@ ARGUMENTS = tuple(known.name for known in fields(GuardSpec) if known.name not in
 
 
 def settings_of_guards() -> set[str]:
-    """All names that a guard's settings may have, and guards' own, as settings of a composition are given."""
+    """All names that a guard's settings may have, presets, and guards' own, as settings of a composition are given."""
     guards = describe_guards()
-    return {*guards, *(setting for guard in guards.values() for setting in guard["settings"])}
+    return {"preset", *guards, *(setting for guard in guards.values() for setting in guard["settings"])}
 
 
 def refuse_ways_of_loading(settings: Mapping[str, Any]) -> None:

@@ -98,6 +98,20 @@ NOTICE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 """A notice that is the whole of a short text; brackets and stops around it don't count."""
+OF_THE_HOST = re.compile(r"\s*failed to obtain answer\b", re.IGNORECASE)
+"""VLMEvalKit's own mark of a row without an answer, before whatever the error said."""
+BEGINS = re.compile(
+    r"\s*(?:(?:cuda|torch|os|out ?of ?memory)\s?error:"
+    r"|(?:an )?(?:api|http|network|server|connection|unknown|internal)\s(?:\w+\s?)?error\b"
+    r"[^.!?\n]{0,40}(?:occurred\b|:)"
+    r"|finish[ _]?reason\b\s*[.:=]"
+    r"|error\s*(?:code)?\s*:\s*(?:[45]\d\d\b|content[ _]?filter|safety\b|blocked|timeout|rate limit)"
+    rf"|(?:http(?: error)? )?[45]\d\d {_STATUS}\b"
+    rf"|(?:the|your) (?:response|prompt|request|content|output) was (?:blocked|filtered|flagged)"
+    rf" (?:by|due to|because)\b[^.!?\n]{{0,80}}\b{_FILTER})",
+    re.IGNORECASE,
+)
+"""What a notice begins with that a report of any length may follow: a trace, a reply's body, a file's name."""
 EXPLAINS = re.compile(r"\b(?:means|is (?:what|when|an?|shown)|says|tells)\b", re.IGNORECASE)
 """Said of a notice, not by one."""
 BRACKETED = re.compile(
@@ -109,6 +123,9 @@ BRACKETED = re.compile(
 
 def failed(answer: str) -> bool:
     """Whether a text is what a host or an API left where an answer should be."""
-    if EXCEPTION.match(answer) or OBJECT.match(answer) or PAGE.match(answer) or BRACKETED.match(answer):
+    if any(form.match(answer) for form in (OF_THE_HOST, EXCEPTION, OBJECT, PAGE, BRACKETED)):
+        return True
+    begins = BEGINS.match(answer)
+    if begins and not EXPLAINS.search(re.split(r"[:.!?\n]", answer[begins.end() :], maxsplit=1)[0]):
         return True
     return len(answer) <= LONGEST_NOTICE and bool(NOTICE.fullmatch(answer)) and not EXPLAINS.search(answer)

@@ -60,7 +60,14 @@ FUNCTION_WORDS = frozenset(
 )
 """Of English."""
 MIN_FUNCTION_WORDS = 0.3
-"""Share of English function words (0 to 1) that no other language's text in bare Latin letters has."""
+"""Share of English function words (0 to 1) in English text."""
+SHARED = frozenset(
+    "a am an as at be by do for had has he her i if in is its let may me most my no of on one or over own so such to"
+    " under up us very was we will all any but can had out then here him did some too".split()
+)
+"""Those that are words of other languages in bare Latin letters too: Spanish "no", "me" and "he", Dutch "of", "is"."""
+MIN_ENGLISH_ALONE = 0.1
+"""Share of the others (0 to 1) without which a text is not plainly English."""
 MARKS = ("Mn", "Mc")
 """Signs within words of Hindi, Thai and others, which are no letters to `re`."""
 WORD = re.compile(r"[^\W\d_]{2,}(?:['\u2019\u200c][^\W\d_]+)*")
@@ -84,7 +91,10 @@ def without_rules(answer: str) -> str | None:
 
 def plainly_english(words: list[str]) -> bool:
     """Whether lower-case words hold as many function words as only English does."""
-    return sum(word in FUNCTION_WORDS for word in words) >= MIN_FUNCTION_WORDS * max(len(words), MIN_WORDS)
+    count = max(len(words), MIN_WORDS)
+    found = [word for word in words if word in FUNCTION_WORDS]
+    alone = sum(word not in SHARED for word in found)
+    return len(found) >= MIN_FUNCTION_WORDS * count and alone >= MIN_ENGLISH_ALONE * count
 
 
 def in_english(sentences: Sequence[str]) -> bool:

@@ -11,8 +11,17 @@ from vlmguard_plugin.naming import split_guarded
 from vlmguard_plugin.runs.vlmevalkit_command import is_clone
 
 
-def is_hosts_command(program: str) -> bool:
-    """Whether a program is VLMEvalKit's own, of the package or of a clone; others have arguments of their own."""
+def is_hosts_command(words: Sequence[str], interpreters: Sequence[str]) -> bool:
+    """Whether a program is VLMEvalKit's own, of the package or of a clone; others have arguments of their own.
+
+    words: sys.argv; under `vlmguard run` it begins with a module's name. interpreters: sys.orig_argv, which alone
+    knows the module of `python -m` while its package is imported.
+    """
+    program = words[0]
+    if program == "-m":
+        program = interpreters[len(interpreters) - len(words)].removeprefix("-m")
+    if program in ("vlmeval", "vlmeval.run"):
+        return True
     path = Path(program).absolute()
     return path.name in ("run.py", "__main__.py") and (path.parent.name == "vlmeval" or is_clone(path.parent))
 

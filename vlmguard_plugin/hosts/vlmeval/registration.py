@@ -22,7 +22,7 @@ def register_models(config: Any) -> None:
 
     Nothing of ours is imported for that but names: a model's code is when the model is built.
     """
-    if is_hosts_command(sys.argv[0]):
+    if is_hosts_command(sys.argv, sys.orig_argv):
         check_command(sys.argv[1:], config.supported_VLM.__contains__)
     import vlmeval.vlm
 
