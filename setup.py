@@ -22,9 +22,10 @@ BASE = [
     "platformdirs>=4",
     "py3langid>=0.4",
     "rich>=13",
+    "scipy>=1.11",
     "tqdm>=4.66",
 ]
-LEADERBOARD = ["pandas>=2.2", "python-calamine>=0.2.3", "scipy>=1.11", "statsmodels>=0.14", "jinja2>=3.1"]
+LEADERBOARD = ["pandas>=2.2", "python-calamine>=0.2.3", "statsmodels>=0.14", "jinja2>=3.1"]
 JUDGE = ["openai>=1.40", *LEADERBOARD]
 VLMEVAL = ["ms-vlmeval>=0.0.20", "torchvision", *JUDGE]
 PLOT = ["matplotlib>=3.8", "statsmodels>=0.14"]
@@ -36,7 +37,6 @@ TEST = [
     "pyyaml>=6",
     "selenium>=4.20",
     "scikit-learn>=1.4",
-    "scipy>=1.11",
     "build>=1.2",
 ]
 EXTRAS = {

@@ -53,7 +53,7 @@ OURS = {
 }
 """What they leave open, where that matters most."""
 
-WITHOUT_SOURCES = {"none"}
+WITHOUT_SOURCES = {"none", "conditional_refusal"}
 """Guards that no paper describes."""
 
 

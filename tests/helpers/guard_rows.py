@@ -31,6 +31,10 @@ HABITS: dict[str, list[Row]] = {
     ],
     "tbop": [{"rank": 2, "layers": [2]}],
     "nullsteer": [{"layers": [1]}],
+    "conditional_refusal": [
+        {"layers": [1, 2], "read_layers": [0, 1], "over_refusal": 0.5},
+        {"layers": [2], "conditions": ["text", "shape"], "over_refusal": 0.5, "bounded": False, "alpha": 3.0},
+    ],
     "self_reminder": [{}],
     "goal_priority": [{}],
     "adashield": [{}],
@@ -48,6 +52,7 @@ ON_ARCHITECTURES: dict[str, Row] = {
     "refusal_direction": {"condition": True, "alpha": 0.5},
     "tbop": {"rank": 2, "alpha": 0.9},
     "nullsteer": {"alpha": 1.0},
+    "conditional_refusal": {"read_layers": [2], "conditions": ["text", "blank"], "over_refusal": 0.5},
     "self_reminder": {},
     "goal_priority": {},
     "adashield": {},
@@ -65,6 +70,7 @@ ON_HOST_MODELS: dict[str, Row] = {
     "refusal_direction": {"alpha": 3.0},
     "tbop": {"rank": 2},
     "nullsteer": {"alpha": 3.0},
+    "conditional_refusal": {"conditions": ["text", "blank"], "over_refusal": 0.5, "bounded": False, "alpha": 30.0},
 }
 """Guards that edit hidden states, on model objects of a host's own."""
 
@@ -83,6 +89,7 @@ LIKELIHOODS: dict[str, list[Row]] = {
     "refusal_direction": [{"layers": [1, 2]}],
     "tbop": [{"rank": 2, "layers": [2]}],
     "nullsteer": [{"layers": [1]}],
+    "conditional_refusal": [{"layers": [1], "conditions": "text", "over_refusal": 0.5}],
     "self_reminder": [{}],
     "goal_priority": [{}],
     "adashield": [{}],

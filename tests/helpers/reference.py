@@ -102,6 +102,18 @@ def nullsteer_push_suppressed(harmful, benign, rank, weight, ridge=1e-2):
     return delta @ projector
 
 
+def discriminant(harmful, harmless, shrinkage):
+    """[N, d] each -> weights w [d] and offset b of `w . h - b`: 0 half-way between the means, deviation 1 within."""
+    harmful, harmless = harmful.astype(np.float64), harmless.astype(np.float64)
+    scatter = sum((len(rows) - 1) * np.cov(rows, rowvar=False) for rows in (harmful, harmless))
+    covariance = scatter / (len(harmful) + len(harmless) - 2)
+    width = len(covariance)
+    shrunk = (1 - shrinkage) * covariance + shrinkage * np.trace(covariance) / width * np.eye(width)
+    weights = np.linalg.inv(shrunk) @ (harmful.mean(axis=0) - harmless.mean(axis=0))
+    weights = weights / np.sqrt(weights @ covariance @ weights)
+    return weights, weights @ (harmful.mean(axis=0) + harmless.mean(axis=0)) / 2
+
+
 def capped(shift, spread, cap):
     """A shift [d], no longer than cap times the spread."""
     length = np.sqrt(shift @ shift)
@@ -150,6 +162,17 @@ def cmrm_at(guard, layer, hidden, last, shifts):
     return hidden - guard.settings.alpha * shift
 
 
+def conditional_refusal_at(guard, layer, hidden, last, shifts):
+    """Where the gate reads this layer alone."""
+    weights, direction = number(guard, "weights", 0), number(guard, "direction", layer)
+    if last @ weights - number(guard, "offsets", 0) <= guard.gate(4).threshold:
+        return hidden
+    length = np.sqrt(direction @ direction)
+    unit = direction / length
+    room = max(0.0, number(guard, "farthest", layer) - last @ unit) if guard.settings.bounded else np.inf
+    return hidden + min(guard.settings.alpha * length, room) * unit
+
+
 def number(guard, name, layer):
     """One of a guard's fitted numbers at a layer."""
     return guard.tensors[name][layer].numpy()
@@ -163,6 +186,7 @@ EDITS = {
     "refusal_direction": refusal_direction_at,
     "tbop": tbop_at,
     "nullsteer": nullsteer_at,
+    "conditional_refusal": conditional_refusal_at,
 }
 
 

@@ -135,16 +135,10 @@ class Summary:
 
 
 def summarise(values: Sequence[float | None]) -> Summary:
-    """Median, mean and a 95% percentile bootstrap interval of the median (9,999 resamples, the same ones each time).
-
-    Needs scipy (ImportError says how to get it).
-    """
+    """Median, mean and a 95% percentile bootstrap interval of the median (9,999 resamples, the same ones each time)."""
     import numpy
+    from scipy.stats import bootstrap
 
-    try:
-        from scipy.stats import bootstrap
-    except ImportError as error:
-        raise ImportError("the interval of a median needs scipy: pip install 'vlmguard_plugin[judge]'") from error
     known = numpy.array([value for value in values if value is not None], dtype=float)
     unknown = len(values) - len(known)
     if not len(known):

@@ -6,17 +6,22 @@ import hashlib
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Callable, Iterator, Sequence
 
 from PIL import Image
 
 from vlmguard_plugin.anchors import OBJECTS_FILE, Anchors, ObjectPair, load_object_pairs
 from vlmguard_plugin.files import sha256_of
+from vlmguard_plugin.guards.core.recording import check_finite
 from vlmguard_plugin.guards.core.representation import RepresentationSettings
 from vlmguard_plugin.pictures.drawn import ORDINARY_WORDS, picture
 from vlmguard_plugin.pictures.meaningless import DEFAULT_SIZE, meaningless
 from vlmguard_plugin.pictures.photos import photos_in
 from vlmguard_plugin.query import ImageLike, Query, read_image
+from vlmguard_plugin.subjects.base import Subject
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONDITIONS = ("text", "blank", "noise", "shape", "word")
 """What can stand beside any anchor: nothing, or a picture that has nothing to do with it."""
@@ -56,6 +61,24 @@ def anchor_queries(anchors: Anchors, conditions: Sequence[str] = CONDITIONS, see
     for photo in (photo for folder in photos.values() for photo in folder):
         read_image(photo)
     return (_under(name, anchors, photos.get(name, []), seed) for name in checked)
+
+
+def record_conditions(
+    subject: Subject, anchors: Anchors, conditions: Sequence[str], seed: int, guard: str, progress: bool
+) -> Iterator[tuple[str, Tensor]]:
+    """Each condition and the anchors' states under it, harmful ones first: [2N, L, d]. The rest as `anchor_queries`.
+
+    Raises ValueError, naming layers, anchor and condition, where a state is not finite.
+    """
+    for asked in anchor_queries(anchors, conditions, seed):
+        states = subject.record(asked.queries, progress=f"fit {guard}: {asked.condition}" if progress else None)
+        half = len(asked.queries) // 2
+
+        def called(row: int, asked: AnchorQueries = asked, half: int = half) -> str:
+            side = "harmful" if row < half else "harmless"
+            return f"{side} anchor {row % half + 1} under {asked.condition} ({asked.queries[row].text[:60]!r})"
+
+        yield asked.condition, check_finite(states, called)
 
 
 def check_conditions(conditions: object) -> tuple[str, ...]:

@@ -40,17 +40,7 @@ class RepresentationSettings(GuardSettings):
 
     def __post_init__(self) -> None:
         if self.layers is not None and self.layers != ALL_LAYERS:
-            layers = tuple(self.layers) if isinstance(self.layers, (list, tuple, range)) else None
-            if (
-                not layers
-                or any(type(layer) is not int or layer < 0 for layer in layers)
-                or len(set(layers)) < len(layers)
-            ):
-                raise ValueError(
-                    f'layers is {self.layers!r}; give distinct 0-based decoder layers such as [10, 11], "all", or None '
-                    "for the default"
-                )
-            object.__setattr__(self, "layers", tuple(sorted(layers)))
+            object.__setattr__(self, "layers", checked_layers("layers", self.layers, f'"{ALL_LAYERS}", '))
         self.check_number("alpha", -MOST_ALPHA, MOST_ALPHA)
         self.check_choice("positions", POSITIONS)
 
@@ -113,10 +103,11 @@ class RepresentationGuard(Guard):
         return layers
 
     def fit(self, subject: Subject, anchors: Anchors, *, progress: bool = False) -> Self:
-        layers = self.layers(subject.num_layers)
+        self.layers(subject.num_layers)  # wrong ones are refused before anything is recorded
         super().fit(subject, anchors, progress=progress)
-        model_and_anchors = {key: self.facts.pop(key) for key in ("model", "anchors")}
-        self.facts = {**model_and_anchors, "edited_layers": list(layers), "per_layer": self.facts}
+        per_layer = self.facts
+        self.facts = {key: per_layer.pop(key) for key in ("model", "anchors")}
+        self.facts |= {**self.facts_of_settings(), "per_layer": per_layer}
         try:
             self.check_numerical_rank()
         except ValueError:
@@ -127,9 +118,13 @@ class RepresentationGuard(Guard):
     def with_settings(self, **changes: Any) -> Self:
         changed = super().with_settings(**changes)
         if changed.facts:
-            changed.facts["edited_layers"] = list(changed.layers(self.facts["model"]["num_layers"]))
+            changed.facts |= changed.facts_of_settings()
             changed.check_numerical_rank()
         return changed
+
+    def facts_of_settings(self) -> dict[str, Any]:
+        """Of a fitted guard: facts that settings decide which the fit does not depend on."""
+        return {"edited_layers": list(self.layers(self.facts["model"]["num_layers"]))}
 
     def changed_from_preset(self) -> tuple[str, ...]:
         changed = super().changed_from_preset()
@@ -175,6 +170,20 @@ class RepresentationGuard(Guard):
     def saved_settings(self) -> dict[str, Any]:
         settings = super().saved_settings()
         return {**settings, "layers": self.facts["edited_layers"]} if self.facts else settings
+
+
+def checked_layers(setting: str, value: object, others: str = "") -> tuple[int, ...]:
+    """A setting's decoder layers in order; ValueError unless they are distinct whole numbers from 0.
+
+    others: what else the setting may be.
+    """
+    layers = tuple(value) if isinstance(value, (list, tuple, range)) else ()
+    if not layers or any(type(layer) is not int or layer < 0 for layer in layers) or len(set(layers)) < len(layers):
+        raise ValueError(
+            f"{setting} is {value!r}; give distinct 0-based decoder layers such as [10, 11], {others}or None for the "
+            "default"
+        )
+    return tuple(sorted(layers))
 
 
 def band(num_layers: int, depth: float, count: int = 1) -> tuple[int, ...]:

@@ -1,0 +1,127 @@
+"""A linear discriminant of two classes of hidden states, with thresholds from states that it was not fitted on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Mapping, Sequence
+
+from vlmguard_plugin.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from typing_extensions import Self
+
+FOLDS = 5
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Discriminant:
+    """weights: [R, d] for R layers. offsets: [R]. A score is the mean over layers of `weights . state - offset`."""
+
+    weights: Tensor
+    offsets: Tensor
+
+    def scores(self, states: Tensor) -> Tensor:
+        """Scores [...] of states [..., R, d]; above 0 is nearer to the first class."""
+        weights, offsets = self.weights.to(states), self.offsets.to(states)
+        along: Tensor = (states * weights).sum(dim=-1) - offsets
+        return along.mean(dim=-1)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Fires where the discriminant's score of the states after the layers `reads` exceeds the threshold."""
+
+    reads: tuple[int, ...]
+    discriminant: Discriminant
+    threshold: float
+
+    @classmethod
+    def of(cls, fitted: Mapping[str, Tensor], reads: tuple[int, ...], rate: float) -> Self:
+        """With the lowest threshold that at most this share (0 to 1) of the second class exceeds, in every condition.
+
+        fitted: what `fit_gate` gives.
+        """
+        return cls(reads, Discriminant(fitted["weights"], fitted["offsets"]), threshold_for(fitted["scores"], rate))
+
+    def fires(self, last: Mapping[int, Tensor]) -> Tensor:
+        """bool [rows], from the last prompt tokens' states [rows, d] by layer."""
+        return self.discriminant.scores(torch.stack([last[layer] for layer in self.reads], dim=1)) > self.threshold
+
+
+def fit_gate(states: Tensor, shrinkage: float) -> dict[str, Tensor]:
+    """Of states [C, 2N, R, d] under C conditions, N of the first class before N of the second, pair by pair.
+
+    Returns a discriminant's weights [R, d] and offsets [R], and as scores [C, 2N] each state's by one that was fitted
+    without its pair (FOLDS folds of neighbouring numbers apart); float32. ValueError for fewer pairs than folds.
+    """
+    pairs = states.shape[1] // 2
+    if pairs < FOLDS:
+        raise ValueError(f"a gate can't be fitted on {pairs} anchor pairs; give at least {FOLDS}")
+    scores = torch.empty(states.shape[:2])
+    fold = (torch.arange(pairs) % FOLDS).repeat(2)
+    for number in range(FOLDS):
+        held = fold == number
+        scores[:, held] = _discriminant(states[:, ~held].double(), shrinkage).scores(states[:, held].double()).float()
+    whole = _discriminant(states.double(), shrinkage)
+    return {"weights": whole.weights, "offsets": whole.offsets, "scores": scores}
+
+
+def _discriminant(states: Tensor, shrinkage: float) -> Discriminant:
+    """The pooled within-class covariance S is shrunk to `(1 - shrinkage) S + shrinkage tr(S)/d I`.
+
+    Each layer's weights are scaled so that the within-class deviation along them is 1; its offset is half-way between
+    the classes' means.
+    """
+    weights, offsets = [], []
+    for layer in range(states.shape[2]):
+        classes = [of_class.flatten(0, 1) for of_class in states[:, :, layer].chunk(2, dim=1)]
+        means = [of_class.mean(dim=0) for of_class in classes]
+        centred = torch.cat([of_class - mean for of_class, mean in zip(classes, means)])
+        covariance = centred.T @ centred / (len(centred) - 2)
+        width = len(covariance)
+        shrunk = (1 - shrinkage) * covariance + shrinkage * covariance.trace() / width * torch.eye(width).to(covariance)
+        weight = torch.linalg.solve(shrunk, means[0] - means[1])
+        weight = weight / (weight @ covariance @ weight).sqrt().clamp_min(torch.finfo(weight.dtype).tiny)
+        weights.append(weight)
+        offsets.append(weight @ (means[0] + means[1]) / 2)
+    return Discriminant(torch.stack(weights).float(), torch.stack(offsets).float())
+
+
+def threshold_for(scores: Tensor, rate: float) -> float:
+    """The lowest threshold that at most this share (0 to 1) of the second class exceeds, in every condition.
+
+    scores: [C, 2N], the second class's behind.
+    """
+    second = scores.chunk(2, dim=1)[1]
+    allowed = math.floor(rate * second.shape[1] + 1e-9)
+    return float(second.sort(dim=1, descending=True).values[:, allowed].max())
+
+
+def rates_by_condition(conditions: Sequence[str], scores: Tensor, threshold: float) -> dict[str, dict[str, float]]:
+    """What a threshold does to scores [C, 2N], those of harmful requests first, by condition.
+
+    harmful_fired and harmless_fired: shares above it. harmless_at_most: upper end of Clopper and Pearson's one-sided
+    95% interval of the latter; where the threshold is itself one of the scores, it holds for requests exchangeable with
+    the anchors, whatever the scores' distribution. area_under_curve: of the scores, without a threshold.
+    """
+    from scipy.stats import beta
+
+    rates = {}
+    for condition, (harmful, harmless) in zip(conditions, zip(*scores.chunk(2, dim=1))):
+        fired, wrongly, count = int((harmful > threshold).sum()), int((harmless > threshold).sum()), len(harmless)
+        rates[condition] = {
+            "harmful_fired": fired / len(harmful),
+            "harmless_fired": wrongly / count,
+            "harmless_at_most": float(beta.ppf(CONFIDENCE, wrongly + 1, count - wrongly)) if wrongly < count else 1.0,
+            "area_under_curve": area_under_curve(harmful, harmless),
+        }
+    return rates
+
+
+def area_under_curve(harmful: Tensor, harmless: Tensor) -> float:
+    """Probability that a score of the first class [N] exceeds one of the second [M], a tie counted half."""
+    above, ties = harmful.unsqueeze(1) > harmless, harmful.unsqueeze(1) == harmless
+    return float((above.double() + ties.double() / 2).mean())
