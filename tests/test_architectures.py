@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.architectures import ARCHITECTURES, tiny_vlm
-from helpers.guard_rows import ON_ARCHITECTURES, editing_guards, other_guards, settings_with
+from helpers.guard_rows import ON_ARCHITECTURES, editing_guards, firing, other_guards, settings_with
 from helpers.judging import Judging
 from helpers.reference import expected_edit, shifts_at
 from helpers.steering import hook_counts
@@ -40,7 +40,8 @@ def in_bfloat16(subject):
 @pytest.fixture(scope="module")
 def fitted(subject, anchors):
     return {
-        name: vg.build_guard(name, layers=[LAYER], **ON_ARCHITECTURES[name]).fit(subject, anchors) for name in EDITING
+        name: firing(vg.build_guard(name, layers=[LAYER], **ON_ARCHITECTURES[name]).fit(subject, anchors))
+        for name in EDITING
     }
 
 

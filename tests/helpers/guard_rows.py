@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 import vlmguard_plugin as vg
 from vlmguard_plugin.guards.core.registry import guard_classes
 from vlmguard_plugin.guards.core.representation import RepresentationGuard
@@ -52,7 +54,7 @@ ON_ARCHITECTURES: dict[str, Row] = {
     "refusal_direction": {"condition": True, "alpha": 0.5},
     "tbop": {"rank": 2, "alpha": 0.9},
     "nullsteer": {"alpha": 1.0},
-    "conditional_refusal": {"read_layers": [2], "conditions": ["text", "blank"], "over_refusal": 0.5},
+    "conditional_refusal": {"read_layers": [2], "conditions": ["text", "blank"], "bounded": False},
     "self_reminder": {},
     "goal_priority": {},
     "adashield": {},
@@ -128,6 +130,13 @@ COVERED = {
     "LIKELIHOODS": (LIKELIHOODS, scoring_guards),
 }
 """Each table by name, and the guards that must have a row in it."""
+
+
+def firing(guard: vg.Guard) -> vg.Guard:
+    """The guard, its gate open for every request if it goes by scores; when it fires is another test's matter."""
+    if "scores" in guard.tensors:
+        guard.tensors = {**guard.tensors, "scores": torch.full_like(guard.tensors["scores"], -1e9)}
+    return guard
 
 
 def rows(table: dict[str, list[Row]], guards: list[str]) -> list[tuple[str, Row]]:

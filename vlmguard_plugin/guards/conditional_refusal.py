@@ -1,7 +1,7 @@
 """Conditional refusal, our own guard: refuse where the request reads as harmful, beside a picture or not; else nothing.
 
-The difference of means is the refusal direction's (2406.11717), the condition CAST's (2409.05907), a discriminant with a
-shrunken covariance is textbook. Ours: pictures on both sides of every pair, several layers at once, a threshold from
+The difference of means is the refusal direction's (2406.11717), the condition CAST's (2409.05907), a discriminant with
+a shrunken covariance is textbook. Ours: pictures on both sides of every pair, several layers at once, a threshold from
 states that the gate was not fitted on, and a dose that ends where harmful requests as text lie.
 """
 
