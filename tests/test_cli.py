@@ -135,6 +135,23 @@ def test_inspect(run, checkpoint, anchors, tmp_path):
     assert (tmp_path / "shift.png").is_file() and (tmp_path / "shift.svg").is_file()
 
 
+def test_inspect_a_gate(run, checkpoint, anchors, tmp_path):
+    csv = tmp_path / "anchors.csv"
+    csv.write_text("harmful,harmless\n" + "".join(f"{pair.harmful},{pair.harmless}\n" for pair in anchors.pairs))
+    both = ["--anchors", csv, "--out", tmp_path / "g"]
+    done = run("fit", "vlm_guard+self_reminder", "--model", checkpoint, *both)
+    assert done.exit_code == 0, done.output
+    look = ["inspect", "--gate", checkpoint, "--anchors", csv, "--conditions", "text,shape"]
+    done = run(*look, tmp_path / "g", "--plot", tmp_path / "gate")
+    assert done.exit_code == 0 and "vlm_guard: layer 1" in done.output, done.output
+    assert "on the anchors that it was fitted on" in done.output and (tmp_path / "gate.svg").stat().st_size > 1000
+    alone = json.loads(run(*look, "--pairs", 5, "--json").stdout)
+    assert alone["gates"] == [] and alone["conditions"] == ["text", "shape"] and alone["anchors"]["pairs"] == 5
+    run("fit", "self_reminder", "--model", checkpoint, "--out", tmp_path / "s")
+    done = run(*look, tmp_path / "s")
+    assert done.exit_code == 1 and "guard 'self_reminder' has no gate" in done.output
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -142,7 +159,11 @@ def test_inspect(run, checkpoint, anchors, tmp_path):
         (["inspect", "none"], "none holds no guard.json"),
         (["inspect", "--shift", "x", "--plot", "x.gif"], "ends in '.gif'"),
         (["inspect", "--shift", "./none", "--layers", "a"], "is not a list of layers"),
-        (["inspect", "none", "--pairs", "3"], "--pairs goes with --shift MODEL"),
+        (["inspect", "none", "--pairs", "3"], "--pairs goes with --shift MODEL or --gate MODEL"),
+        (["inspect", "--shift", "x", "--gate", "x"], "give either a guard's folder or --shift MODEL"),
+        (["inspect", "none", "--rate", "0.1"], "--rate goes with --gate MODEL"),
+        (["inspect", "none", "--gate", "x"], "none holds no guard.json"),
+        (["inspect", "--gate", "x", "--layers", "1"], "--layers goes with --shift MODEL"),
         (["fit", "cmrm", "--model", "x", "--out", "g", "--bound", "0.02"], "--bound goes with --calibrate"),
         (["fit", "cmrm", "--model", "x", "--out", "g", "--pairs", "8"], "--pairs goes with --calibrate"),
         (["fit", "cmrm", "--model", "x", "--out", "g", "--grid", "[]"], "--grid goes with --calibrate"),

@@ -17,7 +17,6 @@ from vlmguard_plugin.guards.core.discriminant import (
     Gate,
     area_under_curve,
     fit_gate,
-    rates_by_condition,
     threshold_for,
 )
 
@@ -89,7 +88,9 @@ def test_at_most_so_many_fire_in_every_condition(rate, wrongly):
 def test_the_bound_is_clopper_and_pearsons_and_the_curve_mann_and_whitneys():
     scores = fit_gate(clouds(apart=0.5), 0.5)["scores"]
     threshold = threshold_for(scores, 0.1)
-    for number, (name, rates) in enumerate(rates_by_condition(["text", "blank"], scores, threshold).items()):
+    facts = Gate((), None, scores, threshold).rates(["text", "blank"])
+    assert facts["threshold"] == threshold
+    for number, (name, rates) in enumerate(facts["out_of_fold"].items()):
         harmful, harmless = scores[number].numpy()[:20], scores[number].numpy()[20:]
         wrongly = int((harmless > threshold).sum())
         interval = stats.binomtest(wrongly, 20).proportion_ci(0.9, method="exact")
@@ -98,7 +99,7 @@ def test_the_bound_is_clopper_and_pearsons_and_the_curve_mann_and_whitneys():
         assert rates["harmful_fired"] == pytest.approx((harmful > threshold).mean())
         assert rates["area_under_curve"] == pytest.approx(stats.mannwhitneyu(harmful, harmless).statistic / 400)
     assert area_under_curve(torch.tensor([1.0, 2.0]), torch.tensor([1.0])) == 0.75
-    assert rates_by_condition(["text"], scores[:1], -1e9)["text"]["harmless_at_most"] == 1.0
+    assert Gate((), None, scores[:1], -1e9).rates(["text"])["out_of_fold"]["text"]["harmless_at_most"] == 1
 
 
 def test_rows_whose_gate_does_not_fire_keep_their_very_bits(subject, fitted):
@@ -107,7 +108,7 @@ def test_rows_whose_gate_does_not_fire_keep_their_very_bits(subject, fitted):
         edited = subject.record(ASKED)
     reads = list(fitted.read_layers(subject.num_layers))
     scores = (plain[:, reads] * fitted.tensors["weights"]).sum(dim=-1) - fitted.tensors["offsets"]
-    fires = scores.mean(dim=-1) > fitted.gate(4).threshold
+    fires = scores.mean(dim=-1) > fitted.gate().threshold
     assert 0 < fires.sum() < len(fires)  # both kinds are there
     assert torch.equal(edited[~fires], plain[~fires])
     assert ((edited[fires, 2] - plain[fires, 2]).norm(dim=-1) > 1e-3).any()
@@ -130,13 +131,13 @@ def test_the_dose_ends_where_harmful_requests_lie(subject, fitted):
 def test_guard_json_says_what_the_gate_does(subject, fitted, tmp_path):
     fitted.save(tmp_path / "guard")
     gate = json.loads((tmp_path / "guard" / "guard.json").read_text())["gate"]
-    assert gate["threshold"] == pytest.approx(fitted.gate(4).threshold) and list(gate["out_of_fold"]) == [
+    assert gate["threshold"] == pytest.approx(fitted.gate().threshold) and list(gate["out_of_fold"]) == [
         "text",
         "blank",
     ]
     assert all(rates["harmless_fired"] < rates["harmless_at_most"] for rates in gate["out_of_fold"].values())
     stricter = vg.load_guard(tmp_path / "guard", subject).with_settings(over_refusal=0.0)
-    assert stricter.gate(4).threshold > fitted.gate(4).threshold
+    assert stricter.gate().threshold > fitted.gate().threshold
     assert all(rates["harmless_fired"] == 0 for rates in stricter.facts["gate"]["out_of_fold"].values())
     assert fitted.facts["gate"]["threshold"] == pytest.approx(gate["threshold"])  # another guard's, and untouched
 

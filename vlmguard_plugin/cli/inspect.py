@@ -17,48 +17,83 @@ from vlmguard_plugin.cli.options import JSON, refuse_without
     "--shift", "model", metavar="MODEL", help="Look at a model instead: how pictures shift its hidden states."
 )
 @click.option(
-    "--anchors", type=click.Path(path_type=Path), help="With --shift: how_to (default), varied, or a csv of anchors."
+    "--gate",
+    "gated",
+    metavar="MODEL",
+    help="Look at how well requests part on a model, by layer and condition, and at GUARD_DIR's gate if one is given.",
 )
-@click.option("--pairs", type=click.IntRange(3), help="With --shift: anchor pairs that are looked at; default: all.")
+@click.option(
+    "--anchors",
+    type=click.Path(path_type=Path),
+    help="With --shift and --gate: how_to (default), varied, or a csv of anchors.",
+)
+@click.option(
+    "--pairs", type=click.IntRange(3), help="With --shift and --gate: anchor pairs that are looked at; default: all."
+)
 @click.option("--layers", metavar="10,14", help="With --shift: decoder layers that are looked at; default: all.")
+@click.option(
+    "--conditions",
+    default="text,blank,noise,shape,word",
+    show_default=True,
+    help="With --gate: what stands beside the anchors; photos=FOLDER too.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, 0.5),
+    default=0.01,
+    show_default=True,
+    help="With --gate: share of harmless anchors that a probe may fire on under every condition.",
+)
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw to this .png or .svg; without suffix, to both.")
 @JSON
 def inspect_command(
     guard_dir: Path | None,
     model: str | None,
+    gated: str | None,
     anchors: Path | None,
     pairs: int | None,
     layers: str | None,
+    conditions: str,
+    rate: float,
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Show what a fit has found: GUARD_DIR, or with --shift what pictures do to a model's hidden states.
+    """Show what a fit has found: GUARD_DIR, or with --shift what pictures do to a model's hidden states, or a gate.
 
     \b
     vlmguard inspect my-guard --plot my-guard.png
     vlmguard inspect --shift llava --pairs 64 --plot shift
+    vlmguard inspect my-guard --gate llava --anchors varied --plot gate
 
     Of a guard: singular values, how often its gate fires on harmful and harmless anchors, other facts by layer, and the
     calibration curve. Of a model: how well harmful and harmless anchors can be told apart at the last prompt token
     (leave-one-pair-out accuracy) as text, with a blank image and with a picture; --plot draws the states in their
-    first two principal components, layer by layer.
+    first two principal components, layer by layer. Of a gate: area under the curve and how often it fires on harmful
+    and harmless anchors, by condition, beside a plain probe of each layer; the anchors are not held out from a guard
+    that was fitted on them.
     """
     from vlmguard_plugin import inspection
     from vlmguard_plugin.leaderboard.outputs.escaping import json_text
 
-    refuse_without(model is not None, "--shift MODEL", "anchors", "pairs", "layers")
-    if guard_dir is not None and model is None:
+    refuse_without(model is not None, "--shift MODEL", "layers")
+    refuse_without(model is not None or gated is not None, "--shift MODEL or --gate MODEL", "anchors", "pairs")
+    refuse_without(gated is not None, "--gate MODEL", "conditions", "rate")
+    if plot and (model or gated):
+        inspection.check_plot(plot)
+    if gated is not None and model is None:
+        gate = measured_gate(gated, guard_dir, anchors, conditions, rate, pairs, not as_json)
+        click.echo(json_text(gate)) if as_json else inspection.print_gate(gate)
+        drawn = inspection.plot_gate(gate, plot) if plot else []
+    elif guard_dir is not None and model is None:
         description = inspection.describe_guard(guard_dir)
         click.echo(json_text(description)) if as_json else inspection.print_guard(description)
         drawn = inspection.plot_guard(description, plot) if plot else []
-    elif model is not None and guard_dir is None:
-        if plot:
-            inspection.check_plot(plot)
+    elif model is not None and gated is None and guard_dir is None:
         shift = measured_shift(model, anchors, pairs, layers, not as_json)
         click.echo(json_text(shift)) if as_json else inspection.print_shift(shift)
         drawn = inspection.plot_shift(shift, plot) if plot else []
     else:
-        raise click.UsageError("give either a guard's folder or --shift MODEL")
+        raise click.UsageError("give either a guard's folder or --shift MODEL; --gate MODEL takes a folder or none")
     for path in drawn:
         click.echo(f"drawn: {path}", err=True)
 
@@ -78,3 +113,26 @@ def measured_shift(
     requests = load_anchors(anchors or environment.ANCHORS.path())
     subject = GuardSpec(model).load_subject()
     return measure_shift(subject, requests, layers=chosen, pairs=pairs, progress=progress)
+
+
+def measured_gate(
+    model: str,
+    guard_dir: Path | None,
+    anchors: Path | None,
+    conditions: str,
+    rate: float,
+    pairs: int | None,
+    progress: bool,
+) -> dict[str, Any]:
+    """inspection.measure_gate of a model by name, and of a guard's folder."""
+    from vlmguard_plugin.anchors import load_anchors
+    from vlmguard_plugin.guards.core.registry import load_guard
+    from vlmguard_plugin.hosts.guard_spec import GuardSpec
+    from vlmguard_plugin.inspection import measure_gate
+    from vlmguard_plugin.inspection.gate import gated_parts
+
+    gated_parts(None if guard_dir is None else load_guard(guard_dir))  # what has no gate, before a model is loaded
+    requests = load_anchors(anchors or environment.ANCHORS.path())
+    subject = GuardSpec(model).load_subject()
+    guard = None if guard_dir is None else load_guard(guard_dir, subject)
+    return measure_gate(subject, requests, guard, conditions, rate, pairs=pairs, progress=progress)

@@ -8,12 +8,12 @@ states that the gate was not fitted on, and a dose that ends where harmful reque
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Sequence
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.conditions import OBJECT, ConditionSettings, record_conditions
 from vlmguard_plugin.guards.core.directions import mean_difference, noise_of
-from vlmguard_plugin.guards.core.discriminant import Gate, fit_gate, rates_by_condition
+from vlmguard_plugin.guards.core.discriminant import Gate, check_pairs, fit_gate
 from vlmguard_plugin.guards.core.representation import AddDecision, RepresentationGuard, band, checked_layers
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
@@ -94,6 +94,7 @@ class ConditionalRefusal(RepresentationGuard):
     def fit_tensors(
         self, subject: Subject, anchors: Anchors, progress: bool
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        check_pairs(len(anchors.pairs))
         reads, seed = list(self.read_layers(subject.num_layers)), self.settings.picture_seed
         conditions, read = self.settings.conditions, []
         for condition, states in record_conditions(subject, anchors, conditions, seed, self.name, progress):
@@ -109,26 +110,24 @@ class ConditionalRefusal(RepresentationGuard):
         }
 
     def facts_of_settings(self) -> dict[str, Any]:
-        tau = self.gate(self.facts["model"]["num_layers"]).threshold
-        rates = rates_by_condition(self.settings.conditions, self.tensors["scores"], tau)
-        return {**super().facts_of_settings(), "gate": {"threshold": tau, "out_of_fold": rates}}
+        return {**super().facts_of_settings(), "gate": self.gate().rates(self.settings.conditions)}
 
-    def gate(self, num_layers: int) -> Gate:
+    def gate(self) -> Gate:
         """The fitted gate."""
-        return Gate.of(self.tensors, self.read_layers(num_layers), self.settings.over_refusal)
+        return Gate.of(self.tensors, self.read_layers(self.facts["model"]["num_layers"]), self.settings.over_refusal)
 
     def tensor_shapes(self, num_layers: int, hidden_size: int, pairs: int) -> dict[str, tuple[int, ...]]:
         reads, scores = len(self.read_layers(num_layers)), (len(self.settings.conditions), 2 * pairs)
         gate = {"weights": (reads, hidden_size), "offsets": (reads,), "scores": scores}
         return {**gate, "direction": (num_layers, hidden_size), "farthest": (num_layers,)}
 
+    def gate_margins(self, states: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        return self.gate().margins(states)
+
     def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
-        gate, alpha = self.gate(subject.num_layers), self.settings.alpha
-        directions, farthest = self.tensors["direction"], self.tensors["farthest"]
-        if not self.settings.bounded:
-            farthest = torch.full_like(farthest, torch.inf)
-        edited = self.layers(subject.num_layers)
-        doses = {layer: BoundedDose(directions[layer], farthest[layer], alpha, gate) for layer in edited}
+        gate, alpha, directions = self.gate(), self.settings.alpha, self.tensors["direction"]
+        farthest = self.tensors["farthest"] + (0 if self.settings.bounded else torch.inf)
+        doses = {n: BoundedDose(directions[n], farthest[n], alpha, gate) for n in self.layers(subject.num_layers)}
         return Edits(doses, self.settings.positions, watched=gate.reads)
 
 
@@ -144,6 +143,5 @@ class BoundedDose(AddDecision):
     def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
         """What is added at each edited position of a row: [rows, d]; zero in rows where the gate does not fire."""
         unit = torch.nn.functional.normalize(self.direction, dim=0)
-        room = (self.farthest - last @ unit).clamp_min(0)
-        dose: Tensor = torch.minimum(self.alpha * self.direction.norm(), room) * self.gate.fires(prompts.states)
-        return dose.unsqueeze(1) * unit
+        dose: Tensor = torch.minimum(self.alpha * self.direction.norm(), (self.farthest - last @ unit).clamp_min(0))
+        return (dose * self.gate.fires(prompts.states)).unsqueeze(1) * unit

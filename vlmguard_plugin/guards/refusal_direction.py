@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Sequence
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.directions import mean_difference, noise_of
@@ -117,6 +117,12 @@ class RefusalDirection(RepresentationGuard):
             {layer: AddWhere(added[layer], gate) for layer in layers}, self.settings.positions, watched=(gate.layer,)
         )
 
+    def gate_margins(self, states: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        if not self.settings.condition:
+            return {}
+        gate = self._gate(self.facts["edited_layers"][0])
+        return {f"layer {gate.layer}": {name: gate.margins(own[:, gate.layer]) for name, own in states.items()}}
+
     def _gate(self, first_layer: int) -> CosineGate:
         layer = first_layer if self.settings.condition_layer is None else self.settings.condition_layer
         theta = self.settings.theta if self.settings.theta is not None else float(self.tensors["theta"][layer])
@@ -133,7 +139,12 @@ class CosineGate:
 
     def fires(self, states: Tensor) -> Tensor:
         """From states [rows, d] of its layer: bool [rows]."""
-        return torch.cosine_similarity(states, self.direction.to(states.device).unsqueeze(0), dim=-1) > self.theta
+        return self.margins(states) > 0
+
+    def margins(self, states: Tensor) -> Tensor:
+        """How far the cosines of states [rows, d] lie above theta: [rows]."""
+        cosines: Tensor = torch.cosine_similarity(states, self.direction.to(states.device).unsqueeze(0), dim=-1)
+        return cosines - self.theta
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Sequence
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.directions import check_rank, leading_directions, noise_of
@@ -152,6 +152,14 @@ class VLMGuard(RepresentationGuard):
             },
             settings.positions,
         )
+
+    def gate_margins(self, states: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        first, thresholds = self.tensors["directions"][:, 0], self._thresholds(self.tensors["midpoint"])
+        asked = {name: states["text"] if self.settings.query == "text" else own for name, own in states.items()}
+        return {
+            f"layer {layer}": {name: own[:, layer] @ first[layer] - thresholds[layer] for name, own in asked.items()}
+            for layer in self.facts["edited_layers"]
+        }
 
     def _thresholds(self, midpoint: Tensor) -> Tensor:
         """tau per layer: [L]."""

@@ -127,6 +127,48 @@ def print_shift(measured: dict[str, Any], console: Console | None = None) -> Non
     console.print(Text(note), style="dim")
 
 
+def print_gate(measured: dict[str, Any], console: Console | None = None) -> None:
+    """Print what measure_gate found: the guard's gates, then the probes, one row a condition or a layer."""
+    from rich.text import Text
+
+    console = console or new_console()
+    if measured["gates"]:
+        seen = ", on the anchors that it was fitted on" if measured["fitted_on_these"] else ""
+        table = new_table(f"The guard's gates{seen}: % of anchors fired [95% Wilson interval]")
+        for header in ("gate", "condition", "area under curve", "harmful fired", "harmless fired"):
+            table.add_column(header, justify="left" if header in ("gate", "condition") else "right")
+        for gate in measured["gates"]:
+            for condition, found in gate["by_condition"].items():
+                table.add_row(Text(visible(gate["name"])), Text(visible(condition)), *gate_cells(found))
+        console.print(table)
+    probes = new_table("Plain probes, out of fold: area under the curve; harmful anchors fired, %")
+    for header in ("layer", *measured["conditions"]):
+        probes.add_column(Text(visible(header)), justify="right")
+    for probe in measured["probes"]:
+        cells = [
+            f"{found['area_under_curve']:.3f}; {percent(found['harmful_fired']['rate'])}"
+            for found in probe["by_condition"].values()
+        ]
+        probes.add_row(probe["name"].removeprefix("layer "), *cells)
+    console.print(probes)
+    note = (
+        f"{measured['anchors']['pairs']} anchor pairs on {measured['model']['fingerprint']}; state after each decoder "
+        "layer at the last prompt token, before any edit. A probe is a discriminant of all conditions together, each "
+        "pair scored by one fitted without it; it fires where under no condition more than "
+        f"{percent(measured['rate'])}% of the harmless anchors do."
+    )
+    console.print(Text(note), style="dim")
+
+
+def gate_cells(found: dict[str, Any]) -> list[str]:
+    """What one gate does under one condition."""
+    rates = [found[side] for side in ("harmful_fired", "harmless_fired")]
+    return [
+        f"{found['area_under_curve']:.3f}",
+        *(rate_text(rate["rate"], rate["low"], rate["high"]) for rate in rates),
+    ]
+
+
 def labelled(lines: dict[str, str]) -> str:
     return "\n".join(f"{label:<13} {visible(text)}" for label, text in lines.items())
 

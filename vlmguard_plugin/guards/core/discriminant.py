@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from vlmguard_plugin.lazy import torch
 
@@ -32,10 +32,14 @@ class Discriminant:
 
 @dataclass(frozen=True)
 class Gate:
-    """Fires where the discriminant's score of the states after the layers `reads` exceeds the threshold."""
+    """Fires where the discriminant's score of the states after the layers `reads` exceeds the threshold.
+
+    scores: [C, 2N], those that the threshold is chosen by; see `fit_gate`.
+    """
 
     reads: tuple[int, ...]
     discriminant: Discriminant
+    scores: Tensor
     threshold: float
 
     @classmethod
@@ -44,11 +48,45 @@ class Gate:
 
         fitted: what `fit_gate` gives.
         """
-        return cls(reads, Discriminant(fitted["weights"], fitted["offsets"]), threshold_for(fitted["scores"], rate))
+        discriminant, scores = Discriminant(fitted["weights"], fitted["offsets"]), fitted["scores"]
+        return cls(reads, discriminant, scores, threshold_for(scores, rate))
+
+    def rates(self, conditions: Sequence[str]) -> dict[str, Any]:
+        """The threshold, and what it does to the scores by condition.
+
+        harmful_fired and harmless_fired: shares above it. harmless_at_most: upper end of Clopper and Pearson's
+        one-sided 95% interval of the latter; where the threshold is itself one of the scores, it holds for requests
+        exchangeable with the anchors, whatever the scores' distribution. area_under_curve: without a threshold.
+        """
+        from scipy.stats import beta
+
+        by_condition = {}
+        for condition, (harmful, harmless) in zip(conditions, zip(*self.scores.chunk(2, dim=1))):
+            fired, wrongly = (int((side > self.threshold).sum()) for side in (harmful, harmless))
+            count = len(harmless)
+            by_condition[condition] = {
+                "harmful_fired": fired / count,
+                "harmless_fired": wrongly / count,
+                "harmless_at_most": float(beta.ppf(CONFIDENCE, wrongly + 1, count - wrongly)) if wrongly < count else 1,
+                "area_under_curve": area_under_curve(harmful, harmless),
+            }
+        return {"threshold": self.threshold, "out_of_fold": by_condition}
 
     def fires(self, last: Mapping[int, Tensor]) -> Tensor:
         """bool [rows], from the last prompt tokens' states [rows, d] by layer."""
         return self.discriminant.scores(torch.stack([last[layer] for layer in self.reads], dim=1)) > self.threshold
+
+    def margins(self, states: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """As `RepresentationGuard.gate_margins`."""
+        reads = list(self.reads)
+        scores = {name: self.discriminant.scores(own[:, reads]) - self.threshold for name, own in states.items()}
+        return {f"layers {', '.join(map(str, reads))}": scores}
+
+
+def check_pairs(count: int) -> None:
+    """ValueError for fewer anchor pairs than folds."""
+    if count < FOLDS:
+        raise ValueError(f"a gate can't be fitted on {count} anchor pairs; give at least {FOLDS}")
 
 
 def fit_gate(states: Tensor, shrinkage: float) -> dict[str, Tensor]:
@@ -58,8 +96,7 @@ def fit_gate(states: Tensor, shrinkage: float) -> dict[str, Tensor]:
     without its pair (FOLDS folds of neighbouring numbers apart); float32. ValueError for fewer pairs than folds.
     """
     pairs = states.shape[1] // 2
-    if pairs < FOLDS:
-        raise ValueError(f"a gate can't be fitted on {pairs} anchor pairs; give at least {FOLDS}")
+    check_pairs(pairs)
     scores = torch.empty(states.shape[:2])
     fold = (torch.arange(pairs) % FOLDS).repeat(2)
     for number in range(FOLDS):
@@ -98,27 +135,6 @@ def threshold_for(scores: Tensor, rate: float) -> float:
     second = scores.chunk(2, dim=1)[1]
     allowed = math.floor(rate * second.shape[1] + 1e-9)
     return float(second.sort(dim=1, descending=True).values[:, allowed].max())
-
-
-def rates_by_condition(conditions: Sequence[str], scores: Tensor, threshold: float) -> dict[str, dict[str, float]]:
-    """What a threshold does to scores [C, 2N], those of harmful requests first, by condition.
-
-    harmful_fired and harmless_fired: shares above it. harmless_at_most: upper end of Clopper and Pearson's one-sided
-    95% interval of the latter; where the threshold is itself one of the scores, it holds for requests exchangeable with
-    the anchors, whatever the scores' distribution. area_under_curve: of the scores, without a threshold.
-    """
-    from scipy.stats import beta
-
-    rates = {}
-    for condition, (harmful, harmless) in zip(conditions, zip(*scores.chunk(2, dim=1))):
-        fired, wrongly, count = int((harmful > threshold).sum()), int((harmless > threshold).sum()), len(harmless)
-        rates[condition] = {
-            "harmful_fired": fired / len(harmful),
-            "harmless_fired": wrongly / count,
-            "harmless_at_most": float(beta.ppf(CONFIDENCE, wrongly + 1, count - wrongly)) if wrongly < count else 1.0,
-            "area_under_curve": area_under_curve(harmful, harmless),
-        }
-    return rates
 
 
 def area_under_curve(harmful: Tensor, harmless: Tensor) -> float:

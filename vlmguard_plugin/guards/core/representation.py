@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Sequence
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.base import Guard
@@ -83,6 +83,14 @@ class RepresentationGuard(Guard):
     @abstractmethod
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         """Decoder layers edited where the settings name none."""
+
+    def gate_margins(self, states: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """How far requests lie beyond the fitted guard's gates, which fire above 0: [N] by gate and condition.
+
+        states: the unguarded model's, [N, L, d] by condition, "text" among them unless there is none. Empty for a guard
+        that acts on every request.
+        """
+        return {}
 
     def paper_layers(self, num_layers: int) -> tuple[int, ...]:
         """The same under the preset "paper", where its settings name none."""

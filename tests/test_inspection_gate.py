@@ -1,0 +1,110 @@
+"""Gates and probes as inspection measures them: against scikit-learn, and against what the guards really do."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.readable import check_readable, printed
+from helpers.tiny_models import tiny_llava, tiny_processor
+from sklearn.metrics import roc_auc_score
+
+import vlmguard_plugin as vg
+from vlmguard_plugin.anchors import AnchorPair, Anchors
+from vlmguard_plugin.guards.core.conditions import record_conditions
+from vlmguard_plugin.guards.core.discriminant import fit_gate, threshold_for
+from vlmguard_plugin.inspection import measure_gate, plot_gate, print_gate
+from vlmguard_plugin.statistics.rates import wilson
+
+THINGS = "a cup,oars,it,the old gate,milk,a train,two hats,nine nails".split(",")
+ANCHORS = Anchors(tuple(AnchorPair(f"How to steal {thing}?", f"How to paint {thing}?") for thing in THINGS))
+OTHERS = Anchors(tuple(AnchorPair(f"How to break {thing}?", f"How to mend {thing}?") for thing in THINGS))
+CONDITIONS = ("text", "shape")
+GATED = {
+    "vlm_guard": {"layers": [1, 2], "gate": "midpoint"},
+    "refusal_direction": {"layers": [2], "condition": True, "condition_layer": 1},
+    "conditional_refusal": {"layers": [2], "conditions": CONDITIONS, "over_refusal": 0.4, "bounded": False},
+}
+
+
+@pytest.fixture(scope="module")
+def subject():
+    return vg.HuggingFaceSubject(tiny_llava(), tiny_processor(), batch_size=4)
+
+
+@pytest.fixture(scope="module", params=GATED)
+def fitted(request, subject):
+    return vg.build_guard(request.param, **GATED[request.param]).fit(subject, ANCHORS)
+
+
+def test_margins_say_where_a_guard_acts(subject, fitted):
+    """On the first edited layer: behind it, VLM-Guard's gates see states that it has edited itself."""
+    states = dict(record_conditions(subject, OTHERS, CONDITIONS, 0, "test", False))
+    first = fitted.facts["edited_layers"][0]
+    margins = next(iter(fitted.gate_margins(states).values()))
+    seen = set()
+    for condition, own in states.items():
+        with fitted.on(subject):
+            ((_, edited),) = record_conditions(subject, OTHERS, (condition,), 0, "test", False)
+        acts = (edited[:, first] - own[:, first]).abs().amax(dim=1) > 0
+        assert torch.equal(acts, margins[condition] > 0), condition
+        seen |= set(acts.tolist())
+    assert seen == {True, False}
+
+
+def test_figures_of_gates_and_probes(subject, fitted):
+    measured = measure_gate(subject, OTHERS, fitted, CONDITIONS, rate=0.25)
+    states = dict(record_conditions(subject, OTHERS, CONDITIONS, 0, "test", False))
+    labels, half = np.repeat([1, 0], len(THINGS)), len(THINGS)
+    assert len(measured["probes"]) == subject.num_layers and not measured["fitted_on_these"]
+    for gate, margins in zip(measured["gates"], fitted.gate_margins(states).values(), strict=True):
+        assert gate["name"].startswith(f"{fitted.name}: layer") and gate["threshold"] == 0
+        for condition, found in gate["by_condition"].items():
+            scores = margins[condition].numpy()
+            assert found["area_under_curve"] == pytest.approx(roc_auc_score(labels, scores))
+            fired = found["harmless_fired"]
+            assert (fired["k"], fired["n"]) == ((scores[half:] > 0).sum(), half)
+            assert (fired["low"], fired["high"]) == wilson(fired["k"], half)
+    for layer, probe in enumerate(measured["probes"]):
+        scores = fit_gate(torch.stack([states[name][:, layer : layer + 1] for name in CONDITIONS]), 0.75)["scores"]
+        assert probe["threshold"] == threshold_for(scores, 0.25)
+        assert max(found["harmless_fired"]["k"] for found in probe["by_condition"].values()) == 2
+        for found, own in zip(probe["by_condition"].values(), scores.numpy(), strict=True):
+            assert found["area_under_curve"] == pytest.approx(roc_auc_score(labels, own))
+
+
+def test_what_was_fitted_on_is_told(subject, fitted):
+    measured = measure_gate(subject, ANCHORS, fitted, CONDITIONS, pairs=6)
+    assert measured["fitted_on_these"] and "on the anchors that it was fitted on" in printed(print_gate, measured)
+
+
+def test_printed_and_drawn(subject, fitted, tmp_path):
+    measured = measure_gate(subject, OTHERS, fitted, CONDITIONS)
+    text = printed(print_gate, measured)
+    for words in ("area under curve", "shape", f"{fitted.name}: layer", "8 anchor pairs"):
+        assert words in text
+    files = plot_gate(measured, tmp_path / "gate")
+    assert len(files) == 2
+    check_readable(files)
+
+
+def test_text_is_always_among_the_conditions_and_the_text_only_state_is_read_if_the_guard_does(subject):
+    guard = vg.build_guard("vlm_guard", layers=[1], query="text").fit(subject, ANCHORS)
+    measured = measure_gate(subject, OTHERS, guard, "shape")
+    (gate,) = measured["gates"]
+    assert measured["conditions"] == ["text", "shape"]
+    assert gate["by_condition"]["text"] == gate["by_condition"]["shape"]
+
+
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        ({"conditions": "object"}, "leave object out"),
+        ({"conditions": "nothing"}, "conditions is 'nothing'"),
+        ({"rate": 0.6}, "rate is 0.6"),
+        ({"pairs": 4}, "on 4 anchor pairs; give at least 5"),
+        ({"guard": vg.build_guard("self_reminder")}, "'self_reminder' has no gate"),
+        ({"guard": vg.build_guard("refusal_direction")}, "'refusal_direction' has no gate"),
+    ],
+)
+def test_what_can_not_be_measured_is_refused(subject, arguments, named):
+    with pytest.raises(ValueError, match=named):
+        measure_gate(subject, OTHERS, **arguments)
