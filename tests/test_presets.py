@@ -37,6 +37,7 @@ PAPER = {
         "harmless_anchors": 8,
         "harmful_anchors": 100,
     },
+    "inferaligner": {"positions": "all", "scale": "difference"},
     "self_reminder": {},
     "goal_priority": {},
     "adashield": {},
@@ -50,6 +51,7 @@ OURS = {
     "cmrm_sample": {"alpha", "scale", "norm_cap"},
     "shiftdc": {"caption_prompt"},
     "nullsteer": {"positions", "rank", "suppression", "image"},
+    "inferaligner": {"layers", "alpha", "threshold", "vectors_from"},
 }
 """What they leave open, where that matters most."""
 

@@ -31,6 +31,7 @@ HABITS: dict[str, list[Row]] = {
     ],
     "tbop": [{"rank": 2, "layers": [2]}],
     "nullsteer": [{"layers": [1]}],
+    "inferaligner": [{"layers": [1, 2], "threshold": -9.0}, {"layers": [3], "alpha": 2.0, "scale": "unit"}],
     "self_reminder": [{}],
     "goal_priority": [{}],
     "adashield": [{}],
@@ -48,6 +49,7 @@ ON_ARCHITECTURES: dict[str, Row] = {
     "refusal_direction": {"condition": True, "alpha": 0.5},
     "tbop": {"rank": 2, "alpha": 0.9},
     "nullsteer": {"alpha": 1.0},
+    "inferaligner": {"alpha": 2.0, "threshold": -99.0},
     "self_reminder": {},
     "goal_priority": {},
     "adashield": {},
@@ -65,6 +67,7 @@ ON_HOST_MODELS: dict[str, Row] = {
     "refusal_direction": {"alpha": 3.0},
     "tbop": {"rank": 2},
     "nullsteer": {"alpha": 3.0},
+    "inferaligner": {"alpha": 6.0},
 }
 """Guards that edit hidden states, on model objects of a host's own."""
 
@@ -83,6 +86,7 @@ LIKELIHOODS: dict[str, list[Row]] = {
     "refusal_direction": [{"layers": [1, 2]}],
     "tbop": [{"rank": 2, "layers": [2]}],
     "nullsteer": [{"layers": [1]}],
+    "inferaligner": [{"layers": [1, 2]}],
     "self_reminder": [{}],
     "goal_priority": [{}],
     "adashield": [{}],

@@ -136,6 +136,18 @@ def nullsteer_at(guard, layer, hidden, last, shifts):
     return hidden + guard.settings.alpha * push
 
 
+def inferaligner_at(guard, layer, hidden, last, shifts):
+    """The gate by the model's own vector s, what is added by theta: an aligned model's s, else its own."""
+    own = number(guard, "direction", layer).astype(np.float64)
+    added = number(guard, "aligned_direction", layer) if guard.settings.vectors_from else own
+    if guard.settings.scale == "unit":
+        added = added / np.sqrt(added @ added)
+    threshold = guard.settings.threshold
+    threshold = number(guard, "midpoint", layer) if threshold is None else threshold
+    fires = last @ own / np.sqrt(own @ own) > threshold
+    return hidden + guard.settings.alpha * fires * added
+
+
 def shiftdc_at(guard, layer, hidden, last, shifts):
     if shifts is None:
         return hidden
@@ -163,6 +175,7 @@ EDITS = {
     "refusal_direction": refusal_direction_at,
     "tbop": tbop_at,
     "nullsteer": nullsteer_at,
+    "inferaligner": inferaligner_at,
 }
 
 

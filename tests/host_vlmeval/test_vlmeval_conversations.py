@@ -26,6 +26,7 @@ ON_A_CHECKPOINT = [
     "refusal_direction",
     "tbop",
     "nullsteer",
+    "inferaligner",
     "ecso",
     "adashield",
     "self_reminder",

@@ -35,7 +35,7 @@ FACT_TITLES = {
     "rank": ("Numerical rank of what the anchors give", "directions above rounding noise"),
     "spread": ("Spread of the anchors' shifts", "root mean square (hidden-state units)"),
     "gate_rate": ("How often the gate fires", "share of the anchors"),
-    "threshold": ("Gate threshold", "projection on $V_1$ (hidden-state units)"),
+    "threshold": ("Gate threshold", "projection on the direction (hidden-state units)"),
     "theta": ("Gate threshold", "cosine with the direction"),
     "separation": ("Pairs ordered by the first direction", "share of anchor pairs"),
     "shift_norm": ("Length of the fitted shift", "Euclidean length (hidden-state units)"),
