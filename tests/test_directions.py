@@ -87,7 +87,7 @@ def test_the_noise_is_the_precisions(dtype, noise):
     assert mean_difference(states, states + 1, noise_of(states)).all()
 
 
-WITH_DIRECTIONS = ["shiftdc", "refusal_direction", "nullsteer", "cmrm", "vlm_guard", "tbop", "inferaligner"]
+WITH_DIRECTIONS = ["shiftdc", "refusal_direction", "nullsteer", "cmrm", "vlm_guard", "tbop", "inferaligner", "jrs_rem"]
 
 
 @pytest.mark.parametrize("name", WITH_DIRECTIONS)

@@ -32,6 +32,10 @@ HABITS: dict[str, list[Row]] = {
     "tbop": [{"rank": 2, "layers": [2]}],
     "nullsteer": [{"layers": [1]}],
     "inferaligner": [{"layers": [1, 2], "threshold": -9.0}, {"layers": [3], "alpha": 2.0, "scale": "unit"}],
+    "jrs_rem": [
+        {"layers": [0, 1, 2, 3], "alpha": 3.0},
+        {"layers": [1, 2], "alpha": -9.0, "threshold": -1.0, "shown": "unguarded"},
+    ],
     "self_reminder": [{}],
     "goal_priority": [{}],
     "adashield": [{}],
@@ -50,6 +54,7 @@ ON_ARCHITECTURES: dict[str, Row] = {
     "tbop": {"rank": 2, "alpha": 0.9},
     "nullsteer": {"alpha": 1.0},
     "inferaligner": {"alpha": 2.0, "threshold": -99.0},
+    "jrs_rem": {"alpha": 5.0, "threshold": -1.0, "positions": "all"},
     "self_reminder": {},
     "goal_priority": {},
     "adashield": {},
@@ -68,6 +73,7 @@ ON_HOST_MODELS: dict[str, Row] = {
     "tbop": {"rank": 2},
     "nullsteer": {"alpha": 3.0},
     "inferaligner": {"alpha": 6.0},
+    "jrs_rem": {"alpha": 30.0, "threshold": -1.0},
 }
 """Guards that edit hidden states, on model objects of a host's own."""
 
@@ -87,6 +93,7 @@ LIKELIHOODS: dict[str, list[Row]] = {
     "tbop": [{"rank": 2, "layers": [2]}],
     "nullsteer": [{"layers": [1]}],
     "inferaligner": [{"layers": [1, 2]}],
+    "jrs_rem": [{"alpha": 9.0, "threshold": -1.0}, {"alpha": 9.0, "threshold": -1.0, "shown": "unguarded"}],
     "self_reminder": [{}],
     "goal_priority": [{}],
     "adashield": [{}],

@@ -148,6 +148,20 @@ def inferaligner_at(guard, layer, hidden, last, shifts):
     return hidden + guard.settings.alpha * fires * added
 
 
+def jrs_rem_removed(shift, direction, threshold):
+    """[d] each: the part of h(q, img) - h(q) along the direction, where its share of the shift is large enough."""
+    along = shift @ direction / np.sqrt(direction @ direction)
+    return (along / np.sqrt(shift @ shift) > threshold) * along * direction / np.sqrt(direction @ direction)
+
+
+def jrs_rem_at(guard, layer, hidden, last, shifts):
+    if shifts is None:
+        return hidden
+    shift = shifts["image"] if guard.settings.shown == "unguarded" else last - shifts["text"]
+    removed = jrs_rem_removed(shift, number(guard, "direction", layer), guard.settings.threshold)
+    return hidden - guard.settings.alpha * removed
+
+
 def shiftdc_at(guard, layer, hidden, last, shifts):
     if shifts is None:
         return hidden
@@ -176,6 +190,7 @@ EDITS = {
     "tbop": tbop_at,
     "nullsteer": nullsteer_at,
     "inferaligner": inferaligner_at,
+    "jrs_rem": jrs_rem_at,
 }
 
 
@@ -186,7 +201,7 @@ def shifts_at(subject, guard, query, layer):
     shown, blank, text = (
         subject.record([q])[0, layer] for q in (query, query.with_blank_images(), query.without_images())
     )
-    shifts = {"blank": (blank - text).numpy()}
+    shifts = {"blank": (blank - text).numpy(), "image": (shown - text).numpy(), "text": text.numpy()}
     if guard.name == "shiftdc":
         shifts["caption"] = (shown - subject.record(guard.captioned(subject, [query]))[0, layer]).numpy()
     return shifts
@@ -195,7 +210,7 @@ def shifts_at(subject, guard, query, layer):
 def expected_edit(guard, layer, hidden, last, shifts):
     """What each guard makes of hidden states [T, d] of one query, last [d] its last prompt token.
 
-    shifts: {"blank": h(q, img') - h(q), "caption": h(q, img) - h(q, caption)} of this query at this layer, or None
-    for a query without image.
+    shifts: {"blank": h(q, img') - h(q), "image": h(q, img) - h(q), "caption": h(q, img) - h(q, caption)}, and "text",
+    h(q), of this query at this layer, or None for a query without image.
     """
     return EDITS[guard.name](guard, layer, hidden, last, shifts)

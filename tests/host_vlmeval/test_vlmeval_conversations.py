@@ -27,6 +27,7 @@ ON_A_CHECKPOINT = [
     "tbop",
     "nullsteer",
     "inferaligner",
+    "jrs_rem",
     "ecso",
     "adashield",
     "self_reminder",

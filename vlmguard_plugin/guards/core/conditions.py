@@ -6,17 +6,23 @@ import hashlib
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Callable, Iterator, Sequence
 
 from PIL import Image
 
 from vlmguard_plugin.anchors import OBJECTS_FILE, Anchors, ObjectPair, load_object_pairs
 from vlmguard_plugin.files import sha256_of
+from vlmguard_plugin.guards.core.recording import anchors_called, check_finite
 from vlmguard_plugin.guards.core.representation import RepresentationSettings
+from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.pictures.drawn import ORDINARY_WORDS, picture
 from vlmguard_plugin.pictures.meaningless import DEFAULT_SIZE, meaningless
 from vlmguard_plugin.pictures.photos import photos_in
 from vlmguard_plugin.query import ImageLike, Query, read_image
+from vlmguard_plugin.subjects.base import Subject
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONDITIONS = ("text", "blank", "noise", "shape", "word")
 """What can stand beside any anchor: nothing, or a picture that has nothing to do with it."""
@@ -117,6 +123,23 @@ class ConditionSettings(RepresentationSettings):
 
     def contents(self) -> dict[str, str]:
         return contents_of(self.conditions)
+
+
+def record_under_conditions(
+    subject: Subject, anchors: Anchors, settings: ConditionSettings, guard: str, progress: bool
+) -> tuple[Tensor, Tensor]:
+    """States of the harmful and of the harmless anchors under all conditions: [N, L, d] each, one after the other.
+
+    ValueError as `anchor_queries`, and for a state that is not finite.
+    """
+    sides: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for part in anchor_queries(anchors, settings.conditions, settings.picture_seed):
+        for states, side, harmful in zip(sides, ("harmful", "harmless"), (True, False)):
+            queries = [query for query, is_harmful in zip(part.queries, part.harmful) if is_harmful == harmful]
+            label = f"fit {guard}: {side} anchors, {part.condition}" if progress else None
+            called = anchors_called(side, [query.text for query in queries])
+            states.append(check_finite(subject.record(queries, progress=label), called))
+    return torch.cat(sides[0]), torch.cat(sides[1])
 
 
 def _under(condition: str, anchors: Anchors, photos: Sequence[Path], seed: int) -> AnchorQueries:
