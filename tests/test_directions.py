@@ -87,7 +87,17 @@ def test_the_noise_is_the_precisions(dtype, noise):
     assert mean_difference(states, states + 1, noise_of(states)).all()
 
 
-WITH_DIRECTIONS = ["shiftdc", "refusal_direction", "nullsteer", "cmrm", "vlm_guard", "tbop", "inferaligner", "jrs_rem"]
+WITH_DIRECTIONS = [
+    "shiftdc",
+    "refusal_direction",
+    "nullsteer",
+    "cmrm",
+    "vlm_guard",
+    "tbop",
+    "inferaligner",
+    "jrs_rem",
+    "mars",
+]
 
 
 @pytest.mark.parametrize("name", WITH_DIRECTIONS)

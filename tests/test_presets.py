@@ -39,6 +39,7 @@ PAPER = {
     },
     "inferaligner": {"positions": "all", "scale": "difference"},
     "jrs_rem": {"layers": None, "alpha": 1.0, "positions": "last", "threshold": 0.2},
+    "mars": {"positions": "last"},
     "self_reminder": {},
     "goal_priority": {},
     "adashield": {},
@@ -54,6 +55,7 @@ OURS = {
     "nullsteer": {"positions", "rank", "suppression", "image"},
     "inferaligner": {"layers", "alpha", "threshold", "vectors_from"},
     "jrs_rem": {"shown", "conditions", "picture_seed"},
+    "mars": {"layers", "alpha", "threshold", "trust", "picture_seed"},
 }
 """What they leave open, where that matters most."""
 

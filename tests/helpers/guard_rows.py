@@ -36,6 +36,7 @@ HABITS: dict[str, list[Row]] = {
         {"layers": [0, 1, 2, 3], "alpha": 3.0},
         {"layers": [1, 2], "alpha": -9.0, "threshold": -1.0, "shown": "unguarded"},
     ],
+    "mars": [{"layers": [3], "threshold": 0.0}, {"layers": [1, 2], "alpha": 2.0, "threshold": -2.0, "trust": 9.0}],
     "self_reminder": [{}],
     "goal_priority": [{}],
     "adashield": [{}],
@@ -55,6 +56,7 @@ ON_ARCHITECTURES: dict[str, Row] = {
     "nullsteer": {"alpha": 1.0},
     "inferaligner": {"alpha": 2.0, "threshold": -99.0},
     "jrs_rem": {"alpha": 5.0, "threshold": -1.0, "positions": "all"},
+    "mars": {"alpha": 3.0, "threshold": -9.0, "trust": 4.0, "positions": "all"},
     "self_reminder": {},
     "goal_priority": {},
     "adashield": {},
@@ -74,6 +76,7 @@ ON_HOST_MODELS: dict[str, Row] = {
     "nullsteer": {"alpha": 3.0},
     "inferaligner": {"alpha": 6.0},
     "jrs_rem": {"alpha": 30.0, "threshold": -1.0},
+    "mars": {"alpha": 3.0, "threshold": -2.0, "trust": 30.0},
 }
 """Guards that edit hidden states, on model objects of a host's own."""
 
@@ -93,6 +96,7 @@ LIKELIHOODS: dict[str, list[Row]] = {
     "tbop": [{"rank": 2, "layers": [2]}],
     "nullsteer": [{"layers": [1]}],
     "inferaligner": [{"layers": [1, 2]}],
+    "mars": [{"layers": [1, 2], "threshold": -2.0, "trust": 3.0}],
     "jrs_rem": [{"alpha": 9.0, "threshold": -1.0}, {"alpha": 9.0, "threshold": -1.0, "shown": "unguarded"}],
     "self_reminder": [{}],
     "goal_priority": [{}],

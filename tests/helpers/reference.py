@@ -162,6 +162,17 @@ def jrs_rem_at(guard, layer, hidden, last, shifts):
     return hidden - guard.settings.alpha * removed
 
 
+def mars_at(guard, layer, hidden, last, shifts):
+    """A step towards the harmful mean, by how much nearer to it than to the harmless one the re-centred state lies."""
+    settings, direction = guard.settings, number(guard, "direction", layer).astype(np.float64)
+    safe, between = number(guard, "harmless_mean", layer), np.sqrt(direction @ direction)
+    centred = last.astype(np.float64) - (0 if shifts is None else number(guard, "image_shift", layer))
+    nearer = ((centred - safe) ** 2).sum() - ((centred - safe - direction) ** 2).sum()
+    past = nearer / (2 * between) + (0.5 - settings.threshold) * between
+    dose = min(settings.alpha * max(past, 0.0), settings.trust * between)
+    return hidden + dose * direction / between
+
+
 def shiftdc_at(guard, layer, hidden, last, shifts):
     if shifts is None:
         return hidden
@@ -191,6 +202,7 @@ EDITS = {
     "nullsteer": nullsteer_at,
     "inferaligner": inferaligner_at,
     "jrs_rem": jrs_rem_at,
+    "mars": mars_at,
 }
 
 

@@ -28,6 +28,7 @@ ON_A_CHECKPOINT = [
     "nullsteer",
     "inferaligner",
     "jrs_rem",
+    "mars",
     "ecso",
     "adashield",
     "self_reminder",

@@ -41,6 +41,7 @@ FACT_TITLES = {
     "shift_norm": ("Length of the fitted shift", "Euclidean length (hidden-state units)"),
     "shift_over_state": ("Shift against the text-only state", "ratio of lengths"),
     "shift_alignment": ("Agreement of the anchors' shifts", "mean cosine with the mean shift"),
+    "shift_along": ("Shift along the direction", "share of the way between the anchors' means"),
     "direction_norm": ("Length of the fitted direction", "Euclidean length (hidden-state units)"),
     "share_taken_away": ("Shifts inside the directions taken away", "share of the squared length"),
     "benign_residual": ("Harmless states in the null space", "ratio of lengths"),
