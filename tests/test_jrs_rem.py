@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers.reference import jrs_rem_removed, layer_states
+from helpers.reference import expected_edit, jrs_rem_removed, layer_states
 
 import vlmguard_plugin as vg
 
@@ -103,6 +103,38 @@ def test_beams_share_the_decision_of_their_query(subject, anchors, asked):
     guard = vg.build_guard("jrs_rem", alpha=20.0, threshold=-1.0, layers=[1]).fit(subject, anchors)
     together = guard.respond(subject, asked, max_new_tokens=5, num_beams=2)
     assert together == [guard.respond(subject, [query], max_new_tokens=5, num_beams=2)[0] for query in asked]
+
+
+@pytest.mark.parametrize("others", [("inferaligner", "mars"), ("mars", "self_reminder")])
+def test_composed_with_others_it_answers_alike_in_every_batch_and_from_its_folder(
+    subject, anchors, asked, tmp_path, others
+):
+    """What guards composed before it have added is part of the shift that it measures in the pass."""
+    settings = {
+        "jrs_rem": {"layers": [1, 2], "alpha": 5.0, "threshold": -1.0},
+        "inferaligner": {"layers": [1], "threshold": -9.0},
+        "mars": {"layers": [1], "threshold": -3.0},
+    }
+    names = (others[0], "jrs_rem", others[1])
+    guard = vg.build_guard("+".join(names), **{name: settings[name] for name in names if name in settings})
+    guard.fit(subject, anchors)
+    together = guard.respond(subject, asked, max_new_tokens=6)
+    assert together == [guard.respond(subject, [query], max_new_tokens=6)[0] for query in asked]
+    assert together != subject.generate(asked, max_new_tokens=6)
+    guard.save(tmp_path / "guard")
+    loaded = vg.load_guard(tmp_path / "guard", subject)
+    assert loaded.fingerprint == guard.fingerprint and loaded.respond(subject, asked, max_new_tokens=6) == together
+    query = guard.rewrite(asked[0])
+    own, text = (subject.record([q])[0, 1] for q in (query, query.without_images()))
+    with subject.editing(guard.edits(subject, [query])):
+        edited = subject.record([query])[0, 1].numpy()
+    parts = {part.name: part for part in guard.parts}
+    shown = {"image": None, "text": text.numpy()}
+    state = own.numpy().astype(np.float64)
+    for name in names:
+        if name in settings:
+            state = expected_edit(parts[name], 1, state, state, shown)
+    np.testing.assert_allclose(edited, state, **CLOSE)
 
 
 def test_what_it_can_not_do_is_named(subject, anchors):
