@@ -72,7 +72,7 @@ def test_all_conditions_stand_beside_both_requests_of_a_pair_alike():
     assert all((image == 255).all() for image in pixels(parts["blank"]))
 
 
-@pytest.mark.parametrize("condition", ["noise", "shape", "word", "object"])
+@pytest.mark.parametrize("condition", ["noise", "shape", "word", "colour", "object"])
 def test_what_is_drawn_is_decided_by_the_seed(condition):
     first, again, other = ([*pixels(next(vg.anchor_queries(FEW, (condition,), seed)))] for seed in (3, 3, 4))
     assert all(np.array_equal(one, two) for one, two in zip(first, again))
@@ -114,7 +114,10 @@ def test_photos_are_dealt_out_by_the_seed_and_from_the_start_again(photos):
     [
         ("", "conditions is ''"),
         ([], r"conditions is \[\]"),
-        ("text,rain", "conditions is 'text,rain'; give distinct ones of text, blank, noise, shape, word, object and"),
+        (
+            "text,rain",
+            "conditions is 'text,rain'; give distinct ones of text, blank, noise, shape, word, colour, object and",
+        ),
         (["text", 5], r"conditions is \['text', 5\]"),
         ("blank,text,blank", "give distinct ones"),
         ("photos=", "photos=FOLDER"),

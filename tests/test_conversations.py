@@ -105,7 +105,7 @@ def test_guards_edit_the_last_token_of_the_conversation(subject, anchors, asked,
         )
         moved.append(not np.allclose(edited[LAYER].numpy(), last, atol=1e-2))
     assert any(moved)
-    if name in ("cmrm", "cmrm_sample"):
+    if name in ("cmrm", "cmrm_sample", "jrs_rem"):
         assert moved == [bool(query.all_images) for query in asked], "an image of an earlier turn counts"
     alone = vg.HuggingFaceSubject(subject.model, subject.processor, batch_size=1)
     assert guard.respond(subject, asked, max_new_tokens=4) == guard.respond(alone, asked, max_new_tokens=4)

@@ -87,7 +87,20 @@ def test_the_noise_is_the_precisions(dtype, noise):
     assert mean_difference(states, states + 1, noise_of(states)).all()
 
 
-@pytest.mark.parametrize("name", ["shiftdc", "refusal_direction", "nullsteer", "cmrm", "vlm_guard", "tbop"])
+WITH_DIRECTIONS = [
+    "shiftdc",
+    "refusal_direction",
+    "nullsteer",
+    "cmrm",
+    "vlm_guard",
+    "tbop",
+    "inferaligner",
+    "jrs_rem",
+    "mars",
+]
+
+
+@pytest.mark.parametrize("name", WITH_DIRECTIONS)
 def test_a_layer_without_a_direction_is_left_as_it_is(name, fresh, anchors, pictures):
     """Not moved by a noise direction, and by no NaN: here no layer before the last knows what is asked."""
     guard = vg.build_guard(name, layers=[1], **({"caption_tokens": 3} if name == "shiftdc" else {}))
@@ -100,7 +113,7 @@ def test_a_layer_without_a_direction_is_left_as_it_is(name, fresh, anchors, pict
     assert torch.equal(edited, fresh.record([query]))
 
 
-@pytest.mark.parametrize("name", ["vlm_guard", "cmrm", "shiftdc", "refusal_direction", "tbop", "nullsteer"])
+@pytest.mark.parametrize("name", WITH_DIRECTIONS)
 @pytest.mark.parametrize("preset", ["default", "paper"])
 def test_a_state_that_is_not_finite_is_named_with_its_anchor(name, preset, fresh, anchors, monkeypatch):
     asked, real = anchors.harmless[4], fresh.record

@@ -161,7 +161,7 @@ def test_a_config_that_samples_is_followed(fresh):
 def test_states_are_not_measured_under_another_guard(subject, anchors, pictures):
     query = vg.Query("What is this?", (pictures[0],))
     outer = vg.build_guard("vlm_guard").fit(subject, anchors)
-    for name, settings in (("shiftdc", {}), ("cmrm_sample", {})):
+    for name, settings in (("shiftdc", {}), ("cmrm_sample", {}), ("jrs_rem", {})):
         guard = vg.build_guard(name, **settings).fit(subject, anchors)
         with outer.on(subject), pytest.raises(RuntimeError, match="while another guard is on the model"):
             guard.edits(subject, [query])

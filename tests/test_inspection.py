@@ -109,7 +109,9 @@ def test_a_composition_is_its_parts(folders, tmp_path):
         assert f"<!-- {title} -->" in file.read_text()
 
 
-@pytest.mark.parametrize("name", ["tbop", "nullsteer", "refusal_direction", "shiftdc"])
+@pytest.mark.parametrize(
+    "name", ["tbop", "nullsteer", "refusal_direction", "shiftdc", "inferaligner", "jrs_rem", "mars"]
+)
 def test_every_fact_of_the_other_guards_is_drawn_under_a_title_of_its_own(name, subject, anchors, tmp_path):
     vg.build_guard(name).fit(subject, anchors).save(tmp_path)
     description = describe_guard(tmp_path)

@@ -11,6 +11,7 @@ import vlmguard_plugin as vg
 from vlmguard_plugin.anchors import AnchorPair, Anchors
 from vlmguard_plugin.guards.core.conditions import record_conditions
 from vlmguard_plugin.guards.core.discriminant import fit_gate, threshold_for
+from vlmguard_plugin.guards.core.guarded_subject import GuardedSubject
 from vlmguard_plugin.inspection import measure_gate, plot_gate, print_gate
 from vlmguard_plugin.statistics.rates import wilson
 
@@ -21,6 +22,9 @@ CONDITIONS = ("text", "shape")
 GATED = {
     "vlm_guard": {"layers": [1, 2], "gate": "midpoint"},
     "refusal_direction": {"layers": [2], "condition": True, "condition_layer": 1},
+    "inferaligner": {"layers": [1, 2]},
+    "mars": {"layers": [2], "threshold": 0.2},
+    "jrs_rem": {"layers": [2], "threshold": 0.0},
     "conditional_refusal": {"layers": [2], "conditions": CONDITIONS, "over_refusal": 0.4, "bounded": False},
 }
 
@@ -42,8 +46,8 @@ def test_margins_say_where_a_guard_acts(subject, fitted):
     margins = next(iter(fitted.gate_margins(states).values()))
     seen = set()
     for condition, own in states.items():
-        with fitted.on(subject):
-            ((_, edited),) = record_conditions(subject, OTHERS, (condition,), 0, "test", False)
+        guarded = GuardedSubject(subject, (fitted,))
+        ((_, edited),) = record_conditions(guarded, OTHERS, (condition,), 0, "test", False)
         acts = (edited[:, first] - own[:, first]).abs().amax(dim=1) > 0
         assert torch.equal(acts, margins[condition] > 0), condition
         seen |= set(acts.tolist())
@@ -64,7 +68,7 @@ def test_figures_of_gates_and_probes(subject, fitted):
             assert (fired["k"], fired["n"]) == ((scores[half:] > 0).sum(), half)
             assert (fired["low"], fired["high"]) == wilson(fired["k"], half)
     for layer, probe in enumerate(measured["probes"]):
-        scores = fit_gate(torch.stack([states[name][:, layer : layer + 1] for name in CONDITIONS]), 0.75)["scores"]
+        scores = fit_gate(torch.stack([states[name][:, layer : layer + 1] for name in CONDITIONS]), 0.5)["scores"]
         assert probe["threshold"] == threshold_for(scores, 0.25)
         assert max(found["harmless_fired"]["k"] for found in probe["by_condition"].values()) == 2
         for found, own in zip(probe["by_condition"].values(), scores.numpy(), strict=True):

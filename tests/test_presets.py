@@ -37,6 +37,9 @@ PAPER = {
         "harmless_anchors": 8,
         "harmful_anchors": 100,
     },
+    "inferaligner": {"positions": "all", "scale": "difference"},
+    "jrs_rem": {"layers": None, "alpha": 1.0, "positions": "last", "threshold": 0.2},
+    "mars": {"positions": "last"},
     "self_reminder": {},
     "goal_priority": {},
     "adashield": {},
@@ -50,6 +53,9 @@ OURS = {
     "cmrm_sample": {"alpha", "scale", "norm_cap"},
     "shiftdc": {"caption_prompt"},
     "nullsteer": {"positions", "rank", "suppression", "image"},
+    "inferaligner": {"layers", "alpha", "threshold", "vectors_from"},
+    "jrs_rem": {"shown", "conditions", "picture_seed"},
+    "mars": {"layers", "alpha", "threshold", "trust", "picture_seed"},
 }
 """What they leave open, where that matters most."""
 
@@ -84,6 +90,7 @@ def test_layers_by_the_models_depth():
     assert (nullsteer.layers(32), nullsteer.layers(40)) == ((14,), (20,))
     assert vg.build_guard("shiftdc").layers(32) == tuple(range(16, 32))
     assert vg.build_guard("cmrm", preset="paper").layers(3) == (0, 1, 2)
+    assert vg.build_guard("jrs_rem", preset="paper").layers(3) == (0, 1, 2)
     assert vg.build_guard("nullsteer", preset="paper", layers=[3]).layers(32) == (3,)
 
 

@@ -37,6 +37,12 @@ HABITS: dict[str, list[Row]] = {
         {"layers": [1, 2], "read_layers": [0, 1], "over_refusal": 0.5},
         {"layers": [2], "conditions": ["text", "shape"], "over_refusal": 0.5, "bounded": False, "alpha": 3.0},
     ],
+    "inferaligner": [{"layers": [1, 2], "threshold": -9.0}, {"layers": [3], "alpha": 2.0, "scale": "unit"}],
+    "jrs_rem": [
+        {"layers": [0, 1, 2, 3], "alpha": 3.0},
+        {"layers": [1, 2], "alpha": -9.0, "threshold": -1.0, "shown": "unguarded"},
+    ],
+    "mars": [{"layers": [3], "threshold": 0.0}, {"layers": [1, 2], "alpha": 2.0, "threshold": -2.0, "trust": 9.0}],
     "self_reminder": [{}],
     "goal_priority": [{}],
     "adashield": [{}],
@@ -55,6 +61,9 @@ ON_ARCHITECTURES: dict[str, Row] = {
     "tbop": {"rank": 2, "alpha": 0.9},
     "nullsteer": {"alpha": 1.0},
     "conditional_refusal": {"read_layers": [2], "conditions": ["text", "blank"], "bounded": False},
+    "inferaligner": {"alpha": 2.0, "threshold": -99.0},
+    "jrs_rem": {"alpha": 5.0, "threshold": -1.0, "positions": "all"},
+    "mars": {"alpha": 3.0, "threshold": -9.0, "trust": 4.0, "positions": "all"},
     "self_reminder": {},
     "goal_priority": {},
     "adashield": {},
@@ -73,6 +82,9 @@ ON_HOST_MODELS: dict[str, Row] = {
     "tbop": {"rank": 2},
     "nullsteer": {"alpha": 3.0},
     "conditional_refusal": {"conditions": ["text", "blank"], "over_refusal": 0.5, "bounded": False, "alpha": 30.0},
+    "inferaligner": {"alpha": 6.0},
+    "jrs_rem": {"alpha": 30.0, "threshold": -1.0},
+    "mars": {"alpha": 3.0, "threshold": -2.0, "trust": 30.0},
 }
 """Guards that edit hidden states, on model objects of a host's own."""
 
@@ -92,6 +104,9 @@ LIKELIHOODS: dict[str, list[Row]] = {
     "tbop": [{"rank": 2, "layers": [2]}],
     "nullsteer": [{"layers": [1]}],
     "conditional_refusal": [{"layers": [1], "conditions": "text", "over_refusal": 0.5}],
+    "inferaligner": [{"layers": [1, 2]}],
+    "mars": [{"layers": [1, 2], "threshold": -2.0, "trust": 3.0}],
+    "jrs_rem": [{"alpha": 9.0, "threshold": -1.0}, {"alpha": 9.0, "threshold": -1.0, "shown": "unguarded"}],
     "self_reminder": [{}],
     "goal_priority": [{}],
     "adashield": [{}],

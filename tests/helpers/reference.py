@@ -148,6 +148,43 @@ def nullsteer_at(guard, layer, hidden, last, shifts):
     return hidden + guard.settings.alpha * push
 
 
+def inferaligner_at(guard, layer, hidden, last, shifts):
+    """The gate by the model's own vector s, what is added by theta: an aligned model's s, else its own."""
+    own = number(guard, "direction", layer).astype(np.float64)
+    added = number(guard, "aligned_direction", layer) if guard.settings.vectors_from else own
+    if guard.settings.scale == "unit":
+        added = added / np.sqrt(added @ added)
+    threshold = guard.settings.threshold
+    threshold = number(guard, "midpoint", layer) if threshold is None else threshold
+    fires = last @ own / np.sqrt(own @ own) > threshold
+    return hidden + guard.settings.alpha * fires * added
+
+
+def jrs_rem_removed(shift, direction, threshold):
+    """[d] each: the part of h(q, img) - h(q) along the direction, where its share of the shift is large enough."""
+    along = shift @ direction / np.sqrt(direction @ direction)
+    return (along / np.sqrt(shift @ shift) > threshold) * along * direction / np.sqrt(direction @ direction)
+
+
+def jrs_rem_at(guard, layer, hidden, last, shifts):
+    if shifts is None:
+        return hidden
+    shift = shifts["image"] if guard.settings.shown == "unguarded" else last - shifts["text"]
+    removed = jrs_rem_removed(shift, number(guard, "direction", layer), guard.settings.threshold)
+    return hidden - guard.settings.alpha * removed
+
+
+def mars_at(guard, layer, hidden, last, shifts):
+    """A step towards the harmful mean, by how much nearer to it than to the harmless one the re-centred state lies."""
+    settings, direction = guard.settings, number(guard, "direction", layer).astype(np.float64)
+    safe, between = number(guard, "harmless_mean", layer), np.sqrt(direction @ direction)
+    centred = last.astype(np.float64) - (0 if shifts is None else number(guard, "image_shift", layer))
+    nearer = ((centred - safe) ** 2).sum() - ((centred - safe - direction) ** 2).sum()
+    past = nearer / (2 * between) + (0.5 - settings.threshold) * between
+    dose = min(settings.alpha * max(past, 0.0), settings.trust * between)
+    return hidden + dose * direction / between
+
+
 def shiftdc_at(guard, layer, hidden, last, shifts):
     if shifts is None:
         return hidden
@@ -187,6 +224,9 @@ EDITS = {
     "tbop": tbop_at,
     "nullsteer": nullsteer_at,
     "conditional_refusal": conditional_refusal_at,
+    "inferaligner": inferaligner_at,
+    "jrs_rem": jrs_rem_at,
+    "mars": mars_at,
 }
 
 
@@ -197,7 +237,7 @@ def shifts_at(subject, guard, query, layer):
     shown, blank, text = (
         subject.record([q])[0, layer] for q in (query, query.with_blank_images(), query.without_images())
     )
-    shifts = {"blank": (blank - text).numpy()}
+    shifts = {"blank": (blank - text).numpy(), "image": (shown - text).numpy(), "text": text.numpy()}
     if guard.name == "shiftdc":
         shifts["caption"] = (shown - subject.record(guard.captioned(subject, [query]))[0, layer]).numpy()
     return shifts
@@ -206,7 +246,7 @@ def shifts_at(subject, guard, query, layer):
 def expected_edit(guard, layer, hidden, last, shifts):
     """What each guard makes of hidden states [T, d] of one query, last [d] its last prompt token.
 
-    shifts: {"blank": h(q, img') - h(q), "caption": h(q, img) - h(q, caption)} of this query at this layer, or None
-    for a query without image.
+    shifts: {"blank": h(q, img') - h(q), "image": h(q, img) - h(q), "caption": h(q, img) - h(q, caption)}, and "text",
+    h(q), of this query at this layer, or None for a query without image.
     """
     return EDITS[guard.name](guard, layer, hidden, last, shifts)

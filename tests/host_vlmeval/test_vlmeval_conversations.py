@@ -26,6 +26,9 @@ ON_A_CHECKPOINT = [
     "refusal_direction",
     "tbop",
     "nullsteer",
+    "inferaligner",
+    "jrs_rem",
+    "mars",
     "ecso",
     "adashield",
     "self_reminder",
@@ -130,7 +133,7 @@ def test_a_checkpoint_converses_and_compares_images(host, guard):
     pairs = pairs_asked(environment)
     given = answered(out, model, "Pairs_tiny")
     assert list(given.values()) == [*ask(pairs[:3]), *ask(pairs[3:])]
-    if guard and guard not in ("ecso", "shiftdc"):  # these leave alone what they don't find harmful, or shifted
+    if guard and guard not in ("ecso", "shiftdc", "mars"):  # these leave alone what they don't find harmful, or shifted
         assert (talk, given) != (answered(out, "llava", "Talk_tiny"), answered(out, "llava", "Pairs_tiny"))
 
 

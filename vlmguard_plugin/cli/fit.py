@@ -24,8 +24,8 @@ from vlmguard_plugin.guards.core.preset import PRESETS
 @click.option(
     "--conditions",
     metavar="LIST",
-    help="Of a guard that is fitted beside pictures: text, blank, noise, shape, word, object, photos=FOLDER, with "
-    "commas between; default: the guard's own.",
+    help="Of a guard that is fitted beside pictures: text, blank, noise, shape, word, colour, object, photos=FOLDER, "
+    "with commas between; default: the guard's own.",
 )
 @click.option(
     "--preset",

@@ -40,7 +40,7 @@ class ConditionalRefusalSettings(ConditionSettings):
 
     alpha: float = 1.5
     read_layers: tuple[int, ...] | None = None
-    shrinkage: float = 0.75
+    shrinkage: float = 0.5
     over_refusal: float = 0.01
     bounded: bool = True
 

@@ -17,7 +17,7 @@ from vlmguard_plugin.subjects.base import Subject
 if TYPE_CHECKING:
     from torch import Tensor
 
-SHRINKAGE = 0.75
+SHRINKAGE = 0.5
 """Of a probe's within-class covariance, as in conditional_refusal."""
 
 

@@ -38,6 +38,12 @@ def meaningless(
     return Image.new("RGB", size, PLAIN_COLOURS[kind])
 
 
+def coloured(number: int, size: tuple[int, int] = DEFAULT_SIZE) -> Image.Image:
+    """An RGB picture of one colour, every colour as likely as another. number: of the colour, 0 to 2**32 - 1."""
+    red, green, blue = (int(level) for level in np.random.RandomState(number).randint(0, 256, 3))
+    return Image.new("RGB", size, (red, green, blue))
+
+
 def draw_blank(blank: BlankImage, image_processor: Any) -> Image.Image:
     """The picture that a BlankImage stands for: of its own size, or the size that the image processor resizes to."""
     return meaningless(blank.kind, blank.size or input_size(image_processor), image_processor)

@@ -15,7 +15,7 @@ from vlmguard_plugin.files import sha256_of
 from vlmguard_plugin.guards.core.recording import check_finite
 from vlmguard_plugin.guards.core.representation import RepresentationSettings
 from vlmguard_plugin.pictures.drawn import ORDINARY_WORDS, picture
-from vlmguard_plugin.pictures.meaningless import DEFAULT_SIZE, meaningless
+from vlmguard_plugin.pictures.meaningless import DEFAULT_SIZE, coloured, meaningless
 from vlmguard_plugin.pictures.photos import photos_in
 from vlmguard_plugin.query import ImageLike, Query, read_image
 from vlmguard_plugin.subjects.base import Subject
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CONDITIONS = ("text", "blank", "noise", "shape", "word")
 """What can stand beside any anchor: nothing, or a picture that has nothing to do with it."""
+COLOUR = "colour"
+"""The condition of requests beside a picture of one colour, for each pair its own; not one of the default ones."""
 OBJECT = "object"
 """The condition of requests whose object stands only in the picture, as a word; they have pairs of their own."""
 PHOTOS = "photos="
@@ -49,7 +51,7 @@ class AnchorQueries:
 def anchor_queries(anchors: Anchors, conditions: Sequence[str] = CONDITIONS, seed: int = 0) -> Iterator[AnchorQueries]:
     """The anchors under each condition in turn, drawn when they are asked for.
 
-    conditions: of CONDITIONS; "object" for the package's pairs whose object stands only in the picture; and
+    conditions: of CONDITIONS; "colour"; "object" for the package's pairs whose object stands only in the picture; and
         "photos=FOLDER", whose photos each pair gets one of, in an order that the seed decides.
     seed: of what is drawn, a whole number; the same pixels for the same seed and number of the pair, on every machine.
     Both requests of a pair stand beside the same picture; under "object" beside two words in the same writing.
@@ -84,7 +86,7 @@ def record_conditions(
 def check_conditions(conditions: object) -> tuple[str, ...]:
     """The conditions, each once; a text names them with commas between. ValueError for others, and for none."""
     names = conditions.split(",") if isinstance(conditions, str) else conditions
-    known = (*CONDITIONS, OBJECT)
+    known = (*CONDITIONS, COLOUR, OBJECT)
     if (
         not isinstance(names, (list, tuple))
         or not names
@@ -189,7 +191,12 @@ def _written(word: str, number: int) -> Image.Image:
     return replace(picture("held_out", number, "word"), word=word.lower()).image(DEFAULT_SIZE[0])
 
 
-_DRAWN: dict[str, Callable[[int], Image.Image]] = {"noise": _noise, "shape": _shape, "word": _word}
+_DRAWN: dict[str, Callable[[int], Image.Image]] = {
+    "noise": _noise,
+    "shape": _shape,
+    "word": _word,
+    COLOUR: coloured,
+}
 
 
 def _object_queries(pairs: Sequence[ObjectPair], seed: int) -> list[Query]:
