@@ -93,7 +93,7 @@ def test_visual_prompt_patch(tmp_path, pictures, subject):
     assert guard.respond(subject, asked, max_new_tokens=4) == subject.generate(
         [guard.rewrite(asked[0])], max_new_tokens=4
     )
-    with pytest.raises(ValueError, match="has no image"):
+    with pytest.raises(vg.GuardNotFitted, match="not fitted, so there is no 'border'"):
         vg.build_guard("visual_prompt").rewrite(asked[0])
     with pytest.raises(ValueError, match="absent.png"):
         vg.build_guard("visual_prompt", image="absent.png")

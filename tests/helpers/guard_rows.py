@@ -35,7 +35,7 @@ HABITS: dict[str, list[Row]] = {
     "goal_priority": [{}],
     "adashield": [{}],
     "ecso": [{"caption_tokens": 3}],
-    "visual_prompt": [{"image": PICTURE}],
+    "visual_prompt": [{"image": PICTURE}, {"steps": 2, "step": 60.0}],
     "none": [{}],
 }
 """What holds for every guard, on a tiny LLaVA of four layers."""
@@ -86,7 +86,7 @@ LIKELIHOODS: dict[str, list[Row]] = {
     "self_reminder": [{}],
     "goal_priority": [{}],
     "adashield": [{}],
-    "visual_prompt": [{"image": PICTURE}],
+    "visual_prompt": [{"image": PICTURE}, {"steps": 2, "step": 60.0}],
     "none": [{}],
 }
 """Guards under which the likelihood of an answer is defined: all that don't look at whole answers."""
