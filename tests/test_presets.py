@@ -40,6 +40,7 @@ PAPER = {
     "self_reminder": {},
     "goal_priority": {},
     "adashield": {},
+    "coca": {},
     "ecso": {"harmless": True},
     "visual_prompt": {
         "mode": "border",
@@ -61,6 +62,7 @@ OURS = {
     "cmrm_sample": {"alpha", "scale", "norm_cap"},
     "shiftdc": {"caption_prompt"},
     "nullsteer": {"positions", "rank", "suppression", "image"},
+    "coca": {"alpha", "prompt_file"},
     "visual_prompt": {"hold", "conditions", "layer"},
 }
 """What they leave open, where that matters most."""

@@ -12,7 +12,11 @@ from vlmguard_plugin.guards.core.prompt import PromptGuard
 from vlmguard_plugin.guards.core.registry import guard_classes
 from vlmguard_plugin.guards.ecso import CAPTION, FROM_TEXT, JUDGE
 
-PROMPT_GUARDS = [name for name in own_guards() if issubclass(guard_classes()[name], PromptGuard)]
+PROMPT_GUARDS = [
+    name
+    for name in own_guards()
+    if issubclass(guard_classes()[name], PromptGuard) and vg.build_guard(name).contrast is None
+]
 
 
 @pytest.mark.parametrize("name", PROMPT_GUARDS)

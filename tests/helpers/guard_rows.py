@@ -34,6 +34,7 @@ HABITS: dict[str, list[Row]] = {
     "self_reminder": [{}],
     "goal_priority": [{}],
     "adashield": [{}],
+    "coca": [{}, {"alpha": -0.5}],
     "ecso": [{"caption_tokens": 3}],
     "visual_prompt": [{"image": PICTURE}, {"steps": 2, "step": 60.0}],
     "none": [{}],
@@ -51,6 +52,7 @@ ON_ARCHITECTURES: dict[str, Row] = {
     "self_reminder": {},
     "goal_priority": {},
     "adashield": {},
+    "coca": {"alpha": 2.0},
     "ecso": {"caption_tokens": 3},
     "visual_prompt": {"image": PICTURE},
     "none": {},
@@ -86,6 +88,7 @@ LIKELIHOODS: dict[str, list[Row]] = {
     "self_reminder": [{}],
     "goal_priority": [{}],
     "adashield": [{}],
+    "coca": [{}, {"alpha": -0.5}],
     "visual_prompt": [{"image": PICTURE}, {"steps": 2, "step": 60.0}],
     "none": [{}],
 }

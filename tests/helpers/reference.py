@@ -117,6 +117,12 @@ def davsp_loss(harmful, harmless, harmless_before, direction, origin, unit, top,
     return np.maximum(0, top - places[0]).mean() + np.maximum(0, places[1] - bottom).mean() + hold * moved
 
 
+def coca_logits(with_safety, without, alpha):
+    """Logits [..., words] of the next token with a safety prompt and without it."""
+    with_safety = with_safety.astype(np.float64)
+    return with_safety + alpha * (with_safety - without)
+
+
 def root_mean_square_norm(rows, weight, epsilon):
     """A language model's final norm, rows [N, d]."""
     rows = rows.astype(np.float64)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.decoder import OnePassHeard, hidden_state
 from vlmguard_plugin.steering.passes import Pass, hearing_passes, last_token
-from vlmguard_plugin.subjects.huggingface import ONE_PASS, HuggingFaceSubject
+from vlmguard_plugin.subjects.huggingface import HuggingFaceSubject
+from vlmguard_plugin.subjects.scoring import ONE_PASS
 
 PIXELS = "pixel_values"
 LEVELS = 256
