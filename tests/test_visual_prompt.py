@@ -15,7 +15,7 @@ from PIL import Image
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.cli.main import main
-from vlmguard_plugin.guards.core.border_pictures import bordered, canvas_of
+from vlmguard_plugin.guards.core.border_pictures import bordered
 from vlmguard_plugin.guards.core.border_training import Aim
 from vlmguard_plugin.guards.core.conditions import anchor_queries
 from vlmguard_plugin.guards.core.guarded_subject import GuardedSubject
@@ -269,10 +269,15 @@ def test_on_which_subjects_there_are_no_gradients(subject, fresh, anchors):
         guard.fit(fresh, anchors)
 
 
-def test_the_mean_colour_is_where_it_begins():
-    canvas = canvas_of(tiny_processor().image_processor, None)
-    assert canvas.size == (28, 28) and canvas.getpixel((5, 5)) == (123, 117, 104)
-    assert canvas_of(None, 12).getpixel((0, 0)) == (128, 128, 128) and canvas_of(None, 12).size == (12, 12)
+def test_a_processor_that_resizes_to_another_size_than_its_crop(fresh, anchors):
+    """As the demo VLM's, which crops nothing and still has a size for it."""
+    images = fresh.processor.image_processor
+    images.do_center_crop, images.size = False, {"height": 28, "width": 28}
+    images.crop_size = {"height": 224, "width": 224}
+    guard = vg.build_guard("visual_prompt", **SHORT).fit(fresh, anchors)
+    assert guard.tensors["border"].shape == (28, 28, 3)
+    with pytest.raises(ValueError, match="resizes a picture of 224 x 224"):
+        vg.build_guard("visual_prompt", canvas=224).fit(fresh, anchors)
 
 
 def test_the_command_trains_a_border(fresh, tmp_path, monkeypatch):

@@ -14,7 +14,6 @@ from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.border_pictures import (
     border_mask,
     bordered,
-    canvas_of,
     is_levels,
     on_white,
     picture_of,
@@ -31,6 +30,7 @@ from vlmguard_plugin.guards.core.conditions import CONDITIONS, check_conditions,
 from vlmguard_plugin.guards.core.preset import Preset
 from vlmguard_plugin.guards.core.settings import GuardSettings
 from vlmguard_plugin.lazy import torch
+from vlmguard_plugin.pictures.meaningless import meaningless
 from vlmguard_plugin.query import BlankImage, ImageLike, Query, read_image
 from vlmguard_plugin.subjects.base import Subject
 
@@ -58,8 +58,8 @@ class VisualPromptSettings(GuardSettings):
     size: the patch's width as a share of the image's, in 0..1; None keeps its pixels (cut off at the edge). Patch only.
 
     Of training alone:
-    canvas: the border picture's width and height in pixels, which the processor must keep as it is; None is the size
-        that it resizes pictures to.
+    canvas: the border picture's width and height in pixels, which the processor must keep as it is; None is the
+        size that it resizes pictures to.
     layer: 0-based decoder layer whose states are aligned; None is L // 2 - 1 (the authors' 19 of 40).
     steps, step: how many steps, and by how many of 255 levels each pixel goes in one (up to 255).
     batch: pairs of anchors in a step. seed: of their order.
@@ -192,10 +192,11 @@ class VisualPrompt(Guard):
         layer = max(0, model.num_layers // 2 - 1) if settings.layer is None else settings.layer
         if layer >= model.num_layers:
             raise ValueError(f"layer is {layer}, beyond the model's {model.num_layers} decoder layers")
-        start = canvas_of(getattr(model.processor, "image_processor", None), settings.canvas)
         label = f"fit {self.name}: " if progress else None
         with torch.inference_mode(False), torch.enable_grad():  # whoever calls, and what hosts have set
-            mask, places = border_mask(start.size, settings.margin), pixel_places(model, start.size)
+            places = pixel_places(model, settings.canvas)
+            start = meaningless("mean", places.size, getattr(model.processor, "image_processor", None))
+            mask = border_mask(places.size, settings.margin)
             examples, direction = examples_of(model, anchors, settings.conditions, self.worded, layer, label)
             origin, unit = gap_of(examples, direction) if settings.scale == "gap" else (0.0, 1.0)
             aim = Aim(direction, origin, unit, settings.top, settings.bottom, settings.hold)

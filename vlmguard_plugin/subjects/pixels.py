@@ -81,6 +81,16 @@ class PixelPlaces:
         return shown
 
 
+def given_size(subject: HuggingFaceSubject, shown: tuple[int, int]) -> tuple[int, int] | None:
+    """(width, height) of what the processor makes of a picture of such a size; None where that is no picture."""
+    query = Query("?", (Image.new("RGB", shown),))
+    pixels = subject.prompts.inputs([query], None, torch.device("cpu"), torch.float32).get(PIXELS)
+    if pixels is None or pixels.dim() < 4:
+        return None
+    height, width = pixels.shape[-2:]
+    return int(width), int(height)
+
+
 def pixel_states(places: PixelPlaces, queries: Sequence[Query], canvases: Tensor, layer: int) -> Tensor:
     """Hidden states after a decoder layer at the last prompt token, with gradients by the canvases: float32 [rows, d].
 

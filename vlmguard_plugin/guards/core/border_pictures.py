@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from vlmguard_plugin.lazy import numpy as np, torch
-from vlmguard_plugin.pictures.meaningless import input_size, meaningless
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,14 +42,6 @@ def on_white(image: Image.Image) -> Image.Image:
     square = Image.new("RGB", (side, side), "white")
     square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
     return square
-
-
-def canvas_of(image_processor: Any, side: int | None) -> Image.Image:
-    """The border before it is trained: the processor's mean colour, `side` pixels wide and high.
-
-    None: the size that the processor resizes pictures to.
-    """
-    return meaningless("mean", (side, side) if side else input_size(image_processor), image_processor)
 
 
 def levels_of(image: Any) -> Tensor:

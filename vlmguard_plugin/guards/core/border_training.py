@@ -14,6 +14,7 @@ from vlmguard_plugin.guards.core.conditions import anchor_queries
 from vlmguard_plugin.guards.core.directions import mean_difference, noise_of
 from vlmguard_plugin.guards.core.recording import check_finite
 from vlmguard_plugin.lazy import torch
+from vlmguard_plugin.pictures.meaningless import input_size
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.subjects.base import Subject
 
@@ -91,11 +92,24 @@ def local_model(subject: Subject) -> HuggingFaceSubject:
     return subject
 
 
-def pixel_places(subject: HuggingFaceSubject, size: tuple[int, int]) -> PixelPlaces:
-    """Where the processor puts the pixels of a picture of (width, height); NoPixelGradients where that is unknown."""
-    from vlmguard_plugin.subjects.pixels import PixelPlaces
+def pixel_places(subject: HuggingFaceSubject, side: int | None) -> PixelPlaces:
+    """Where the processor puts the pixels of a border picture, `side` pixels wide and high.
 
-    return PixelPlaces(subject, size)
+    None: the size that the processor says it resizes to, or the one that it gives where that is another.
+    NoPixelGradients where it keeps no such picture as it is.
+    """
+    from vlmguard_plugin.subjects.pixels import NoPixelGradients, PixelPlaces, given_size
+
+    if side is not None:
+        return PixelPlaces(subject, (side, side))
+    said = input_size(getattr(subject.processor, "image_processor", None))
+    try:
+        return PixelPlaces(subject, said)
+    except NoPixelGradients:
+        given = given_size(subject, said)
+        if given in (None, said):
+            raise
+        return PixelPlaces(subject, given)
 
 
 def examples_of(
