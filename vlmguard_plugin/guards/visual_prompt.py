@@ -79,9 +79,9 @@ class VisualPromptSettings(GuardSettings):
     size: float | None = None
     canvas: int | None = None
     layer: int | None = None
-    steps: int = 150
+    steps: int = 100
     step: float = 2.0
-    batch: int = 2
+    batch: int = 1
     seed: int = 0
     top: float = 2.0
     bottom: float = 0.0
