@@ -17,6 +17,9 @@ Row = dict[str, Any]
 PICTURE = "PICTURE"
 """In a row, stands for the file of some picture."""
 
+QUICK_FITS: dict[str, Row] = {"visual_prompt": {"steps": 2, "step": 60.0}}
+"""Settings under which a fit that takes long is short."""
+
 HABITS: dict[str, list[Row]] = {
     "vlm_guard": [
         {"rank": 2, "gate": "zero", "project": True, "layers": [1, 2]},
@@ -36,7 +39,7 @@ HABITS: dict[str, list[Row]] = {
     "adashield": [{}],
     "coca": [{}, {"alpha": -0.5}],
     "ecso": [{"caption_tokens": 3}],
-    "visual_prompt": [{"image": PICTURE}, {"steps": 2, "step": 60.0}],
+    "visual_prompt": [{"image": PICTURE}, QUICK_FITS["visual_prompt"]],
     "none": [{}],
 }
 """What holds for every guard, on a tiny LLaVA of four layers."""
@@ -89,7 +92,7 @@ LIKELIHOODS: dict[str, list[Row]] = {
     "goal_priority": [{}],
     "adashield": [{}],
     "coca": [{}, {"alpha": -0.5}],
-    "visual_prompt": [{"image": PICTURE}, {"steps": 2, "step": 60.0}],
+    "visual_prompt": [{"image": PICTURE}, QUICK_FITS["visual_prompt"]],
     "none": [{}],
 }
 """Guards under which the likelihood of an answer is defined: all that don't look at whole answers."""
