@@ -17,7 +17,7 @@ from vlmguard_plugin.guards.core.registry import guard_classes
 from vlmguard_plugin.guards.core.representation import RepresentationGuard
 
 EDITING = tuple(name for name, guard in guard_classes().items() if issubclass(guard, RepresentationGuard))
-OTHER = tuple(name for name in guard_classes() if name not in (*EDITING, "visual_prompt"))  # that one needs a picture
+OTHER = tuple(name for name in guard_classes() if name not in (*EDITING, "visual_prompt"))  # that one is trained
 Row = dict[str, Any]
 
 

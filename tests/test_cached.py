@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from helpers.guard_folders import rewrite
+from helpers.guard_rows import QUICK_FITS
 from helpers.tiny_models import tiny_llava
 
 import vlmguard_plugin as vg
@@ -48,9 +49,9 @@ def assert_same(loaded, direct, subject, pictures):
 
 @pytest.mark.parametrize("name", FITTED)
 def test_one_fit_serves_settings_that_do_not_enter_it(name, subject, anchors, pictures, tmp_path, monkeypatch):
-    done = fits(monkeypatch, vg.build_guard(name))
-    load_or_fit(vg.build_guard(name), subject, anchors, tmp_path)
-    settings = other_settings(vg.build_guard(name))
+    done, quick = fits(monkeypatch, vg.build_guard(name)), QUICK_FITS.get(name, {})
+    load_or_fit(vg.build_guard(name, **quick), subject, anchors, tmp_path)
+    settings = {**quick, **other_settings(vg.build_guard(name))}
     loaded = load_or_fit(vg.build_guard(name, **settings), subject, anchors, tmp_path)
     assert len(done) == 1
     assert_same(loaded, vg.build_guard(name, **settings).fit(subject, anchors), subject, pictures)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from helpers.guard_rows import QUICK_FITS
 from helpers.tiny_models import tiny_llava, tiny_processor
 
 import vlmguard_plugin as vg
@@ -48,9 +49,9 @@ def test_combinations_are_settings_each_once():
     assert list(combinations(grid, ("alpha",))) == [{"layers": [1, 2]}]
 
 
-@pytest.mark.parametrize("name", [name for name in vg.list_guards() if name != "visual_prompt"])
+@pytest.mark.parametrize("name", vg.list_guards())
 def test_every_guard_can_be_calibrated(subject, anchors, name, tmp_path):
-    guard = vg.build_guard(name)
+    guard = vg.build_guard(name, **QUICK_FITS.get(name, {}))
     grid = [{**{key: values[:1] for key, values in part.items()}} for part in guard.grid(subject.num_layers)][:1]
     found = calibrate(guard, subject, anchors, grid=grid or None, pairs=2, points_file=tmp_path / "points.json")
     facts = found.facts["calibration"]

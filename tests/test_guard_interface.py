@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from helpers.guard_folders import rewrite
+from PIL import Image
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.calibration.calibrate import calibrate
@@ -142,7 +143,10 @@ def test_an_unfitted_guard_has_a_fingerprint_or_says_that_it_is_not_fitted(name,
         for use in (lambda: guard.fingerprint, lambda: guard.save("nowhere")):
             with pytest.raises(vg.GuardNotFitted, match=f"guard '{name.replace('+', '.')}' is not fitted"):
                 use()
-        if name != "cmrm_sample":  # which has no numbers
+        if name == "visual_prompt":  # which edits no hidden states
+            with pytest.raises(vg.GuardNotFitted, match="is not fitted, so there is no 'border'"):
+                guard.rewrite(vg.Query("Hi", (Image.new("RGB", (8, 8)),)))
+        elif name != "cmrm_sample":  # which has no numbers
             with pytest.raises(vg.GuardNotFitted, match="is not fitted, so there is no '"):
                 guard.edits(subject, [vg.Query("Hi")])
     else:

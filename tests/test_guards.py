@@ -105,7 +105,14 @@ class TestEveryOtherGuard:
         assert hook_counts(subject) == hooks and subject.generate(asked, max_new_tokens=12) == unguarded
 
     def test_it_belongs_to_no_model(self, name, settings, guard, subject, other_models, asked, pictures, tmp_path):
+        """Unless it is fitted to one."""
         unfitted = vg.build_guard(name, **settings_with(settings, pictures[1]))
+        if unfitted.needs_fit:
+            with pytest.raises(vg.GuardNotFitted, match="not fitted"):
+                unfitted.respond(subject, asked)
+            with pytest.raises(vg.WrongModel, match="hidden size"):
+                guard.respond(other_models["hidden size"], asked)
+            return
         assert unfitted.respond(subject, asked, max_new_tokens=6) == guard.respond(subject, asked, max_new_tokens=6)
         guard.save(tmp_path / "guard")
         other = other_models["hidden size"]

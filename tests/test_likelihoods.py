@@ -6,12 +6,16 @@ import pytest
 import torch
 from helpers.architectures import tiny_vlm
 from helpers.guard_rows import LIKELIHOODS, rows, scoring_guards, settings_with
+from helpers.reference import coca_logits
 from PIL import Image
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.steering.edit import POSITIONS
 
-COMPOSED = ("vlm_guard+self_reminder", {"vlm_guard": {"rank": 2, "layers": [2]}})
+COMPOSED = [
+    ("vlm_guard+self_reminder", {"vlm_guard": {"rank": 2, "layers": [2]}}),
+    ("coca+self_reminder+cmrm_sample", {"cmrm_sample": {"layers": [1]}}),
+]
 ANSWERS = ["food", "x", " a nice one", "of wood", "?", "food"]
 
 
@@ -27,19 +31,16 @@ def put_queries(pictured):
     return [vg.Query(text, (Image.new("RGB", (40, 30), "red"),) if pictured else ()) for text in texts]
 
 
-def step_by_step(subject, guard, query, answer):
-    """The log-probability of an answer from a loop that decodes it one token after another, cache and all."""
-    query = guard.rewrite(query) if guard else query
+def forced_logits(subject, guard, query, answer):
+    """Logits [tokens, words] of an answer, from a loop that decodes it one token after another; and its tokens."""
     prompt = subject.encode([query])
     whole = subject.encode([query], [answer])["input_ids"][0].tolist()
-    forced = whole[prompt["input_ids"].shape[1] :]
-    total, greedy, mask = 0.0, True, prompt["attention_mask"]
+    forced, mask, logits = whole[prompt["input_ids"].shape[1] :], prompt["attention_mask"], []
     with ExitStack() as stack, torch.no_grad():
         stack.enter_context(subject.editing(guard.edits(subject, [query]) if guard else ()))
         output = subject.model(**prompt, use_cache=True)
         for token in forced:
-            logits = output.logits[0, -1].log_softmax(-1)
-            total, greedy = total + float(logits[token]), greedy and int(logits.argmax()) == token
+            logits.append(output.logits[0, -1])
             mask = torch.cat([mask, mask.new_ones(1, 1)], dim=1)
             output = subject.model(
                 input_ids=torch.tensor([[token]]),
@@ -47,12 +48,26 @@ def step_by_step(subject, guard, query, answer):
                 past_key_values=output.past_key_values,
                 use_cache=True,
             )
-    return total, greedy
+    return torch.stack(logits), forced
+
+
+def step_by_step(subject, guard, query, answer):
+    """The log-probability of an answer token after token, and whether each was the most likely one."""
+    logits, forced = forced_logits(subject, guard, guard.rewrite(query) if guard else query, answer)
+    alphas = [part.contrast for part in guard.parts if part.contrast is not None] if guard else []
+    for alpha in alphas:
+        plain = query
+        for part in (part for part in guard.parts if part.contrast is None):
+            plain = part.rewrite(plain)
+        without, _ = forced_logits(subject, guard, plain, answer)
+        logits = torch.from_numpy(coca_logits(logits.numpy(), without.numpy(), alpha))
+    likely = logits.log_softmax(-1)
+    return float(likely[range(len(forced)), forced].sum()), logits.argmax(dim=-1).tolist() == forced
 
 
 @pytest.mark.parametrize(
     "name, settings",
-    [*rows(LIKELIHOODS, scoring_guards()), COMPOSED],
+    [*rows(LIKELIHOODS, scoring_guards()), *COMPOSED],
     ids=lambda value: str(value).replace(" ", ""),
 )
 def test_a_likelihood_is_that_of_guarded_generation_forced_along_the_answer(subject, anchors, pictures, name, settings):

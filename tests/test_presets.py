@@ -43,8 +43,20 @@ PAPER = {
     "self_reminder": {},
     "goal_priority": {},
     "adashield": {},
+    "coca": {},
     "ecso": {"harmless": True},
-    "visual_prompt": {"mode": "border"},
+    "visual_prompt": {
+        "mode": "border",
+        "margin": 30 / 336,
+        "square": True,
+        "shielded": True,
+        "steps": 1200,
+        "step": 1.0,
+        "batch": 1,
+        "top": 27.0,
+        "bottom": -2.0,
+        "scale": "absolute",
+    },
 }
 """What the sources give, by guard."""
 OURS = {
@@ -56,6 +68,8 @@ OURS = {
     "inferaligner": {"layers", "alpha", "threshold", "vectors_from"},
     "jrs_rem": {"shown", "conditions", "picture_seed"},
     "mars": {"layers", "alpha", "threshold", "trust", "picture_seed"},
+    "coca": {"alpha", "prompt_file"},
+    "visual_prompt": {"hold", "conditions", "layer"},
 }
 """What they leave open, where that matters most."""
 
@@ -123,10 +137,17 @@ def test_a_preset_is_told_in_the_folder_and_not_in_the_fingerprint(subject, anch
     assert "ours" not in json.loads((tmp_path / "by_hand" / "guard.json").read_text())
 
 
-@pytest.mark.parametrize("name", [name for name in with_sources() if name != "visual_prompt"])
+QUICK = {
+    "shiftdc": {"caption_tokens": 3},
+    "ecso": {"caption_tokens": 3},
+    "visual_prompt": {"steps": 2, "step": 60.0, "batch": 8},
+}
+"""Settings beside a preset under which what takes long is short."""
+
+
+@pytest.mark.parametrize("name", with_sources())
 def test_a_batch_answers_as_one_at_a_time_and_a_loaded_one_as_well(name, subject, anchors, asked, tmp_path):
-    short = {"caption_tokens": 3} if name in ("shiftdc", "ecso") else {}
-    guard = vg.build_guard(name, preset="paper", **short).fit(subject, anchors)
+    guard = vg.build_guard(name, preset="paper", **QUICK.get(name, {})).fit(subject, anchors)
     together = guard.respond(subject, asked, max_new_tokens=5)
     assert together == [guard.respond(subject, [query], max_new_tokens=5)[0] for query in asked]
     guard.save(tmp_path / "guard")

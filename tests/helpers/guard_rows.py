@@ -19,6 +19,9 @@ Row = dict[str, Any]
 PICTURE = "PICTURE"
 """In a row, stands for the file of some picture."""
 
+QUICK_FITS: dict[str, Row] = {"visual_prompt": {"steps": 2, "step": 60.0}}
+"""Settings under which a fit that takes long is short."""
+
 HABITS: dict[str, list[Row]] = {
     "vlm_guard": [
         {"rank": 2, "gate": "zero", "project": True, "layers": [1, 2]},
@@ -46,8 +49,9 @@ HABITS: dict[str, list[Row]] = {
     "self_reminder": [{}],
     "goal_priority": [{}],
     "adashield": [{}],
+    "coca": [{}, {"alpha": -0.5}],
     "ecso": [{"caption_tokens": 3}],
-    "visual_prompt": [{"image": PICTURE}],
+    "visual_prompt": [{"image": PICTURE}, QUICK_FITS["visual_prompt"]],
     "none": [{}],
 }
 """What holds for every guard, on a tiny LLaVA of four layers."""
@@ -67,6 +71,7 @@ ON_ARCHITECTURES: dict[str, Row] = {
     "self_reminder": {},
     "goal_priority": {},
     "adashield": {},
+    "coca": {"alpha": 2.0},
     "ecso": {"caption_tokens": 3},
     "visual_prompt": {"image": PICTURE},
     "none": {},
@@ -110,7 +115,8 @@ LIKELIHOODS: dict[str, list[Row]] = {
     "self_reminder": [{}],
     "goal_priority": [{}],
     "adashield": [{}],
-    "visual_prompt": [{"image": PICTURE}],
+    "coca": [{}, {"alpha": -0.5}],
+    "visual_prompt": [{"image": PICTURE}, QUICK_FITS["visual_prompt"]],
     "none": [{}],
 }
 """Guards under which the likelihood of an answer is defined: all that don't look at whole answers."""

@@ -120,6 +120,21 @@ def capped(shift, spread, cap):
     return shift * min(1.0, cap * spread / length)
 
 
+def davsp_loss(harmful, harmless, harmless_before, direction, origin, unit, top, bottom, hold):
+    """Rows [N, d] of one layer's states, direction [d]: both hinges, and how far harmless states were moved."""
+    direction = direction.astype(np.float64)
+    length = np.sqrt(direction @ direction)
+    places = [((side.astype(np.float64) @ direction) / length - origin) / unit for side in (harmful, harmless)]
+    moved = ((harmless.astype(np.float64) - harmless_before) ** 2).sum(axis=1).mean() / length**2
+    return np.maximum(0, top - places[0]).mean() + np.maximum(0, places[1] - bottom).mean() + hold * moved
+
+
+def coca_logits(with_safety, without, alpha):
+    """Logits [..., words] of the next token with a safety prompt and without it."""
+    with_safety = with_safety.astype(np.float64)
+    return with_safety + alpha * (with_safety - without)
+
+
 def root_mean_square_norm(rows, weight, epsilon):
     """A language model's final norm, rows [N, d]."""
     rows = rows.astype(np.float64)

@@ -175,3 +175,11 @@ def test_what_can_not_be_guarded_is_said(run_with):
     assert "holds no torch model (an API" in done.stderr
     code = "from vlmguard_plugin.hosts.vlmeval.wrapped import GuardedHost; GuardedHost('Remote', 'cmrm', use_vllm=True)"
     assert "can't be guarded under vLLM" in python("-c", code, environment=environment, check=False).stderr
+    held = "import vlmeval.config as c; from helpers.host_models import RemoteStyleVLM; "
+    held += "c.supported_VLM['Remote-3B'] = RemoteStyleVLM; "
+    held += "from vlmguard_plugin.hosts.vlmeval.wrapped import GuardedHost; GuardedHost('Remote-3B', {!r})"
+    for guard, said in (
+        ("coca+self_reminder", "guard 'coca' contrasts logits, which a HostSubject keeps to itself"),
+        ("visual_prompt", "a border can't be trained on a HostSubject"),
+    ):
+        assert said in python("-c", held.format(guard), environment=environment, check=False).stderr

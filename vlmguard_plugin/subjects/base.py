@@ -29,6 +29,17 @@ class Likelihood(NamedTuple):
     greedy: bool
 
 
+class Contrast(NamedTuple):
+    """Requests put in another way, whose logits those of the requests are contrasted with, token by token.
+
+    queries: one for each request, with as many images. alpha: from logits z of a request and z' of its other wording,
+    after the same words of the answer, come `z + alpha (z - z')`.
+    """
+
+    queries: Sequence[Query]
+    alpha: float
+
+
 class Subject(Protocol):
     """A vision-language model that can answer, and whose hidden states can be read and edited while it does."""
 
@@ -90,6 +101,7 @@ class Subject(Protocol):
 
         edits: for all queries alike, or a function from a batch's queries to its edits; None for none.
         generation: arguments of the model's `generate`; ValueError for one that can't be followed.
+        A subject whose `contrasts` is True takes a `contrast` (Contrast) beside these, here and for likelihoods.
         """
 
     def editing(self, edits: SomeEdits) -> ContextManager[None]:

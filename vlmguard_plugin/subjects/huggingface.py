@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
@@ -12,29 +11,29 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from vlmguard_plugin.query import Query
-from vlmguard_plugin.steering.decoder import Decoder, OnePassHeard, find_decoder
+from vlmguard_plugin.steering.decoder import Decoder, find_decoder
 from vlmguard_plugin.steering.edit import Edits, SomeEdits, as_edits
-from vlmguard_plugin.steering.editing import editing, is_edited, with_answers
+from vlmguard_plugin.steering.editing import editing, is_edited
 from vlmguard_plugin.steering.record import record_last_token
-from vlmguard_plugin.subjects.base import AnswersCutShort, Likelihood
+from vlmguard_plugin.subjects.base import AnswersCutShort, Contrast, Likelihood
+from vlmguard_plugin.subjects.contrast import contrasted, contrasting, of_pairs
 from vlmguard_plugin.subjects.local import LocalSubject
 from vlmguard_plugin.subjects.prompts import PromptBuilder
 from vlmguard_plugin.subjects.scoring import (
+    ONE_ANSWER,
+    ONE_PASS,
     ScoredAnswer,
+    check_same_answers,
     likelihood,
+    pass_logits,
     scored_answer,
     scored_tokens,
     sharing_a_pass,
 )
+from vlmguard_plugin.subjects.stopping import stopping
 
 if TYPE_CHECKING:
     from vlmguard_plugin.subjects.base import EditsForBatch
-
-
-ONE_ANSWER = {"num_return_sequences": 1, "return_dict_in_generate": False}
-"""Arguments of `generate` that a checkpoint's generation_config must not decide: one text a query."""
-ONE_PASS = {**ONE_ANSWER, "do_sample": False, "num_beams": 1, "max_new_tokens": 1}
-"""The same for one pass over prompts, a row each."""
 
 
 class HuggingFaceSubject(LocalSubject):
@@ -47,6 +46,8 @@ class HuggingFaceSubject(LocalSubject):
     A model whose modules or weights change, or another one put into `model`, is looked at again.
     generated_tokens: how many have been generated so far, by all answers together.
     """
+
+    contrasts = True
 
     def __init__(self, model: Any, processor: Any, *, batch_size: int = 8, layers_path: str | None = None) -> None:
         if batch_size < 1:
@@ -115,6 +116,7 @@ class HuggingFaceSubject(LocalSubject):
         queries: Sequence[Query],
         edits: SomeEdits | EditsForBatch | None = None,
         *,
+        contrast: Contrast | None = None,
         progress: str | None = None,
         stop: Sequence[str] = (),
         **generation: Any,
@@ -124,6 +126,7 @@ class HuggingFaceSubject(LocalSubject):
         White space around an answer is cut off, except after a raw query.
         edits: edits for all queries alike, the first acting first, or a function from a batch's queries to its edits;
             None for none.
+        contrast: other wordings that each answer's logits are contrasted with; decoded beside it, in twice the rows.
         stop: texts that an answer ends before.
         generation: arguments of the model's `generate` (max_new_tokens, num_beams, ...), before the checkpoint's own
             generation_config.
@@ -135,13 +138,16 @@ class HuggingFaceSubject(LocalSubject):
             raise ValueError("return_dict_in_generate: answers are texts; call the model's own generate in guard.on")
         greedy = {} if generation.get("generation_config") is not None else {"do_sample": False}
         generation = {**greedy, **generation, **ONE_ANSWER}
+        if contrast is not None:
+            generation = contrasting(self.model, generation, contrast.alpha)
         answers: dict[int, str] = {}
         with tqdm(total=len(queries), desc=progress, unit="answer", disable=progress is None) as bar:
-            for indices in self._batches(queries):
+            for indices in self._batches(queries, contrast):
                 batch = [queries[i] for i in indices]
+                batch += [contrast.queries[i] for i in indices] if contrast else []
                 try:
                     batch_edits = edits(batch) if callable(edits) else edits
-                    texts = self._answer(batch, batch_edits, stop, generation)
+                    texts = self._answer(batch, batch_edits, stop, generation, contrast is not None)
                 except Exception as error:  # templates, tokenizers and image readers raise of any kind
                     where = f"query {indices[0]}" if len(indices) == 1 else f"the batch of queries {indices}"
                     raise AnswersCutShort(
@@ -158,25 +164,35 @@ class HuggingFaceSubject(LocalSubject):
         queries: Sequence[Query],
         answers: Sequence[str],
         edits: SomeEdits | EditsForBatch | None = None,
+        *,
+        contrast: Contrast | None = None,
     ) -> list[Likelihood]:
         """How likely the model is to give each answer to its query, under edits as if it generated the answer.
 
         edits: as for `generate`; decided at the last prompt token, in one pass over prompt and answer.
+        contrast: other wordings that logits are contrasted with, as in `generate`.
         Prompt and answer are made into tokens together (`scoring.scored_answer`). Answers that differ in their last
         token alone share a pass. ValueError for an answer that adds no token.
         """
-        rows = [
-            scored_answer(
-                query,
-                self.prompts.readable(answer),
-                self.prompt(query),
-                partial(self.prompts.tokens, special=self.prompts.lacks_first_token(query)),
-            )
-            for query, answer in zip(queries, answers, strict=True)
-        ]
-        return self._likelihoods(
-            rows, lambda batch: self.encode([row.query for row in batch], [row.answer for row in batch]), edits
+        rows, beside = (
+            [
+                scored_answer(
+                    query,
+                    self.prompts.readable(answer),
+                    self.prompt(query),
+                    partial(self.prompts.tokens, special=self.prompts.lacks_first_token(query)),
+                )
+                for query, answer in zip(put, answers, strict=True)
+            ]
+            if put is not None
+            else []
+            for put in (queries, contrast.queries if contrast else None)
         )
+
+        def inputs_of(batch: list[ScoredAnswer]) -> Any:
+            return self.encode([row.query for row in batch], [row.answer for row in batch])
+
+        return self._likelihoods(rows, inputs_of, edits, beside, contrast)
 
     def token_log_likelihoods(
         self,
@@ -236,17 +252,25 @@ class HuggingFaceSubject(LocalSubject):
         ):
             yield
 
-    def _batches(self, queries: Sequence[Query]) -> Iterator[list[int]]:
-        """Indices of the queries that go through the model together, in order.
+    def _batches(self, queries: Sequence[Query], contrast: Contrast | None = None) -> Iterator[list[int]]:
+        """Indices of the queries that go through the model together, in order; half as many where each has another.
 
         They have equally many images, and all or none of them begin with the token that texts begin with.
         """
         alike: dict[tuple[int, bool], list[int]] = {}
         for index, query in enumerate(queries):
-            alike.setdefault((len(query.all_images), self._lacks_first_token(query)), []).append(index)
+            kind = len(query.all_images), self._lacks_first_token(query)
+            other = contrast.queries[index] if contrast else query
+            if kind != (len(other.all_images), self._lacks_first_token(other)):
+                raise ValueError(
+                    f"query {index} and its other wording differ in their images or in how they begin, so their logits "
+                    "can't be contrasted"
+                )
+            alike.setdefault(kind, []).append(index)
+        size = max(1, self.batch_size // 2) if contrast else self.batch_size
         for indices in alike.values():
-            for start in range(0, len(indices), self.batch_size):
-                yield indices[start : start + self.batch_size]
+            for start in range(0, len(indices), size):
+                yield indices[start : start + size]
 
     def _lacks_first_token(self, query: Query) -> bool:
         """False for a query whose prompt can't be built: it fails where it is answered."""
@@ -261,20 +285,24 @@ class HuggingFaceSubject(LocalSubject):
             self.model.generate(**self.encode(queries), **ONE_PASS)
 
     def _answer(
-        self, queries: Sequence[Query], edits: SomeEdits | None, stop: Sequence[str], generation: dict[str, Any]
+        self,
+        queries: Sequence[Query],
+        edits: SomeEdits | None,
+        stop: Sequence[str],
+        generation: dict[str, Any],
+        paired: bool,
     ) -> list[str]:
+        """The answers to a batch. paired: its second half are other wordings, which have no answers of their own."""
         inputs = self.encode(queries)
         prompt_tokens = inputs["input_ids"].shape[1]
         if stop:
             from transformers import StoppingCriteriaList
 
-            generation = {
-                **generation,
-                "stopping_criteria": StoppingCriteriaList([self._stopping(stop, prompt_tokens)]),
-            }
+            criteria = StoppingCriteriaList([stopping(self.processor.tokenizer, stop, prompt_tokens)])
+            generation = {**generation, "stopping_criteria": criteria}
         with self.editing(edits), torch.no_grad():
             tokens = self.model.generate(**inputs, **generation)
-        new = tokens[:, prompt_tokens:]
+        new = of_pairs(tokens[:, prompt_tokens:]) if paired else tokens[:, prompt_tokens:]
         tokenizer = self.processor.tokenizer
         self.generated_tokens += int((new != tokenizer.pad_token_id).sum())
         texts: list[str] = tokenizer.batch_decode(new, skip_special_tokens=True)
@@ -282,56 +310,31 @@ class HuggingFaceSubject(LocalSubject):
             texts = [text.split(end)[0] for text in texts]
         return [text if query.raw else text.strip() for query, text in zip(queries, texts)]
 
-    def _stopping(self, stop: Sequence[str], prompt_tokens: int) -> Callable[..., Tensor]:
-        """Tells `generate` which rows have come to one of the texts: bool [rows]."""
-        window = 1 + max(len(text.encode()) for text in stop)  # a token holds a byte at least
-
-        def stopped(tokens: Tensor, scores: Any, **_: Any) -> Tensor:
-            ends = self.processor.tokenizer.batch_decode(
-                tokens[:, prompt_tokens:][:, -window:], skip_special_tokens=True
-            )
-            return torch.tensor([any(text in end for text in stop) for end in ends], device=tokens.device)
-
-        return stopped
-
     def _likelihoods(
         self,
         rows: Sequence[ScoredAnswer],
         inputs_of: Callable[[list[ScoredAnswer]], Any],
         edits: SomeEdits | EditsForBatch | None,
+        beside: Sequence[ScoredAnswer] = (),
+        contrast: Contrast | None = None,
     ) -> list[Likelihood]:
-        """The likelihood of each row. inputs_of: model inputs of a batch of rows."""
-        groups = sharing_a_pass(rows)
+        """The likelihood of each row. inputs_of: model inputs of a batch of rows. beside: those of a contrast."""
+        if contrast is not None:
+            check_same_answers(rows, beside)
+        groups = sharing_a_pass(rows, beside)
+        first = [group[0] for group in groups]
+        others = contrast and contrast._replace(queries=[contrast.queries[index] for index in first])
         likelihoods: dict[int, Likelihood] = {}
-        for picked in self._batches([rows[group[0]].query for group in groups]):
-            batch = [rows[groups[i][0]] for i in picked]
-            longest = max(len(rows[index].counted) for i in picked for index in groups[i])
-            logits = self._logits(
+        for picked in self._batches([rows[index].query for index in first], others):
+            batch = [form[first[i]] for form in ((rows, beside) if contrast else (rows,)) for i in picked]
+            logits = pass_logits(
+                self.model,
                 inputs_of(batch),
                 torch.tensor([row.answer_tokens for row in batch]),
-                longest + 1,
-                edits([row.query for row in batch]) if callable(edits) else edits,
+                max(len(rows[index].counted) for i in picked for index in groups[i]) + 1,
+                self.editing(edits([row.query for row in batch]) if callable(edits) else edits),
             )
-            for i, row_logits in zip(picked, logits):
+            for i, row_logits in zip(picked, contrasted(logits, contrast.alpha) if contrast else logits):
                 for index in groups[i]:
                     likelihoods[index] = likelihood(row_logits, rows[index].counted)
         return [likelihoods[index] for index in range(len(rows))]
-
-    def _logits(self, inputs: Any, answer_tokens: Tensor, last: int, edits: SomeEdits | None) -> Tensor:
-        """Logits of the last positions of a pass that begins as a generation does: [rows, at least `last`, words]."""
-        heard: list[Tensor] = []
-
-        def hear(module: torch.nn.Module, args: Any, output: Any) -> None:
-            heard.append(output.logits)
-            raise OnePassHeard
-
-        keep = {"logits_to_keep": last} if "logits_to_keep" in inspect.signature(self.model.forward).parameters else {}
-        handle = self.model.register_forward_hook(hear)
-        try:
-            with with_answers(self.model, answer_tokens), self.editing(edits), torch.no_grad():
-                self.model.generate(**inputs, **keep, **ONE_PASS)
-        except OnePassHeard:
-            pass
-        finally:
-            handle.remove()
-        return heard[0]

@@ -75,6 +75,13 @@ class Guard(ABC):
         """
         return ()
 
+    @property
+    def contrast(self) -> float | None:
+        """alpha where an answer's logits are contrasted with those of the request as it is without this guard's
+        rewriting (see `subjects.base.Contrast`); None for most.
+        """
+        return None
+
     def fit_tensors(
         self, subject: Subject, anchors: Anchors, progress: bool
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -214,8 +221,18 @@ class Guard(ABC):
         """Whether it can be used: it has been fitted or loaded, or has nothing to fit."""
         return bool(self.facts) or not self.needs_fit
 
+    def check_reach(self, subject: Subject) -> None:
+        """ValueError for a subject that can't do what the guard needs."""
+        contrasting = [part.name for part in self.parts if part.contrast is not None]
+        if contrasting and not getattr(subject, "contrasts", False):
+            raise ValueError(
+                f"guard {contrasting[0]!r} contrasts logits, which a {type(subject).__name__} keeps to itself; put it "
+                "on the checkpoint (a model of `vlmguard list`, or a HuggingFaceSubject), or use self_reminder"
+            )
+
     def check_fits(self, subject: Subject) -> None:
-        """Refuse a subject that the guard was not fitted on."""
+        """Refuse a subject that the guard was not fitted on, or that can't do what it needs."""
+        self.check_reach(subject)
         if not self.needs_fit:
             return
         if not self.is_fitted:

@@ -64,6 +64,9 @@ class ComposedGuard(Guard):
         outer = [guard.name for guard in guards if guard.looks_at_answers]
         if len(outer) > 1:
             raise ValueError(f"{' and '.join(outer)} both look at answers; a composition takes one such guard")
+        contrasting = [guard.name for guard in guards if guard.contrast is not None]
+        if len(contrasting) > 1:
+            raise ValueError(f"{' and '.join(contrasting)} both contrast logits; a composition takes one such guard")
         self.guards = tuple(guards)
         self.name = composition(names)
         self.settings = ComposedSettings({guard.name: guard.settings for guard in guards})
@@ -144,6 +147,7 @@ class ComposedGuard(Guard):
         return outer.respond(inner, queries, **generation) if outer else inner.generate(queries, **generation)
 
     def check_fits(self, subject: Subject) -> None:
+        self.check_reach(subject)
         for guard in self.guards:
             guard.check_fits(subject)
 

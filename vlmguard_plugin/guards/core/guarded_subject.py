@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
 
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits, SomeEdits, as_edits
-from vlmguard_plugin.subjects.base import Likelihood, Scorer, Subject
+from vlmguard_plugin.subjects.base import Contrast, Likelihood, Scorer, Subject
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 class GuardedSubject:
     """A subject with guards on it, the first acting first: what they rewrite and edit is done to whatever is asked.
 
-    None of the guards may look at answers: such a one is put on a GuardedSubject. Edits that are asked for beside the
-    guards' act after them. Weights, prompts and counts are the inner subject's.
+    None of the guards may look at answers: such a one is put on a GuardedSubject. At most one contrasts logits, where
+    the subject can. Edits that are asked for beside the guards' act after them. Weights, prompts and counts are the
+    inner subject's.
     """
 
     def __init__(self, subject: Subject, guards: Sequence[Guard]) -> None:
@@ -30,7 +31,12 @@ class GuardedSubject:
                 f"{', '.join(looking)}: looks at answers, so it can't be put under another guard; put it on this "
                 "subject with guard.respond"
             )
+        for guard in guards:
+            guard.check_reach(subject)
         self.subject, self.guards = subject, tuple(guards)
+        contrasting = [guard.name for guard in self.contrasting]
+        if len(contrasting) > 1:
+            raise ValueError(f"{' and '.join(contrasting)} both contrast logits; put on one such guard")
 
     @property
     def num_layers(self) -> int:
@@ -58,6 +64,16 @@ class GuardedSubject:
         return self.subject.batch_size
 
     @property
+    def contrasts(self) -> bool:
+        """Whether a guard put on this one may contrast logits: the inner subject does, and no guard here has it."""
+        return bool(getattr(self.subject, "contrasts", False)) and not self.contrasting
+
+    @property
+    def contrasting(self) -> list[Guard]:
+        """The guards here that contrast logits, one at most."""
+        return [part for guard in self.guards for part in guard.parts if part.contrast is not None]
+
+    @property
     def generated_tokens(self) -> int | None:
         return self.subject.generated_tokens
 
@@ -79,10 +95,12 @@ class GuardedSubject:
         queries: Sequence[Query],
         edits: SomeEdits | EditsForBatch | None = None,
         *,
+        contrast: Contrast | None = None,
         progress: str | None = None,
         **generation: Any,
     ) -> list[str]:
         """One answer per query, in order, from the guarded model."""
+        generation |= self.contrast_of(queries, contrast)
         return self.subject.generate(self.rewritten(queries), self.edits_beside(edits), progress=progress, **generation)
 
     @contextmanager
@@ -102,6 +120,18 @@ class GuardedSubject:
         for guard in self.guards:
             queries = [guard.rewrite(query) for query in queries]
         return list(queries)
+
+    def contrast_of(self, queries: Sequence[Query], contrast: Contrast | None = None) -> dict[str, Any]:
+        """The argument `contrast` for these queries: what is asked for, or that of a guard here; empty for neither."""
+        if contrast is not None:
+            return {"contrast": contrast._replace(queries=self.rewritten(contrast.queries))}
+        alpha = next((guard.contrast for guard in self.contrasting), None)
+        if alpha is None:
+            return {}
+        plain = list(queries)
+        for part in (part for guard in self.guards for part in guard.parts if part.contrast is None):
+            plain = [part.rewrite(query) for query in plain]
+        return {"contrast": Contrast(plain, alpha)}
 
     def edits_beside(self, edits: SomeEdits | EditsForBatch | None) -> Callable[[Sequence[Query]], tuple[Edits, ...]]:
         """From a batch's (rewritten) queries to the guards' edits and those beside them."""
@@ -127,9 +157,12 @@ class GuardedScorer(GuardedSubject):
         queries: Sequence[Query],
         answers: Sequence[str],
         edits: SomeEdits | EditsForBatch | None = None,
+        *,
+        contrast: Contrast | None = None,
     ) -> list[Likelihood]:
         """How likely the guarded model is to give each answer."""
-        return self.subject.log_likelihoods(self.rewritten(queries), answers, self.edits_beside(edits))
+        beside = self.contrast_of(queries, contrast)
+        return self.subject.log_likelihoods(self.rewritten(queries), answers, self.edits_beside(edits), **beside)
 
     def token_log_likelihoods(
         self,

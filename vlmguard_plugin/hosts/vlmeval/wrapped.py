@@ -54,6 +54,7 @@ class GuardedHost:
         self.host_model = builder(**without_engine(model, builder, model_arguments or {}, needs_states))
         self._name = model
         self.subject = HostSubject(self.host_model, layers_path=layers_path, dataset=FIT_DATASET)
+        spec.unfitted_guard().check_reach(self.subject)
         self.guard = spec.fitted_guard(self.subject)
         self.meter = Meter()
 
