@@ -19,7 +19,8 @@ COMPOSED = "cmrm+refusal_direction+self_reminder"
 
 def other_settings(guard):
     """Settings beside the guard's own that leave its fit as it is."""
-    return {"alpha": 0.3, "layers": [1, 3]} if hasattr(guard.settings, "alpha") else {}
+    others = {"alpha": 0.3, "layers": [1, 3]} if hasattr(guard.settings, "alpha") else {}
+    return {name: value for name, value in others.items() if name not in guard.settings_of_fit}
 
 
 def fits(monkeypatch, guard):

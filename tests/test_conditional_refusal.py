@@ -136,6 +136,8 @@ def test_guard_json_says_what_the_gate_does(subject, fitted, tmp_path):
         "blank",
     ]
     assert all(rates["harmless_fired"] < rates["harmless_at_most"] for rates in gate["out_of_fold"].values())
+    with pytest.raises(ValueError, match=r"read_layers \[2\] lie behind the first edited layer 1"):
+        fitted.with_settings(layers=[1])
     stricter = vg.load_guard(tmp_path / "guard", subject).with_settings(over_refusal=0.0)
     assert stricter.gate().threshold > fitted.gate().threshold
     assert all(rates["harmless_fired"] == 0 for rates in stricter.facts["gate"]["out_of_fold"].values())
@@ -160,8 +162,8 @@ def test_settings_that_can_not_be_are_refused(settings, named):
 
 
 def test_too_few_pairs_are_refused(subject):
-    few = Anchors(ANCHORS.pairs[: FOLDS - 1])
-    with pytest.raises(ValueError, match="can't be fitted on 4 anchor pairs; give at least 5"):
+    few = Anchors(ANCHORS.pairs[:2])
+    with pytest.raises(ValueError, match="can't be fitted on 2 anchor pairs; give at least 3"):
         vg.build_guard("conditional_refusal", **QUICK).fit(subject, few)
 
 
@@ -170,4 +172,4 @@ def test_layers_are_checked_before_anything_is_recorded(subject):
     with pytest.raises(ValueError, match=r"read_layers \[2\] lie behind the first edited layer 1"):
         guard.fit(subject, ANCHORS)
     assert vg.build_guard("conditional_refusal").read_layers(24) == (12, 13, 14, 15)
-    assert vg.build_guard("conditional_refusal", layers=[3]).read_layers(24) == (3,)
+    assert vg.build_guard("conditional_refusal", layers=[20]).read_layers(24) == (12, 13, 14, 15)

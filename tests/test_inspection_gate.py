@@ -104,7 +104,7 @@ def test_text_is_always_among_the_conditions_and_the_text_only_state_is_read_if_
         ({"conditions": "object"}, "leave object out"),
         ({"conditions": "nothing"}, "conditions is 'nothing'"),
         ({"rate": 0.6}, "rate is 0.6"),
-        ({"pairs": 4}, "on 4 anchor pairs; give at least 5"),
+        ({"pairs": 2}, "on 2 anchor pairs; give at least 3"),
         ({"guard": vg.build_guard("self_reminder")}, "'self_reminder' has no gate"),
         ({"guard": vg.build_guard("refusal_direction")}, "'refusal_direction' has no gate"),
     ],

@@ -26,6 +26,13 @@ LAYER = 1
 """That before the middle of the tiny LLaVA's four."""
 
 
+@pytest.fixture(autouse=True)
+def gradients_on():
+    """PyTorch's default: VLMEvalKit, once imported, turns gradients off in its whole process."""
+    with torch.enable_grad():
+        yield
+
+
 @pytest.fixture(scope="module")
 def trained(subject, anchors):
     return vg.build_guard("visual_prompt", **SHORT).fit(subject, anchors)

@@ -19,7 +19,10 @@ Row = dict[str, Any]
 PICTURE = "PICTURE"
 """In a row, stands for the file of some picture."""
 
-QUICK_FITS: dict[str, Row] = {"visual_prompt": {"steps": 2, "step": 60.0}}
+QUICK_FITS: dict[str, Row] = {
+    "visual_prompt": {"steps": 2, "step": 60.0},
+    "conditional_refusal": {"read_layers": [1], "conditions": ["text", "blank"]},
+}
 """Settings under which a fit that takes long is short."""
 
 HABITS: dict[str, list[Row]] = {
@@ -86,14 +89,18 @@ ON_HOST_MODELS: dict[str, Row] = {
     "refusal_direction": {"alpha": 3.0},
     "tbop": {"rank": 2},
     "nullsteer": {"alpha": 3.0},
-    "conditional_refusal": {"conditions": ["text", "blank"], "over_refusal": 0.5, "bounded": False, "alpha": 30.0},
+    "conditional_refusal": {**QUICK_FITS["conditional_refusal"], "over_refusal": 0.5, "bounded": False, "alpha": 30.0},
     "inferaligner": {"alpha": 6.0},
     "jrs_rem": {"alpha": 30.0, "threshold": -1.0},
     "mars": {"alpha": 3.0, "threshold": -2.0, "trust": 30.0},
 }
 """Guards that edit hidden states, on model objects of a host's own."""
 
-IN_CONVERSATIONS: dict[str, Row] = {**ON_HOST_MODELS, "shiftdc": {"caption_tokens": 3, "alpha": 30.0}}
+IN_CONVERSATIONS: dict[str, Row] = {
+    **ON_HOST_MODELS,
+    "shiftdc": {"caption_tokens": 3, "alpha": 30.0},
+    "conditional_refusal": {**ON_HOST_MODELS["conditional_refusal"], "read_layers": [2]},
+}
 """Guards that edit hidden states, on requests that end a conversation."""
 
 LIKELIHOODS: dict[str, list[Row]] = {
@@ -108,7 +115,7 @@ LIKELIHOODS: dict[str, list[Row]] = {
     "refusal_direction": [{"layers": [1, 2]}],
     "tbop": [{"rank": 2, "layers": [2]}],
     "nullsteer": [{"layers": [1]}],
-    "conditional_refusal": [{"layers": [1], "conditions": "text", "over_refusal": 0.5}],
+    "conditional_refusal": [{"layers": [1], "read_layers": [0], "conditions": "text", "over_refusal": 0.5}],
     "inferaligner": [{"layers": [1, 2]}],
     "mars": [{"layers": [1, 2], "threshold": -2.0, "trust": 3.0}],
     "jrs_rem": [{"alpha": 9.0, "threshold": -1.0}, {"alpha": 9.0, "threshold": -1.0, "shown": "unguarded"}],

@@ -31,7 +31,7 @@ class ConditionalRefusalSettings(ConditionSettings):
     """Settings of conditional refusal.
 
     alpha: dose, in differences of the anchors' means.
-    read_layers: decoder layers that the gate reads, up to the first edited one; None is from half the depth on.
+    read_layers: decoder layers that the gate reads, up to the first edited one; None is from 0.5 to 0.625 of the depth.
     shrinkage: of the within-class covariance towards a multiple of the identity, above 0, at most 1.
     over_refusal: share of harmless anchors that may fire under every condition, 0 to 0.5.
     bounded: whether the dose ends where the harmful anchors as text lie.
@@ -75,15 +75,15 @@ class ConditionalRefusal(RepresentationGuard):
     name = "conditional_refusal"
     Settings = ConditionalRefusalSettings
     settings: ConditionalRefusalSettings
-    fit_settings = ("read_layers", "shrinkage", "conditions", "picture_seed", "layers")
+    fit_settings = ("read_layers", "shrinkage", "conditions", "picture_seed")
 
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         return band(num_layers, 0.625)
 
     def read_layers(self, num_layers: int) -> tuple[int, ...]:
         """Decoder layers that the gate reads, checked against those that are edited."""
-        first = self.layers(num_layers)[0]
-        layers = self.settings.read_layers or tuple(range(min(num_layers // 2, first), first + 1))
+        first, own = self.layers(num_layers)[0], self.default_layers(num_layers)[0]
+        layers = self.settings.read_layers or tuple(range(min(num_layers // 2, own), own + 1))
         if layers[-1] > first:
             raise ValueError(f"read_layers {list(layers)} lie behind the first edited layer {first}; give earlier ones")
         return layers
@@ -114,7 +114,7 @@ class ConditionalRefusal(RepresentationGuard):
 
     def gate(self) -> Gate:
         """The fitted gate."""
-        return Gate.of(self.tensors, self.read_layers(self.facts["model"]["num_layers"]), self.settings.over_refusal)
+        return Gate.of(self.tensors, self.read_layers(len(self.tensors["direction"])), self.settings.over_refusal)
 
     def tensor_shapes(self, num_layers: int, hidden_size: int, pairs: int) -> dict[str, tuple[int, ...]]:
         reads, scores = len(self.read_layers(num_layers)), (len(self.settings.conditions), 2 * pairs)

@@ -35,7 +35,7 @@ def measure_gate(
 
     guard: fitted on this model; its gates are put to the states of the unguarded model. conditions and seed: as
         `anchor_queries`; text is always among them. rate: share of harmless anchors (0 to 0.5) that may fire under
-        every condition at a probe's threshold. pairs: number of anchor pairs, spread evenly, None for all; at least 5.
+        every condition at a probe's threshold. pairs: number of anchor pairs, spread evenly, None for all; at least 3.
 
     Returns JSON: model, anchors, conditions, rate, fitted_on_these (whether the guard's fit saw these very anchors, so
     that its figures are no held-out ones), and two lists whose entries have name, threshold and by_condition:

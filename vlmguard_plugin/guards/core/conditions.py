@@ -78,7 +78,7 @@ def record_conditions(
 
         def called(row: int, asked: AnchorQueries = asked, half: int = half) -> str:
             side = "harmful" if row < half else "harmless"
-            return f"{side} anchor {row % half + 1} under {asked.condition} ({asked.queries[row].text[:60]!r})"
+            return f"{side} anchor {row % half + 1} ({asked.queries[row].text[:60]!r}) under {asked.condition}"
 
         yield asked.condition, check_finite(states, called)
 

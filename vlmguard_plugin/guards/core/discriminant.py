@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 FOLDS = 5
+LEAST_PAIRS = 3
 CONFIDENCE = 0.95
 
 
@@ -84,22 +85,26 @@ class Gate:
 
 
 def check_pairs(count: int) -> None:
-    """ValueError for fewer anchor pairs than folds."""
-    if count < FOLDS:
-        raise ValueError(f"a gate can't be fitted on {count} anchor pairs; give at least {FOLDS}")
+    """ValueError for fewer anchor pairs than LEAST_PAIRS."""
+    if count < LEAST_PAIRS:
+        raise ValueError(
+            f"a gate can't be fitted on {count} anchor pairs; give at least {LEAST_PAIRS}, and 100 are usual"
+        )
 
 
 def fit_gate(states: Tensor, shrinkage: float) -> dict[str, Tensor]:
     """Of states [C, 2N, R, d] under C conditions, N of the first class before N of the second, pair by pair.
 
     Returns a discriminant's weights [R, d] and offsets [R], and as scores [C, 2N] each state's by one that was fitted
-    without its pair (FOLDS folds of neighbouring numbers apart); float32. ValueError for fewer pairs than folds.
+    without its pair (FOLDS folds of neighbouring numbers apart, fewer for fewer pairs); float32. ValueError as
+    `check_pairs`.
     """
     pairs = states.shape[1] // 2
     check_pairs(pairs)
     scores = torch.empty(states.shape[:2])
-    fold = (torch.arange(pairs) % FOLDS).repeat(2)
-    for number in range(FOLDS):
+    folds = min(FOLDS, pairs)
+    fold = (torch.arange(pairs) % folds).repeat(2)
+    for number in range(folds):
         held = fold == number
         scores[:, held] = _discriminant(states[:, ~held].double(), shrinkage).scores(states[:, held].double()).float()
     whole = _discriminant(states.double(), shrinkage)
