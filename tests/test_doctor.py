@@ -9,7 +9,8 @@ import pytest
 from helpers.processes import python
 from packaging.requirements import Requirement
 
-from vlmguard_plugin.hosts.checks import CLASHES, findings
+from vlmguard_plugin.hosts import checks
+from vlmguard_plugin.hosts.checks import CLASHES, findings, installed
 
 
 def doctor(environment=None):
@@ -82,6 +83,32 @@ def test_what_the_user_has_set_wrongly(offline, tmp_path, monkeypatch):
                 patch.setenv(variable, given)
             (finding,) = bad([asdict(one) for one in findings()])
         assert named in finding["what"] and finding["remedy"], finding
+
+
+def test_what_a_clone_needs(offline, tmp_path, monkeypatch):
+    """Its head does not start without rouge_score, which it doesn't name; what it does name is compared with what is
+    here, and the clashes of the package are the clone's too."""
+    clone = tmp_path / "clone"
+    (clone / "vlmeval").mkdir(parents=True)
+    for name in ("run.py", "vlmeval/__init__.py"):
+        (clone / name).write_text("")
+    asks = (
+        "# what it asks for\nnumpy\ntorch>=99 # not yet\nno-such-package-of-ours\nwin-only; os_name == 'nt'\n-e git+x\n"
+    )
+    (clone / "requirements.txt").write_text(asks)
+    package(tmp_path / "site", "antlr4-python3-runtime", "4.7.2")
+    names = {"rouge-score": None, "ms-vlmeval": None}
+    monkeypatch.setattr(checks, "installed", lambda name: names[name] if name in names else installed(name))
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    for variable, given in {**offline, "VLMGUARD_VLMEVALKIT": str(clone)}.items():
+        monkeypatch.setenv(variable, given)
+    found = {one.what: one for one in findings() if one.state != "good"}
+    (start,) = [what for what in found if "does not start without rouge-score" in what]
+    assert found[start].state == "bad" and found[start].remedy == "pip install rouge-score"
+    (asked,) = [what for what in found if "requirements.txt asks" in what]
+    assert f"torch is {installed('torch')}, no-such-package-of-ours is not installed; some" in asked
+    assert "win-only" not in asked and found[asked].remedy == f"pip install -r {clone / 'requirements.txt'}"
+    assert any("a clone with antlr4-python3-runtime 4.7.2: VLMEvalKit does not import" in what for what in found)
 
 
 def test_it_goes_on_past_what_is_broken(offline, tmp_path):

@@ -1,6 +1,10 @@
 """Checkpoints by hub name where there is no hub: one line at once, and the cache where it holds them."""
 
 import json
+import socket
+import threading
+import time
+from contextlib import suppress
 
 import pytest
 from helpers.file_server import serving
@@ -52,6 +56,37 @@ def test_which_answers_of_the_hub_are_none(status, silent, monkeypatch):
         place = {"HF_ENDPOINT": server.url("").rstrip("/"), "HF_HUB_OFFLINE": None}
         said = python("-c", code, environment=place).stdout.splitlines()[-1]
     assert (str(status) in said) if silent else said == "None"
+
+
+def why(endpoint):
+    code = "from vlmguard_plugin.subjects.loading import why_hub_is_silent as why; print(why('somebody/tiny', 5))"
+    place = {"HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": None}
+    return python("-c", code, environment=place).stdout.splitlines()[-1]
+
+
+def test_a_page_to_log_in_at_is_no_hub(monkeypatch):
+    with serving(monkeypatch) as server:
+        server.files["api/models/somebody/tiny"] = b"<html>"
+        assert why(server.url("").rstrip("/")) == "what answers in its place is no hub"
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"], ids=["nothing", "a drip"])
+def test_the_question_ends_in_time(head):
+    """However little comes, and however slowly."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            with suppress(OSError):
+                connection = server.accept()[0]
+                connection.sendall(head)
+                for _ in range(60):
+                    connection.sendall(b" " if head else b"")
+                    time.sleep(1)
+
+        threading.Thread(target=answer, daemon=True).start()
+        started = time.monotonic()
+        assert why(f"http://127.0.0.1:{server.getsockname()[1]}") == "no whole answer within 5 seconds"
+        assert time.monotonic() - started < 55, "imports and all"
 
 
 def test_what_the_cache_holds_is_loaded(nowhere):

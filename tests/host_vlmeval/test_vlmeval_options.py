@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
@@ -13,8 +14,10 @@ from helpers.processes import forked_python as python
 from helpers.small_sets import reseal, write_small_sets
 from helpers.tiny_models import tiny_llava, tiny_processor
 from helpers.vlmeval_command import predictions
+from helpers.vlmeval_form import COMMAND_FILE, WORDS
 
 from vlmguard_plugin.benchmarks import BENCHMARKS
+from vlmguard_plugin.hosts.vlmeval.datasets import named_judge
 from vlmguard_plugin.leaderboard import leaderboard
 
 pytestmark = pytest.mark.host
@@ -24,13 +27,32 @@ def test_every_registered_set_runs(place, tmp_path):
     place, environment = place
     write_small_sets(tmp_path / "data")
     python(
-        "-m", "vlmeval.run", "--data", *BENCHMARKS, "--model", "llava", "--work-dir", tmp_path / "out",
+        *WORDS, "--data", *BENCHMARKS, "--model", "llava", "--work-dir", tmp_path / "out",
         environment={**environment, "LMUData": str(tmp_path / "data")},
     )  # fmt: skip
     without = [name for name in BENCHMARKS if not (tmp_path / "out" / "llava" / f"llava_{name}_score.csv").is_file()]
     assert not without
     judges = {pd.read_csv(path)["judge"][0] for path in (tmp_path / "out" / "llava").glob("*_score.csv")}
     assert judges == {"rules"}, "the host names a judge of its own for names that hold one of its sets'"
+
+
+@pytest.mark.parametrize(
+    "words, hands, judge",
+    [
+        ([], "gpt-4o-mini", "rules"),
+        ([], "gpt-4o", "rules"),  # to names with MMDU in them
+        ([], "llama31-8b", "rules"),  # with VDC
+        (["--judge", "gpt-4o"], "gpt-4o", "gpt-4o"),
+        (["--judge-args", '{"model": "gpt-4o"}'], "gpt-4o", "gpt-4o"),
+    ],
+)
+def test_a_judge_that_only_the_host_names_is_not_asked(words, hands, judge, monkeypatch):
+    """Whatever else lies in the environment, a key for instance: nothing is sent to whom the user hasn't named."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    command = [str(COMMAND_FILE), "--data", "Requests_mine_text", "--model", "llava", *words]
+    monkeypatch.setattr(sys, "argv", command)
+    monkeypatch.setattr(sys, "orig_argv", ["python", *command])
+    assert named_judge({"model": hands, "nproc": 1}).name == judge
 
 
 class Labels(BaseHTTPRequestHandler):
@@ -61,7 +83,7 @@ def test_the_hosts_own_judge_options(place, tmp_path):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         done = python(
-            "-m", "vlmeval.run", "--data", "Requests_mine_text", "--model", "llava", "--work-dir", tmp_path / "out",
+            *WORDS, "--data", "Requests_mine_text", "--model", "llava", "--work-dir", tmp_path / "out",
             "--judge", "some-judge", "--judge-base-url", f"http://127.0.0.1:{server.server_port}/v1",
             "--judge-key", "sk-my-secret",
             environment={**environment, "VLMGUARD_MAX_NEW_TOKENS": "8"},
@@ -119,8 +141,7 @@ def test_a_damaged_picture_costs_its_row_alone(place):
         stream.write(" ")
     reseal(place / "data" / "MCQ_damaged.tsv")
     done = python(
-        "-m",
-        "vlmeval.run",
+        *WORDS,
         "--data",
         "MCQ_damaged",
         "MCQ_changed",
@@ -156,9 +177,7 @@ def test_a_config_file_names_any_checkpoint(place):
         "data": {"Requests_mine_blank": {"class": "SafetyRequests", "dataset": "Requests_mine_blank"}},
     }
     (place / "config.json").write_text(json.dumps(config))
-    python(
-        "-m", "vlmeval.run", "--config", place / "config.json", "--work-dir", place / "config", environment=environment
-    )
+    python(*WORDS, "--config", place / "config.json", "--work-dir", place / "config", environment=environment)
     assert len(predictions(place / "config", "mine_cmrm", "Requests_mine_blank")) == 10
 
 
@@ -173,7 +192,7 @@ def test_a_fitted_guard_by_folder(place):
         subject = vg.HuggingFaceSubject(model, tiny_processor())
         vg.build_guard("cmrm", alpha=0.25).fit(subject, anchors).save(place / f"guard-{name}")
         done = python(
-            "-m", "vlmeval.run", "--data", "Requests_mine_blank", "--model", "llava_cmrm", "--work-dir", place / name,
+            *WORDS, "--data", "Requests_mine_blank", "--model", "llava_cmrm", "--work-dir", place / name,
             environment={**environment, "VLMGUARD_GUARD_DIR": str(place / f"guard-{name}")},
         )  # fmt: skip
         assert "fit cmrm" not in done.stderr
@@ -190,7 +209,7 @@ def test_a_fitted_guard_by_folder(place):
             rows = pd.read_excel(table, keep_default_na=False)
             rows.head(5).to_excel(table, index=False)
         done = python(
-            "-m", "vlmeval.run", "--data", "Requests_mine_blank", "--model", "llava_cmrm", "--work-dir", place / "mine",
+            *WORDS, "--data", "Requests_mine_blank", "--model", "llava_cmrm", "--work-dir", place / "mine",
             "--reuse", environment={**environment, "VLMGUARD_GUARD_DIR": str(place / f"guard-{guard}")},
         )  # fmt: skip
         said = done.stdout + done.stderr

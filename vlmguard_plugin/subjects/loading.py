@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from json import JSONDecodeError
 from pathlib import Path
+from queue import Empty, Queue
 from textwrap import shorten
-from typing import Iterator
+from threading import Thread
+from typing import Any, Iterator
 
 import torch
 
@@ -70,14 +73,28 @@ class NotHere(OSError):
 def why_hub_is_silent(name: str, seconds: float = HUB_SECONDS) -> str | None:
     """Why the hub can't be asked for a checkpoint, in some words; None where it answers, whatever it says.
 
-    seconds: that it may take. Asked once: transformers itself would ask for every file of a checkpoint six times, two
-    minutes and more in all.
+    seconds: that it may take, all in all: looking its address up, connecting and reading have no bound in common, and a
+    network that drops packets, or a proxy that lets an answer drip, takes minutes. Asked once: transformers itself
+    would ask for every file of a checkpoint six times, two minutes and more in all.
     """
     from huggingface_hub import HfApi
+
+    api, said = HfApi(), Queue[str | None]()
+    Thread(target=lambda: said.put(what_is_wrong(api, name, seconds)), daemon=True).start()
+    try:
+        return said.get(timeout=seconds)
+    except Empty:
+        return f"no whole answer within {seconds:g} seconds"
+
+
+def what_is_wrong(api: Any, name: str, seconds: float) -> str | None:
+    """The same, however long it takes. api: the hub's. seconds: for each of its steps."""
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        HfApi().model_info(name, timeout=seconds)
+        api.model_info(name, timeout=seconds)
+    except JSONDecodeError:  # a page to log in at, for instance
+        return "what answers in its place is no hub"
     except (HfHubHTTPError, ValueError) as error:
         status = getattr(getattr(error, "response", None), "status_code", 0)
         return f"it answers with the status {status}" if status == 429 or status >= 500 else None

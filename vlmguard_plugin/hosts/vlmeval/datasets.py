@@ -15,6 +15,7 @@ from vlmguard_plugin import environment
 from vlmguard_plugin.benchmarks import BENCHMARKS, lmu_data, open_prepared
 from vlmguard_plugin.benchmarks.row import LETTERS, BenchmarkError, SourceMissing, choice_prompt
 from vlmguard_plugin.benchmarks.tsv import SIDECAR
+from vlmguard_plugin.hosts.vlmeval.command import is_hosts_command
 from vlmguard_plugin.judges.base import Judge
 from vlmguard_plugin.judges.judgements import Judgements
 from vlmguard_plugin.judges.registry import LOCAL, build_judge
@@ -29,7 +30,7 @@ from vlmguard_plugin.statistics.measures import outcomes
 from vlmguard_plugin.statistics.rates import rate
 
 HOST_DEFAULT_JUDGE = "gpt-4o-mini"
-"""What the host hands to sets whose names contain one of its own sets' when the user has named no judge."""
+"""What the host hands to most sets when the user has named no judge."""
 
 
 class PreparedDataset(ImageBaseDataset):
@@ -157,7 +158,7 @@ def named_judge(arguments: dict[str, Any]) -> Judge:
     and retries are taken over where the user has given them (`--judge-timeout`, `--judge-retry`).
     """
     name = arguments.get("model")
-    if name in (None, "", "rules", "exact_matching") or (name == HOST_DEFAULT_JUDGE and not given("--judge")):
+    if name in (None, "", "rules", "exact_matching") or is_hosts_default(name):
         return build_judge("rules")
     name, _, path = name.partition("=")
     if name in LOCAL:
@@ -171,6 +172,13 @@ def named_judge(arguments: dict[str, Any]) -> Judge:
         timeout=arguments.get("timeout") if given("--judge-timeout") else None,
         retry=arguments.get("retry") if given("--judge-retry", "--retry") else None,
     )
+
+
+def is_hosts_default(name: str) -> bool:
+    """Whether the host has named a judge, not the user: it has one for names that contain one of its own sets'."""
+    if given("--judge", "--judge-args"):
+        return False
+    return name == HOST_DEFAULT_JUDGE or is_hosts_command(sys.argv, sys.orig_argv)
 
 
 def given(*options: str) -> bool:
