@@ -9,7 +9,7 @@ from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.conditions import ConditionSettings, record_conditions
 from vlmguard_plugin.guards.core.directions import mean_difference, noise_of
 from vlmguard_plugin.guards.core.preset import Preset
-from vlmguard_plugin.guards.core.recording import of_pictured
+from vlmguard_plugin.guards.core.recording import of_pictured, text_of_pictured
 from vlmguard_plugin.guards.core.representation import AddDecision, RepresentationGuard, band
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
@@ -109,12 +109,7 @@ class JRSRem(RepresentationGuard):
     def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
         settings = self.settings
         unit = torch.nn.functional.normalize(self.tensors["direction"], dim=-1)  # [L, d]; 0 stays 0
-        text = of_pictured(
-            subject,
-            queries,
-            "JRS-Rem measures the shift",
-            lambda pictured: subject.record([query.without_images() for query in pictured]),
-        )
+        text = text_of_pictured(subject, queries, "JRS-Rem measures the shift")
         shown = None
         if settings.shown == "unguarded":
             shown = of_pictured(subject, queries, "JRS-Rem measures the shift", subject.record)

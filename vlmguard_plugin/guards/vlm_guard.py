@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.directions import check_rank, leading_directions, noise_of
 from vlmguard_plugin.guards.core.preset import Preset
-from vlmguard_plugin.guards.core.recording import of_pictured, record_anchors
+from vlmguard_plugin.guards.core.recording import record_anchors, text_of_pictured
 from vlmguard_plugin.guards.core.representation import AddDecision, RepresentationGuard, RepresentationSettings, band
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
@@ -133,12 +133,7 @@ class VLMGuard(RepresentationGuard):
         settings, thresholds = self.settings, self._thresholds(self.tensors["midpoint"])
         as_text = None
         if settings.query == "text":
-            as_text = of_pictured(
-                subject,
-                queries,
-                "VLM-Guard with query='text' takes the text-only state",
-                lambda shown: subject.record([query.without_images() for query in shown]),
-            )
+            as_text = text_of_pictured(subject, queries, "VLM-Guard with query='text' takes the text-only state")
         return Edits(
             {
                 layer: AlignToText(

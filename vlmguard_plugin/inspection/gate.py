@@ -10,7 +10,7 @@ from vlmguard_plugin.guards.core.conditions import CONDITIONS, OBJECT, check_con
 from vlmguard_plugin.guards.core.discriminant import area_under_curve, check_pairs, fit_gate, threshold_for
 from vlmguard_plugin.guards.core.representation import RepresentationGuard
 from vlmguard_plugin.inspection.rates import wilson_interval
-from vlmguard_plugin.inspection.shift import some_pairs
+from vlmguard_plugin.inspection.shift import model_facts, some_pairs
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.subjects.base import Subject
 
@@ -59,11 +59,7 @@ def measure_gate(
     states = dict(record_conditions(subject, chosen, names, seed, "inspect", progress))
     together = torch.stack([states[name] for name in names])
     return {
-        "model": {
-            "fingerprint": subject.fingerprint,
-            "num_layers": subject.num_layers,
-            "hidden_size": subject.hidden_size,
-        },
+        "model": model_facts(subject),
         "anchors": {"pairs": len(chosen.pairs), "sha256": chosen.sha256},
         "conditions": list(names),
         "rate": rate,

@@ -50,17 +50,18 @@ def measure_shift(
     wilson_interval(1, 2)  # without statsmodels, fail before the measurement
     states = states_by_condition(subject, anchors, image or generated_picture, layers, progress)
     return {
-        "model": {
-            "fingerprint": subject.fingerprint,
-            "num_layers": subject.num_layers,
-            "hidden_size": subject.hidden_size,
-        },
+        "model": model_facts(subject),
         "anchors": {"pairs": len(anchors.pairs), "sha256": anchors.sha256},
         "layers": [
             {"layer": layer, **layer_shift({condition: both[:, :, index] for condition, both in states.items()})}
             for index, layer in enumerate(layers)
         ],
     }
+
+
+def model_facts(subject: Subject) -> dict[str, Any]:
+    """What tells a model from others."""
+    return {name: getattr(subject, name) for name in ("fingerprint", "num_layers", "hidden_size")}
 
 
 def pair_left_out(fitted_on: Sequence[np.ndarray], applied_to: Sequence[np.ndarray]) -> tuple[int, int]:

@@ -76,6 +76,13 @@ def of_pictured(
     return values
 
 
+def text_of_pictured(subject: Subject, queries: Sequence[Query] | None, guard: str) -> Tensor:
+    """`of_pictured` of the same requests as text alone: [queries, L, d]."""
+    return of_pictured(
+        subject, queries, guard, lambda shown: subject.record([query.without_images() for query in shown])
+    )
+
+
 def record_shifts(
     subject: Subject,
     queries: Sequence[Query],
