@@ -336,6 +336,7 @@ def test_what_is_said_of_each_set():
     assert len(sets["MOSSBench"].downloads) == 1 + 300 and len(sets["MOSSBench_contrast"].downloads) == 1 + 244
 
 
+@pytest.mark.host
 def test_no_name_is_the_hosts():
     from vlmeval import dataset
 

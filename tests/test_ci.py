@@ -1,14 +1,17 @@
 """The job files of the hosting: what they run is there."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import requires
 
 import pytest
 import yaml
 from helpers.places import REPOSITORY
+from packaging.requirements import Requirement
 
 WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
 
@@ -33,6 +36,32 @@ def test_every_python_that_the_package_allows_is_tried():
     lowest = re.search(r'python_requires=">=(3\.\d+)"', (REPOSITORY / "setup.py").read_text())[1]
     minors = [int(version.partition(".")[2]) for version in tried]
     assert tried[0] == lowest and minors == list(range(minors[0], minors[0] + len(minors)))
+
+
+@pytest.mark.host
+def test_pinned_versions_are_such_that_the_hosts_allow():
+    """pip refuses a constraint that a host's own requirements exclude."""
+    (tests,) = [path for path in WORKFLOWS if path.stem == "tests"]
+    jobs = yaml.safe_load(tests.read_text())["jobs"]
+    kept = re.search(r"grep -E '(.+)' constraints\.txt > pinned\.txt", jobs["hosts"]["steps"][2]["run"])[1]
+    lines = [line for line in (REPOSITORY / "constraints.txt").read_text().splitlines() if re.match(kept, line)]
+    pinned = dict(line.replace("_", "-").split("==") for line in lines)
+    assert {"ms-vlmeval", "lmms-eval", "lm-eval"} < set(pinned)
+    for host in ("ms-vlmeval", "lmms-eval", "lm-eval"):
+        for wanted in map(Requirement, requires(host)):
+            assert pinned.get(wanted.name, "") == "" or pinned[wanted.name] in wanted.specifier, (host, wanted)
+
+
+@pytest.mark.slow
+def test_what_runs_without_hosts_and_tools_needs_none():
+    """The job `pythons` installs neither: nothing that it collects imports one."""
+    (tests,) = [path for path in WORKFLOWS if path.stem == "tests"]
+    (step,) = [step for step in steps(tests) if "not slow and not host" in step.get("run", "")]
+    hidden = ("vlmeval", "lmms_eval", "lm_eval", "mypy", "importlinter", "grimp", "peft")
+    words = [*shlex.split(step["run"])[3:], "--collect-only", "-q", "-n", "0"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({hidden})); import pytest; sys.exit(pytest.main({words}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
 def test_a_wheel_is_checked(tmp_path):

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pandas
 import pytest
-import vlmeval.config
-import vlmeval.dataset
 from helpers.places import REPOSITORY
 from helpers.processes import environment_with
 from helpers.vlmeval_command import clone_of_host, tiny_place
@@ -29,6 +27,9 @@ def commands():
 
 
 def test_what_is_left_out_is_the_hosts():
+    import vlmeval.config
+    import vlmeval.dataset
+
     assert vlmeval.config.supported_VLM["Qwen2-VL-7B-Instruct_refusal_direction"]
     assert "MMBench_DEV_EN" in vlmeval.dataset.SUPPORTED_DATASETS
     assert len(commands()) >= 8

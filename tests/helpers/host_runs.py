@@ -5,7 +5,6 @@ process (SIGKILL, no farewell) at the n-th batch of a HuggingFaceSubject; of sev
 """
 
 import os
-import runpy
 import signal
 import sys
 from functools import partial
@@ -20,6 +19,7 @@ from vlmeval.dataset.image_mt import ImageMTDataset
 from vlmeval.vlm.base import BaseModel
 
 from helpers.architectures import tiny_vlm
+from helpers.vlmeval_form import START
 from vlmguard_plugin.subjects.huggingface import HuggingFaceSubject
 
 
@@ -128,4 +128,4 @@ if __name__ == "__main__":
     for then, words in groupby(sys.argv[1:], "--then".__eq__):
         if not then:
             sys.argv[1:] = words
-            runpy.run_module("vlmeval.run", run_name="__main__")
+            exec(START, {})

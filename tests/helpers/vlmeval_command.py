@@ -9,16 +9,16 @@ import subprocess
 from pathlib import Path
 
 import pandas
-import vlmeval
 from PIL import Image
 
 from helpers.places import TESTS
 from helpers.processes import forked_python, python
 from helpers.tiny_models import tiny_llava, tiny_processor
+from helpers.vlmeval_form import COMMAND_FILE, FOLDER, of_last_run
 from vlmguard_plugin.benchmarks import prepare
 
 HOST_RUNS = (TESTS / "helpers" / "host_runs.py",)
-"""The host's command with what tests need of it beside; the bare one is ("-m", "vlmeval.run")."""
+"""The host's command with what tests need of it beside; the bare one is helpers.vlmeval_form.WORDS."""
 
 TALK = ["<ImageHere>What is it?", "And then?", "Now<ImageHere>which?"]
 
@@ -53,8 +53,9 @@ def tiny_place(folder, checkpoint="llava"):
 
 def clone_of_host(folder):
     """The host as a git clone holds it, in the folder: its command beside its package, at a commit."""
-    shutil.copytree(Path(vlmeval.__file__).parent, folder / "vlmeval", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "vlmeval" / "run.py").rename(folder / "run.py")
+    shutil.copytree(FOLDER / "vlmeval", folder / "vlmeval", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(COMMAND_FILE, folder / "run.py")
+    (folder / "vlmeval" / "run.py").unlink(missing_ok=True)
     git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b"]
     for words in (["init", "-q"], ["add", "run.py"], ["commit", "-q", "-m", "a"]):
         subprocess.run([*git, *words], check=True, capture_output=True)
@@ -116,12 +117,13 @@ def host_run(environment, *arguments, processes=1, script=HOST_RUNS):
 
 def answered(work_dir, model, dataset):
     """The answers in the host's file, by its rows' index."""
-    file = Path(work_dir) / model / f"{model}_{dataset}.json"
+    folder, name = Path(work_dir) / model, f"{model}_{dataset}"
+    file = of_last_run(folder, f"{name}.json")
     if not file.is_file():
-        rows = pandas.read_csv(file.with_suffix(".tsv"), sep="\t", keep_default_na=False)
+        rows = pandas.read_csv(of_last_run(folder, f"{name}.tsv"), sep="\t", keep_default_na=False)
         return dict(zip(rows["index"], rows["prediction"]))
     return {row["index"]: row["prediction"] for row in json.loads(file.read_text())}
 
 
 def predictions(work_dir, model, dataset):
-    return pandas.read_excel(next(Path(work_dir, model).glob(f"{model}_{dataset}.xlsx")), keep_default_na=False)
+    return pandas.read_excel(of_last_run(Path(work_dir, model), f"{model}_{dataset}.xlsx"), keep_default_na=False)

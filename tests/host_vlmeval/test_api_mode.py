@@ -1,12 +1,11 @@
 """VLMEvalKit's `--api-mode` and `--base-url`: facts are kept, requests stay as they are, guards are never left out."""
 
 import json
-from pathlib import Path
 
 import pytest
-import vlmeval
 from helpers.processes import forked_python as python, python as real_python
 from helpers.vlmeval_command import clone_of_host
+from helpers.vlmeval_form import COMMAND_FILE, START, WORDS
 
 from vlmguard_plugin.hosts.vlmeval.command import check_command, is_hosts_command
 
@@ -32,19 +31,17 @@ class LocalAPI(BaseAPI):
         return 0, f"asked: {asked}", ""
 
 vlmeval.config.supported_VLM["LocalAPI"] = partial(LocalAPI, retry=1, wait=0)
-import runpy
-runpy.run_module("vlmeval.run", run_name="__main__")
 """
 
 
-def run(place, work_dir, *arguments, script=("-m", "vlmeval.run")):
+def run(place, work_dir, *arguments, script=WORDS):
     words = [*script, "--data", "Requests_mine_text", "--work-dir", work_dir, "--mode", "infer", *arguments]
     return python(*words, environment={**place[1], "PRED_FORMAT": "json"}, check=False)
 
 
 def test_requests_stay_and_facts_are_kept(place, tmp_path):
     script = tmp_path / "api.py"
-    script.write_text(WITH_API)
+    script.write_text(WITH_API + START)
     done = run(place, tmp_path / "out", "--model", "LocalAPI", "--api-mode", script=(script,))
     (folder,) = (tmp_path / "out" / "LocalAPI").glob("T*")
     rows = json.loads((folder / "LocalAPI_Requests_mine_text.json").read_text())
@@ -73,7 +70,7 @@ def test_commands_that_would_leave_the_guard_out(place, tmp_path, words, named):
 
 def test_only_the_hosts_own_command_is_looked_at(tmp_path):
     clone = clone_of_host(tmp_path / "a clone")
-    for program in (clone / "run.py", Path(vlmeval.__file__).with_name("run.py")):
+    for program in (clone / "run.py", COMMAND_FILE):
         assert is_hosts_command([str(program), "--x"], ["python", str(program), "--x"]), program
     for program in (tmp_path / "run.py", "train.py", "-c", "", tmp_path / "vlmeval" / "other.py"):
         assert not is_hosts_command([str(program), "--x"], ["python", str(program), "--x"]), program
@@ -97,8 +94,8 @@ def test_a_module_is_known_by_how_it_was_started():
 @pytest.mark.parametrize(
     "words",
     [
-        ["-m", "vlmeval.run"],
-        [str(Path(vlmeval.__file__).with_name("run.py"))],
+        WORDS,
+        [str(COMMAND_FILE)],
         ["-m", "vlmguard_plugin", "run", "vlmeval"],
     ],
 )

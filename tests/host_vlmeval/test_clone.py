@@ -1,12 +1,14 @@
 """VLMEvalKit as its authors document it, a git clone with `python run.py`; hosts where start-up files are not run."""
 
 import json
+import os
 import sys
 
 import pytest
 from helpers.places import REPOSITORY
 from helpers.processes import forked_python, python
 from helpers.vlmeval_command import clone_of_host
+from helpers.vlmeval_form import CLONE, WORDS
 
 from vlmguard_plugin.runs.vlmevalkit_command import HostNotFound, clone, commit_of, host_command
 
@@ -20,12 +22,13 @@ def cloned(tmp_path_factory):
 
 @pytest.fixture
 def environment(place):
-    return {**place[1], "PRED_FORMAT": "json", "PYTHONPATH": str(REPOSITORY)}
+    path = os.pathsep.join((str(REPOSITORY), os.environ.get("PYTHONPATH", "")))
+    return {**place[1], "PRED_FORMAT": "json", "PYTHONPATH": path}
 
 
 def test_where_the_command_is(cloned, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert clone() is None and host_command() == [sys.executable, "-m", "vlmeval.run"]
+    assert clone() == CLONE and host_command() == [sys.executable, *WORDS]
     monkeypatch.setenv("VLMGUARD_VLMEVALKIT", str(cloned))
     assert host_command() == [sys.executable, str(cloned / "run.py")]
     monkeypatch.setenv("VLMGUARD_VLMEVALKIT", str(tmp_path))
@@ -40,8 +43,8 @@ def test_the_clones_own_command(cloned, environment, tmp_path):
     words = ["run.py", "--data", "Requests_mine_text", "--model", "llava", "llava_vlmguard", "--work-dir", tmp_path]
     done = forked_python(*words, environment=environment, cwd=cloned)
     for model in ("llava", "llava_vlmguard"):
-        (facts,) = tmp_path.glob(f"{model}/**/*_vlmguard.json")
-        (run,) = json.loads(facts.read_text())["runs"]
+        written = {path.resolve() for path in tmp_path.glob(f"{model}/**/*_vlmguard.json")}
+        (run,) = [run for facts in written for run in json.loads(facts.read_text())["runs"]]
         assert run["host_version"] == f"git {commit_of(cloned)}", done.stderr[-900:]
 
 

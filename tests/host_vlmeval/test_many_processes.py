@@ -1,10 +1,11 @@
 """VLMEvalKit by torchrun, killed in mid-run and taken up again: every row once, and the same as by one process."""
 
-import json
 import pickle
+from pathlib import Path
 
 import pytest
 from helpers.vlmeval_command import HOST_RUNS, answered, host_place, host_run, predictions
+from helpers.vlmeval_form import CLONE, WORDS, of_last_run, status_of
 
 from vlmguard_plugin.runs.facts import facts_file, read_facts
 
@@ -30,7 +31,7 @@ def host(tmp_path_factory):
 
 
 def sessions(place, out):
-    (run,) = read_facts(facts_file(place / out / MODEL / f"{MODEL}_{SET}.tsv"))
+    (run,) = read_facts(of_last_run(place / out / MODEL, facts_file(Path(f"{MODEL}_{SET}.tsv")).name))
     return run.sessions
 
 
@@ -44,7 +45,7 @@ def test_one_process_answers_every_row_once(host):
 
 def test_two_processes_fit_once_and_answer_the_same(host, tmp_path):
     place, run, alone = host
-    done = run("two", processes=2, script=("-m", "vlmeval.run"), VLMGUARD_CACHE=str(tmp_path / "cache"))
+    done = run("two", processes=2, script=WORDS, VLMGUARD_CACHE=str(tmp_path / "cache"))
     assert answered(place / "two", MODEL, SET) == alone, done.stderr[-3000:]
     assert len([path for path in (tmp_path / "cache" / "guards").iterdir() if path.is_dir()]) == 1
     bars = [
@@ -60,15 +61,21 @@ def test_two_processes_fit_once_and_answer_the_same(host, tmp_path):
 
 
 def test_killed_and_taken_up_again(host):
-    """SIGKILL in the sixth batch of three: ten rows are on disk, and the record says that the run is under way."""
+    """SIGKILL in the sixth batch of three: ten rows are on disk, and the record says that the run is under way.
+
+    Nor does a run of another kind go on with them, also where the host has moved them into a folder of its own.
+    """
     place, run, alone = host
     assert run("killed", DIE_AT="6").returncode == -9
     (session,) = sessions(place, "killed")
     assert (session.status, session.answers) == ("running", None)
+    other = run("killed", "--reuse", VLMGUARD_MAX_NEW_TOKENS="3")
+    assert f"holds answers of {MODEL} to {SET} with another generation" in other.stdout + other.stderr
     done = run("killed", "--reuse")
     assert answered(place / "killed", MODEL, SET) == alone, done.stderr[-3000:]
-    dead, rest = sessions(place, "killed")
-    assert (dead.status, rest.status, rest.answers) == ("running", "complete", ROWS - 10)
+    dead, refused, rest = sessions(place, "killed")
+    assert (dead.status, refused.status, refused.answers) == ("running", "failed", 0)
+    assert (rest.status, rest.answers) == ("complete", ROWS - 10)
 
 
 def test_one_of_two_processes_killed_and_taken_up_again(host):
@@ -86,7 +93,7 @@ def test_one_of_two_processes_killed_and_taken_up_again(host):
     assert (rest.status, rest.processes) == ("complete", 2) and rest.answers <= ROWS - 10, (
         "the host keeps answers in tens"
     )
-    status = json.loads((place / "torn" / MODEL / "status.json").read_text())["datasets"][SET]
+    status = status_of(place / "torn" / MODEL, SET)
     assert status["status"] == "done"
 
 
@@ -113,9 +120,11 @@ def test_what_was_left_half_written_is_written_again(host, processes):
 @pytest.mark.parametrize("name, cut", [(f"01_{SET}.pkl", 0), (f"{MODEL}_{SET}_PREV.pkl", 7)])
 def test_answers_so_far_that_were_left_half_written_are_set_aside(host, name, cut):
     place, run, alone = host
-    out = place / f"part {cut}" / MODEL
+    out = place / f"part {cut}" / MODEL / ("T20200101-000000" if CLONE else "")
     out.mkdir(parents=True)
     (out / name).write_bytes(pickle.dumps({1: "an answer"})[:cut])
-    done = run(out.parent.name, "--reuse")
-    assert answered(out.parent, MODEL, SET) == alone, done.stderr[-3000:]
-    assert (out / f"{name}.damaged").is_file() and "was left half written" in done.stderr
+    done = run(f"part {cut}", "--reuse")
+    assert answered(place / f"part {cut}", MODEL, SET) == alone, done.stderr[-3000:]
+    if CLONE and "PREV" in name:  # its head takes none from another run
+        return
+    assert list((place / f"part {cut}" / MODEL).rglob(f"{name}.damaged")) and "was left half written" in done.stderr

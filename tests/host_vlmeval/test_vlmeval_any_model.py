@@ -8,6 +8,7 @@ from helpers.host_models import RemoteStyleVLM
 from helpers.places import TESTS
 from helpers.processes import forked_python as python
 from helpers.vlmeval_command import predictions
+from helpers.vlmeval_form import START
 from PIL import Image
 
 import vlmguard_plugin as vg
@@ -38,8 +39,6 @@ from functools import partial
 from helpers.host_models import RemoteStyleVLM, TransformersVLM
 vlmeval.config.supported_VLM["Remote-3B"] = RemoteStyleVLM
 vlmeval.config.supported_VLM["Tiny-Qwen3-VL"] = partial(TransformersVLM, architecture="qwen3_vl")
-import runpy
-runpy.run_module("vlmeval.run", run_name="__main__")
 """
 
 
@@ -61,7 +60,7 @@ def run_with(place, tmp_path_factory):
     for name in ("pyproject.toml", "outside_guard.py"):
         (source / name).write_text((TESTS / "outside_guard" / name).read_text())
     python("-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", outside / "site", source)
-    (place / "any.py").write_text(RUN)
+    (place / "any.py").write_text(RUN + START)
     environment = {
         **environment,
         "PYTHONPATH": os.pathsep.join((str(outside / "site"), str(TESTS), os.environ.get("PYTHONPATH", ""))),

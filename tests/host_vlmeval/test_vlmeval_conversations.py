@@ -9,6 +9,7 @@ from helpers.places import REPOSITORY
 from helpers.small_sets import small_rows
 from helpers.tiny_models import tiny_llava, tiny_processor
 from helpers.vlmeval_command import answered, host_place, host_run
+from helpers.vlmeval_form import status_of
 
 import vlmguard_plugin as vg
 
@@ -172,9 +173,6 @@ def test_a_model_of_the_hosts_own_converses(host, guard):
 def test_video_is_refused_and_a_mute_model_said(host):
     """Sets of videos before the model is loaded; a video in a message when it comes."""
     place, _, _, done = host
-    status = {
-        model: json.loads((place / "films" / model / "status.json").read_text())["datasets"] for model in NO_FILMS
-    }
     refused = (
         "shows a video, and {} takes text and images alone; "
         "put its frames as images, or run it with a model of the host's own"
@@ -184,10 +182,16 @@ def test_video_is_refused_and_a_mute_model_said(host):
         ("Conversing_cmrm", "the guarded Conversing"),
         ("Mute_cmrm", "the guarded Mute"),
     ):
-        assert status[model]["Films_tiny"]["error_message"].startswith("Films_tiny " + refused.format(model))
-        assert status[model]["FilmRows_tiny"]["error_message"].startswith("FilmRows_tiny " + refused.format(named))
+        assert status_of(place / "films" / model, "Films_tiny")["error_message"].startswith(
+            "Films_tiny " + refused.format(model)
+        )
+        assert status_of(place / "films" / model, "FilmRows_tiny")["error_message"].startswith(
+            "FilmRows_tiny " + refused.format(named)
+        )
         assert not (place / "films" / model / f"{model}_Films_tiny.json").exists()
-    assert "no way of conversing with Mute" in status["Mute_cmrm"]["Talk_tiny"]["error_message"], done.stderr[-2000:]
+    assert "no way of conversing with Mute" in status_of(place / "films" / "Mute_cmrm", "Talk_tiny")["error_message"], (
+        done.stderr[-2000:]
+    )
 
 
 def test_a_conversation_with_a_video_or_a_bad_image_is_marked(host, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from helpers.processes import forked_python, python
 from helpers.tiny_models import tiny_llava, tiny_processor
 from helpers.vlmeval_command import predictions
+from helpers.vlmeval_form import WORDS
 
 from vlmguard_plugin.leaderboard import leaderboard
 
@@ -20,8 +21,7 @@ MODELS = ["llava", "llava_vlmguard", "llava_cmrm", "llava_cmrm_sample"]
 def run_of_all(place):
     place, environment = place
     command = [
-        "-m",
-        "vlmeval.run",
+        *WORDS,
         "--data",
         *SETS,
         "--model",
@@ -75,8 +75,7 @@ def test_a_guard_is_fitted_once(run_of_all, place):
     guards = sorted(path.name.split("-")[0] for path in (place / "cache" / "guards").iterdir() if path.is_dir())
     assert guards == ["cmrm", "cmrm_sample", "vlm_guard"]
     again = forked_python(
-        "-m",
-        "vlmeval.run",
+        *WORDS,
         "--data",
         "Requests_mine_text",
         "--model",

@@ -5,8 +5,6 @@ import shutil
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.util import find_spec
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -113,7 +111,7 @@ def test_the_hosts_own_judge_options(place, tmp_path):
 def test_upstreams_run_py(place):
     """Upstream keeps the same script at the root of its repository."""
     place, environment = place
-    shutil.copy(Path(find_spec("vlmeval").origin).with_name("run.py"), place / "run.py")
+    shutil.copy(COMMAND_FILE, place / "run.py")
     python(
         "run.py",
         "--data",

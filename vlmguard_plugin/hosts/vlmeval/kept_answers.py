@@ -9,8 +9,9 @@ from typing import Any
 from vlmguard_plugin.guards.core.registry import load_guard
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
 from vlmguard_plugin.hosts.vlmeval.models import guarded_vlm
-from vlmguard_plugin.reading import parsed_json
+from vlmguard_plugin.reading import parsed_json, read_json
 from vlmguard_plugin.runs.facts import read_facts
+from vlmguard_plugin.runs.readers.vlmevalkit import RUN_FOLDER
 
 
 def loaded_identity(model: Any, name: str) -> dict[str, Any]:
@@ -34,6 +35,21 @@ def identity_before_loading(builder: Any) -> dict[str, Any]:
     saved = load_guard(spec.guard_dir)
     guard = saved.with_settings(**dict(spec.settings)) if spec.settings else saved
     return {"guard": guard.name, "settings": guard.saved_settings(), "guard_fingerprint": guard.fingerprint}
+
+
+def facts_of_kept(facts: Path, dataset: str) -> Path:
+    """Where the facts of kept answers stand: beside them, or in the run folder that the host has taken them from.
+
+    Some versions make a folder (T...) for each run, and copy what is answered so far into it, but nothing of ours
+    unless all is answered; their status.json says from where.
+    """
+    if facts.is_file() or not RUN_FOLDER.fullmatch(facts.parent.name):
+        return facts
+    try:
+        source = read_json(facts.with_name("status.json"))["datasets"][dataset]["source_run"]
+        return facts.parent.parent / source / facts.name
+    except (OSError, ValueError, KeyError, TypeError):
+        return facts
 
 
 def check_kept_answers(facts: Path, name: str, dataset: str, now: dict[str, Any]) -> None:

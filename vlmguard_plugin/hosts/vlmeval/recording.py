@@ -23,6 +23,7 @@ from vlmguard_plugin.hosts.guarded import Meter, Spent, no_video
 from vlmguard_plugin.hosts.vlmeval.host_facts import HOST, facts_of_host_model, host_version
 from vlmguard_plugin.hosts.vlmeval.kept_answers import (
     check_kept_answers,
+    facts_of_kept,
     identity_before_loading,
     loaded_identity,
 )
@@ -171,6 +172,9 @@ class DatasetRun:
         if not predictions.exists():  # where they are, the host writes these anew
             set_aside_damaged(earlier[1])
         self.path, self.kept = facts_file(predictions), any(path.exists() for path in earlier)
+        self.facts_before = facts_of_kept(self.path, self.dataset) if self.kept else self.path
+        if self.rank == 0 and self.facts_before != self.path and self.facts_before.is_file():
+            write_whole(self.path, self.facts_before.read_text(encoding="utf-8"))
         if self.rank == 0 and predictions.exists():
             self.replace_damaged(predictions)
         if self.rank > 0:
@@ -230,7 +234,7 @@ class DatasetRun:
     def check_kept(self, now: dict[str, Any]) -> None:
         """ValueError where answers that are kept were given under other facts than these; see kept_answers."""
         if self.kept and not self.broken:
-            check_kept_answers(self.path, self.name, self.dataset, now)
+            check_kept_answers(self.facts_before, self.name, self.dataset, now)
 
     @harmless
     def watch(self, model: Any, stack: ExitStack) -> None:
