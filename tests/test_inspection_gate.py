@@ -98,6 +98,16 @@ def test_text_is_always_among_the_conditions_and_the_text_only_state_is_read_if_
     assert gate["by_condition"]["text"] == gate["by_condition"]["shape"]
 
 
+def test_a_guard_of_this_model_with_a_gate_is_asked_for(subject, fitted):
+    with pytest.raises(vg.GuardNotFitted, match=f"'{fitted.name}' is not fitted"):
+        measure_gate(subject, OTHERS, vg.build_guard(fitted.name, **GATED[fitted.name]))
+    with pytest.raises(vg.WrongModel, match="model fingerprint"):
+        measure_gate(vg.HuggingFaceSubject(tiny_llava(seed=7), tiny_processor()), OTHERS, fitted)
+    always = vg.build_guard("refusal_direction", layers=[1]).fit(subject, ANCHORS)
+    with pytest.raises(ValueError, match="'refusal_direction' has no gate"):
+        measure_gate(subject, OTHERS, always)
+
+
 @pytest.mark.parametrize(
     "arguments, named",
     [
@@ -106,7 +116,6 @@ def test_text_is_always_among_the_conditions_and_the_text_only_state_is_read_if_
         ({"rate": 0.6}, "rate is 0.6"),
         ({"pairs": 2}, "on 2 anchor pairs; give at least 3"),
         ({"guard": vg.build_guard("self_reminder")}, "'self_reminder' has no gate"),
-        ({"guard": vg.build_guard("refusal_direction")}, "'refusal_direction' has no gate"),
     ],
 )
 def test_what_can_not_be_measured_is_refused(subject, arguments, named):

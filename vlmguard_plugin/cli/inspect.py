@@ -131,8 +131,8 @@ def measured_gate(
     from vlmguard_plugin.inspection import measure_gate
     from vlmguard_plugin.inspection.gate import gated_parts
 
-    gated_parts(None if guard_dir is None else load_guard(guard_dir))  # what has no gate, before a model is loaded
+    guard = None if guard_dir is None else load_guard(guard_dir)
+    gated_parts(guard)  # what has no gate is refused before a model is loaded
     requests = load_anchors(anchors or environment.ANCHORS.path())
     subject = GuardSpec(model).load_subject()
-    guard = None if guard_dir is None else load_guard(guard_dir, subject)
     return measure_gate(subject, requests, guard, conditions, rate, pairs=pairs, progress=progress)

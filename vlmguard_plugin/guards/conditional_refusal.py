@@ -98,7 +98,7 @@ class ConditionalRefusal(RepresentationGuard):
         reads, seed = list(self.read_layers(subject.num_layers)), self.settings.picture_seed
         conditions, read = self.settings.conditions, []
         for condition, states in record_conditions(subject, anchors, conditions, seed, self.name, progress):
-            read.append(states[:, reads].double())
+            read.append(states[:, reads])
             if condition == "text":
                 harmful, harmless = states.chunk(2)
         direction = mean_difference(harmful, harmless, noise_of(harmful))

@@ -11,7 +11,13 @@ from vlmguard_plugin.files import sha256_of
 from vlmguard_plugin.guards.core.directions import mean_difference, noise_of
 from vlmguard_plugin.guards.core.preset import Preset
 from vlmguard_plugin.guards.core.recording import record_anchors
-from vlmguard_plugin.guards.core.representation import AddDecision, RepresentationGuard, RepresentationSettings, band
+from vlmguard_plugin.guards.core.representation import (
+    AddDecision,
+    RepresentationGuard,
+    RepresentationSettings,
+    band,
+    beyond,
+)
 from vlmguard_plugin.guards.core.saved import TENSORS_FILE, FittedFolder
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
@@ -133,10 +139,7 @@ class InferAligner(RepresentationGuard):
     def gate_margins(self, states: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         unit = torch.nn.functional.normalize(self.tensors["direction"], dim=-1)
         thresholds = self.thresholds(self.tensors["midpoint"])
-        return {
-            f"layer {layer}": {name: own[:, layer] @ unit[layer] - thresholds[layer] for name, own in states.items()}
-            for layer in self.facts["edited_layers"]
-        }
+        return self.margins_by_layer(states, lambda layer, _, own: beyond(own, unit[layer], thresholds[layer]))
 
     def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
         direction, thresholds = self.tensors["direction"], self.thresholds(self.tensors["midpoint"])
@@ -182,4 +185,4 @@ class AddAbove(AddDecision):
 
     def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
         """What is added at each edited position of a row: [rows, d]."""
-        return self.added * (last @ self.unit > self.threshold).unsqueeze(1)
+        return self.added * (beyond(last, self.unit, self.threshold) > 0).unsqueeze(1)

@@ -10,7 +10,7 @@ from vlmguard_plugin.guards.core.conditions import ConditionSettings, record_con
 from vlmguard_plugin.guards.core.directions import mean_difference, noise_of
 from vlmguard_plugin.guards.core.preset import Preset
 from vlmguard_plugin.guards.core.recording import of_pictured, text_of_pictured
-from vlmguard_plugin.guards.core.representation import AddDecision, RepresentationGuard, band
+from vlmguard_plugin.guards.core.representation import AddDecision, RepresentationGuard, band, beyond
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits, Prompts
@@ -98,13 +98,8 @@ class JRSRem(RepresentationGuard):
     def gate_margins(self, states: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         unit = torch.nn.functional.normalize(self.tensors["direction"], dim=-1)
         shifts = {condition: own - states["text"] for condition, own in states.items()}
-        return {
-            f"layer {layer}": {
-                condition: shift[:, layer] @ unit[layer] - self.settings.threshold * shift[:, layer].norm(dim=-1)
-                for condition, shift in shifts.items()
-            }
-            for layer in self.facts["edited_layers"]
-        }
+        share = self.settings.threshold
+        return self.margins_by_layer(shifts, lambda layer, _, own: beyond(own, unit[layer], share * own.norm(dim=-1)))
 
     def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
         settings = self.settings
@@ -147,6 +142,6 @@ class RemoveAlong(AddDecision):
         text = prompts.repeat(self.text)
         shift = (last if self.shown is None else prompts.repeat(self.shown)) - text
         along = shift @ self.unit
-        fires = (along > self.threshold * shift.norm(dim=-1)) & text.any(dim=1)
+        fires = (beyond(shift, self.unit, self.threshold * shift.norm(dim=-1)) > 0) & text.any(dim=1)
         removed: Tensor = (self.alpha * along * fires).unsqueeze(1) * self.unit
         return -removed

@@ -10,7 +10,13 @@ from vlmguard_plugin.guards.core.conditions import COLOUR, anchor_queries
 from vlmguard_plugin.guards.core.directions import mean_difference, noise_of
 from vlmguard_plugin.guards.core.preset import Preset
 from vlmguard_plugin.guards.core.recording import anchors_called, check_finite, record_anchors
-from vlmguard_plugin.guards.core.representation import AddDecision, RepresentationGuard, RepresentationSettings, band
+from vlmguard_plugin.guards.core.representation import (
+    AddDecision,
+    RepresentationGuard,
+    RepresentationSettings,
+    band,
+    beyond,
+)
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits, Prompts
@@ -116,12 +122,9 @@ class MARS(RepresentationGuard):
 
     def gate_margins(self, states: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         steps = {layer: self.step(layer) for layer in self.facts["edited_layers"]}
-        return {
-            f"layer {layer}": {
-                name: step.past(own[:, layer], torch.full((len(own),), name != "text")) for name, own in states.items()
-            }
-            for layer, step in steps.items()
-        }
+        return self.margins_by_layer(
+            states, lambda layer, name, own: steps[layer].past(own, torch.full((len(own),), name != "text"))
+        )
 
 
 @dataclass(frozen=True)
@@ -146,5 +149,4 @@ class StepWithin(AddDecision):
         """e of last prompt tokens [rows, d], with or without an image (bool [rows]): [rows]."""
         unit = torch.nn.functional.normalize(self.direction, dim=0)  # 0 stays 0
         centred = last - has_image.unsqueeze(1) * self.image_shift
-        e: Tensor = (centred - self.harmless_mean) @ unit - self.threshold * self.direction.norm()
-        return e
+        return beyond(centred - self.harmless_mean, unit, self.threshold * self.direction.norm())

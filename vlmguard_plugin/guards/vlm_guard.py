@@ -9,7 +9,13 @@ from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.directions import check_rank, leading_directions, noise_of
 from vlmguard_plugin.guards.core.preset import Preset
 from vlmguard_plugin.guards.core.recording import record_anchors, text_of_pictured
-from vlmguard_plugin.guards.core.representation import AddDecision, RepresentationGuard, RepresentationSettings, band
+from vlmguard_plugin.guards.core.representation import (
+    AddDecision,
+    RepresentationGuard,
+    RepresentationSettings,
+    band,
+    beyond,
+)
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits, Prompts
@@ -151,10 +157,7 @@ class VLMGuard(RepresentationGuard):
     def gate_margins(self, states: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         first, thresholds = self.tensors["directions"][:, 0], self._thresholds(self.tensors["midpoint"])
         asked = {name: states["text"] if self.settings.query == "text" else own for name, own in states.items()}
-        return {
-            f"layer {layer}": {name: own[:, layer] @ first[layer] - thresholds[layer] for name, own in asked.items()}
-            for layer in self.facts["edited_layers"]
-        }
+        return self.margins_by_layer(asked, lambda layer, _, own: beyond(own, first[layer], thresholds[layer]))
 
     def _thresholds(self, midpoint: Tensor) -> Tensor:
         """tau per layer: [L]."""
@@ -179,7 +182,7 @@ class AlignToText(AddDecision):
         if self.as_text is not None:
             as_text = prompts.repeat(self.as_text)
             last = torch.where(as_text.any(dim=1, keepdim=True), as_text, last)
-        fires = (last @ self.directions[0] > self.threshold).float()
+        fires = (beyond(last, self.directions[0], self.threshold) > 0).float()
         return self.alpha * fires.unsqueeze(1) * (last @ self.directions.T @ self.directions)
 
     def apply(self, hidden: Tensor, decision: Tensor) -> Tensor:

@@ -44,7 +44,8 @@ def measure_gate(
     by_condition: {condition: {"area_under_curve": 0 to 1, "harmful_fired": rate, "harmless_fired": rate}}, a rate
     having k, n, rate, low and high (95% Wilson interval).
 
-    Raises ValueError for conditions, rates or numbers of pairs that can't be, and for a guard without a gate.
+    Raises ValueError for conditions, rates or numbers of pairs that can't be, and for a guard without a gate;
+    GuardNotFitted and WrongModel as the guard does.
     """
     names = check_conditions(conditions)
     names = names if "text" in names else ("text", *names)
@@ -52,6 +53,8 @@ def measure_gate(
         raise ValueError(f"conditions is {','.join(names)!r}; leave {OBJECT} out, which has pairs of its own")
     if not 0 <= rate <= 0.5:
         raise ValueError(f"rate is {rate!r}; give the share of harmless anchors that may fire, 0 to 0.5")
+    if guard is not None:
+        guard.check_fits(subject)
     gated = gated_parts(guard)
     chosen = some_pairs(anchors, pairs)
     check_pairs(len(chosen.pairs))

@@ -25,8 +25,8 @@ LINES = ("-", "--", ":", "-.")
 def plot_gate(measured: dict[str, Any], path: str | Path) -> list[Path]:
     """Draw what measure_gate found; returns the files written.
 
-    One panel of the probes' areas under the curve by layer, a line a condition, and one of the rates at which probes
-    and gates fire, with their intervals. path and errors: as for plot_guard.
+    One panel of the probes' areas under the curve by layer, a line a condition, and one of the rates at which they fire
+    on harmful anchors; level lines are the guard's gates, the bands their intervals. path and errors: as plot_guard's.
     """
     files = check_plot(path, "gate")
     figure, (areas, rates) = new_figure(2, 2)
@@ -38,11 +38,11 @@ def plot_gate(measured: dict[str, Any], path: str | Path) -> list[Path]:
         rates.plot(layers, [100 * rate["harmful_fired"]["rate"] for rate in found], color=colour, linestyle=line)
         for gate in measured["gates"]:
             fired = gate["by_condition"][condition]
-            sides = [fired[side] for side in ("harmless_fired", "harmful_fired")]
+            harmful = fired["harmful_fired"]
             areas.axhline(fired["area_under_curve"], color=colour, linewidth=0.6, alpha=0.6)
-            low, high = (100 * sides[1][end] for end in ("low", "high"))
+            low, high = (100 * harmful[end] for end in ("low", "high"))
             rates.axhspan(low, high, color=colour, alpha=0.08)
-            rates.axhline(100 * sides[1]["rate"], color=colour, linewidth=0.6, alpha=0.6)
+            rates.axhline(100 * harmful["rate"], color=colour, linewidth=0.6, alpha=0.6)
     areas.set(xlabel="decoder layer", ylabel="area under the curve", title="Probes, out of fold")
     most = f"{100 * measured['rate']:g}%"
     rates.set(

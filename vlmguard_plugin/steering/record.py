@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.steering.decoder import Decoder, OnePassHeard, hidden_state
@@ -18,6 +18,20 @@ def record_last_token(decoder: Decoder, run: Callable[[], Any]) -> Tensor:
     run: starts a generation; its prefill is heard and the pass is cut short after the last layer.
     Padding on either side is never read. Inside a guard's context the states are those after its edits.
     """
+    with torch.no_grad():
+        states = last_tokens(decoder, range(len(decoder.layers)), run)
+    if len(states) < len(decoder.layers):
+        raise RuntimeError(
+            f"only {len(states)} of {len(decoder.layers)} decoder layers at {decoder.path!r} ran; is it the right path?"
+        )
+    return torch.stack([state.cpu() for state in states], dim=1)  # copied once all layers have run
+
+
+def last_tokens(decoder: Decoder, layers: Sequence[int], run: Callable[[], Any]) -> list[Tensor]:
+    """The last prompt token's state after each of these layers that ran: float32 [rows, d], in the order of their runs.
+
+    run: as for `record_last_token`; the pass is cut short once so many layers have run. Gradients are the caller's.
+    """
     states: list[Tensor] = []
     last: list[Tensor] = []
 
@@ -27,19 +41,17 @@ def record_last_token(decoder: Decoder, run: Callable[[], Any]) -> Tensor:
     def read_state(module: nn.Module, args: Any, output: Any) -> None:
         hidden = hidden_state(output)
         rows = torch.arange(hidden.shape[0], device=hidden.device)
-        states.append(hidden[rows, last[0].to(hidden.device)].detach().float())
-        if len(states) == len(decoder.layers):
+        states.append(hidden[rows, last[0].to(hidden.device)].float())
+        if len(states) == len(layers):
             raise OnePassHeard
 
-    handles = [layer.register_forward_hook(read_state) for layer in decoder.layers]
+    handles = [decoder.layers[layer].register_forward_hook(read_state) for layer in layers]
     try:
-        with hearing_passes(decoder, begin), torch.no_grad():
+        with hearing_passes(decoder, begin):
             run()
     except OnePassHeard:
-        return torch.stack([state.cpu() for state in states], dim=1)  # copied once all layers have run
+        pass
     finally:
         for handle in handles:
             handle.remove()
-    raise RuntimeError(
-        f"only {len(states)} of {len(decoder.layers)} decoder layers at {decoder.path!r} ran; is it the right path?"
-    )
+    return states

@@ -12,8 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vlmguard_plugin.query import Query
-from vlmguard_plugin.steering.decoder import OnePassHeard, hidden_state
-from vlmguard_plugin.steering.passes import Pass, hearing_passes, last_token
+from vlmguard_plugin.steering.record import last_tokens
 from vlmguard_plugin.subjects.huggingface import HuggingFaceSubject
 from vlmguard_plugin.subjects.scoring import ONE_PASS
 
@@ -106,28 +105,9 @@ def pixel_states(places: PixelPlaces, queries: Sequence[Query], canvases: Tensor
             f"{PIXELS} of {len(queries)} pictures has the shape {tuple(given.shape)}, not {tuple(pixels.shape)}"
         )
     inputs[PIXELS] = pixels.to(given.dtype)
-    last: list[Tensor] = []
-    heard: list[Tensor] = []
-
-    def begin(prefill: Pass) -> None:
-        last[:] = [last_token(prefill.mask())]
-
-    def read_state(module: nn.Module, args: Any, output: Any) -> None:
-        hidden = hidden_state(output)
-        rows = torch.arange(hidden.shape[0], device=hidden.device)
-        heard.append(hidden[rows, last[0].to(hidden.device)].float())
-        raise OnePassHeard
-
     generate = inspect.unwrap(type(subject.model).generate)  # less the no_grad around it
-    handle = subject.decoder.layers[layer].register_forward_hook(read_state)
-    try:
-        with hearing_passes(subject.decoder, begin), torch.enable_grad():
-            generate(subject.model, **inputs, **ONE_PASS)
-    except OnePassHeard:
-        pass
-    finally:
-        handle.remove()
-    (states,) = heard
+    with torch.enable_grad():
+        (states,) = last_tokens(subject.decoder, [layer], lambda: generate(subject.model, **inputs, **ONE_PASS))
     if not states.requires_grad:
         raise NoPixelGradients(
             f"{type(subject.model).__name__} runs its picture's part without gradients, so hidden states can't be "

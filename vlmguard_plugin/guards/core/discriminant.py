@@ -106,8 +106,8 @@ def fit_gate(states: Tensor, shrinkage: float) -> dict[str, Tensor]:
     fold = (torch.arange(pairs) % folds).repeat(2)
     for number in range(folds):
         held = fold == number
-        scores[:, held] = _discriminant(states[:, ~held].double(), shrinkage).scores(states[:, held].double()).float()
-    whole = _discriminant(states.double(), shrinkage)
+        scores[:, held] = _discriminant(states[:, ~held], shrinkage).scores(states[:, held].double()).float()
+    whole = _discriminant(states, shrinkage)
     return {"weights": whole.weights, "offsets": whole.offsets, "scores": scores}
 
 
@@ -119,7 +119,7 @@ def _discriminant(states: Tensor, shrinkage: float) -> Discriminant:
     """
     weights, offsets = [], []
     for layer in range(states.shape[2]):
-        classes = [of_class.flatten(0, 1) for of_class in states[:, :, layer].chunk(2, dim=1)]
+        classes = [of_class.flatten(0, 1) for of_class in states[:, :, layer].double().chunk(2, dim=1)]
         means = [of_class.mean(dim=0) for of_class in classes]
         centred = torch.cat([of_class - mean for of_class, mean in zip(classes, means)])
         covariance = centred.T @ centred / (len(centred) - 2)
@@ -144,5 +144,6 @@ def threshold_for(scores: Tensor, rate: float) -> float:
 
 def area_under_curve(harmful: Tensor, harmless: Tensor) -> float:
     """Probability that a score of the first class [N] exceeds one of the second [M], a tie counted half."""
-    above, ties = harmful.unsqueeze(1) > harmless, harmful.unsqueeze(1) == harmless
-    return float((above.double() + ties.double() / 2).mean())
+    from scipy.stats import mannwhitneyu
+
+    return float(mannwhitneyu(harmful.numpy(), harmless.numpy()).statistic) / (len(harmful) * len(harmless))

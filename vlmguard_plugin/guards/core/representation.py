@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.base import Guard
@@ -92,6 +92,18 @@ class RepresentationGuard(Guard):
         """
         return {}
 
+    def margins_by_layer(
+        self, states: Mapping[str, Tensor], margin: Callable[[int, str, Tensor], Tensor]
+    ) -> dict[str, dict[str, Tensor]]:
+        """`gate_margins` where each edited layer decides for itself.
+
+        margin: from a layer, a condition and the states [N, d] there to the margins [N].
+        """
+        return {
+            f"layer {layer}": {name: margin(layer, name, own[:, layer]) for name, own in states.items()}
+            for layer in self.facts["edited_layers"]
+        }
+
     def paper_layers(self, num_layers: int) -> tuple[int, ...]:
         """The same under the preset "paper", where its settings name none."""
         return self.default_layers(num_layers)
@@ -178,6 +190,12 @@ class RepresentationGuard(Guard):
     def saved_settings(self) -> dict[str, Any]:
         settings = super().saved_settings()
         return {**settings, "layers": self.facts["edited_layers"]} if self.facts else settings
+
+
+def beyond(states: Tensor, direction: Tensor, threshold: float | Tensor) -> Tensor:
+    """How far states [..., d] lie along a direction [d] beyond a threshold: [...]."""
+    along: Tensor = states @ direction
+    return along - threshold
 
 
 def checked_layers(setting: str, value: object, others: str = "") -> tuple[int, ...]:
