@@ -72,5 +72,7 @@ def test_the_results_tell_what_was_run(manager, guarded):
     assert (told["tasks"]["t_text"]["answers"], told["tasks"]["t_choice"]["answers"]) == (5, 15)
     assert told["tasks"]["t_text"]["generation"] == {"max_new_tokens": 8, "do_sample": False, "stop": []}
     assert told["tasks"]["t_text"]["tokens"] == 8 * 5
+    fired, decided = told["tasks"]["t_text"]["gates"]["unmarked"]
+    assert 0 <= fired <= decided == 5 and told["tasks"]["t_choice"]["gates"] is None, "likelihoods are not counted"
     json.dumps(told)
     assert results["samples"]["t_text"]

@@ -25,7 +25,7 @@ def host(tmp_path_factory):
     environment = {**host_place(place, ROWS, "tsv"), "VLMGUARD_DEMO_VLM": str(place / "nowhere")}
     every = ["--data", "Requests_mine_blank", "Talk_tiny", "--model", *MODELS, "--work-dir", place / "out"]
     again = ["--data", "Requests_mine_blank", "--model", "llava_vlmguard", "--reuse", "--work-dir", place / "out"]
-    bare = {"model": "Conversing", "guard": "self_reminder", "class": "GuardedHost"}
+    bare = {"model": "Conversing", "guard": "vlm_guard+self_reminder", "class": "GuardedHost"}
     (place / "bare.json").write_text(
         json.dumps(
             {
@@ -82,6 +82,24 @@ def test_a_run_that_finds_all_answers_spends_nothing(host):
     assert run.guard == "vlm_guard" and run.sessions[1].seconds == 0
 
 
+@pytest.mark.parametrize(
+    "model, gated", [("llava_vlmguard", True), ("bare", True), ("llava", False), ("Conversing_cmrm", False)]
+)
+def test_how_often_the_gate_fired_is_counted_by_mark(host, model, gated):
+    """By our own model, which answers ahead, and by the host's, which is asked row by row."""
+    place, _, _ = host
+    (run,) = facts(place, model)
+    gates = run.sessions[0].gates
+    if not gated:
+        assert gates is None
+        return
+    assert {kind: decided for kind, (_, decided) in gates.items()} == {"harmful": ROWS}
+    if model == "llava_vlmguard":
+        talk = facts(place, model, "Talk_tiny")[0].sessions[0].gates
+        assert {kind: decided for kind, (_, decided) in talk.items()} == {"unmarked": 9}
+        assert run.sessions[1].gates is None, "nothing was left to decide"
+
+
 def test_a_failed_run_says_why_and_the_error_goes_on(host):
     place, _, _ = host
     (guarded_run,) = facts(place, "llava", "FilmRows_tiny")
@@ -97,7 +115,11 @@ def test_a_model_that_is_handed_over_is_watched_too(host):
     """By `--config`, where the host builds the model beforehand."""
     place, _, _ = host
     (run,) = facts(place, "bare")
-    assert (run.guard, run.sessions[0].answers, run.sessions[0].status) == ("self_reminder", ROWS, "complete")
+    assert (run.guard, run.sessions[0].answers, run.sessions[0].status) == (
+        "vlm_guard+self_reminder",
+        ROWS,
+        "complete",
+    )
 
 
 @pytest.mark.skipif(CLONE is not None, reason="the clone's head names its run folders by the time")

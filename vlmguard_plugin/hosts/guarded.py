@@ -10,19 +10,25 @@ from typing import Any, Iterator, Mapping, Sequence
 
 from vlmguard_plugin import __version__
 from vlmguard_plugin.guards.core.base import Guard
+from vlmguard_plugin.guards.core.gates_heard import hearing_gates
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.runs.facts import RunFacts, folder_name
+from vlmguard_plugin.runs.gate_counts import GateCounts, added, gate_counts
 from vlmguard_plugin.subjects.base import AnswersCutShort, Likelihood, Subject
+
+Marks = Sequence[bool | None]
+"""Of requests in order: whether each is marked as harmful; None for one without a mark."""
 
 
 @dataclass
 class Spent:
-    """seconds: on answering. answers: given. tokens: generated for them; None where nobody counted."""
+    """seconds: on answering. answers: given. tokens: generated; None where nobody counted. gates: as a Session's."""
 
     seconds: float = 0.0
     answers: int = 0
     tokens: int | None = None
+    gates: GateCounts | None = None
 
 
 class Meter:
@@ -40,6 +46,7 @@ class Meter:
             sum(dataset.seconds for dataset in spent),
             sum(dataset.answers for dataset in spent),
             sum(counted) if counted else None,
+            added(dataset.gates for dataset in spent),
         )
 
     @contextmanager
@@ -59,6 +66,19 @@ class Meter:
             spent.seconds += time.perf_counter() - started
             if subject is not None and tokens_before is not None:
                 spent.tokens = (spent.tokens or 0) + (subject.generated_tokens or 0) - tokens_before
+
+    @contextmanager
+    def answering_queries(
+        self, dataset: str, queries: Sequence[Query], harmful: Marks | None, subject: Subject
+    ) -> Iterator[None]:
+        """The same for answers to queries, with what gates decide about them. harmful: how each is marked."""
+        if self._within:
+            yield
+            return
+        with self.answering(dataset, len(queries), subject), hearing_gates(queries) as heard:
+            yield
+        spent = self.spent[dataset]
+        spent.gates = added([spent.gates, gate_counts(heard.fired, harmful or [None] * len(queries))])
 
 
 @dataclass(frozen=True)
@@ -82,24 +102,33 @@ class GuardedModel:
         self.guard = spec.fitted_guard(self.subject) if spec.guard else None
         self.meter = Meter()
 
-    def respond(self, queries: Sequence[Query], dataset: str = "", **generation: Any) -> list[str]:
+    def respond(
+        self, queries: Sequence[Query], dataset: str = "", harmful: Marks | None = None, **generation: Any
+    ) -> list[str]:
         """One answer per query; raises where one fails.
 
-        dataset: whose cost it is. generation: arguments of the model's `generate`.
+        dataset: whose cost it is. harmful: how the queries are marked, which is counted beside what gates decide and
+        never shown to a guard. generation: arguments of the model's `generate`.
         """
         generation = {"max_new_tokens": self.max_new_tokens, **generation}
-        with self.meter.answering(dataset, len(queries), self.subject):
+        with self.meter.answering_queries(dataset, queries, harmful, self.subject):
             if self.guard is None:
                 return self.subject.generate(queries, **generation)
             return self.guard.respond(self.subject, queries, **generation)
 
-    def respond_each(self, queries: Sequence[Query], dataset: str = "", **generation: Any) -> list[str | NoAnswer]:
+    def respond_each(
+        self, queries: Sequence[Query], dataset: str = "", harmful: Marks | None = None, **generation: Any
+    ) -> list[str | NoAnswer]:
         """The same, but a query that fails costs its own answer alone: NoAnswer stands in its place."""
         try:
-            return list(self.respond(queries, dataset, **generation))
+            return list(self.respond(queries, dataset, harmful, **generation))
         except Exception as error:  # noqa: BLE001 - templates, tokenizers and image readers raise of any kind
             if len(queries) > 1:
-                return [answer for query in queries for answer in self.respond_each([query], dataset, **generation)]
+                marks = harmful or [None] * len(queries)
+                alone = [
+                    self.respond_each([query], dataset, [mark], **generation) for query, mark in zip(queries, marks)
+                ]
+                return [answer for (answer,) in alone]
             why = error.__cause__ if isinstance(error, AnswersCutShort) else error
             return [NoAnswer(" ".join(str(why).split()))]
 

@@ -80,7 +80,7 @@ def gated_parts(guard: Guard | None) -> list[RepresentationGuard]:
     """The guards of a composition that have a gate; ValueError where a guard is given and none has."""
     if guard is None:
         return []
-    parts = [part for part in guard.parts if isinstance(part, RepresentationGuard) and part.gate_margins({})]
+    parts = [part for part in guard.parts if isinstance(part, RepresentationGuard) and part.has_gate]
     if not parts:
         raise ValueError(f"guard {guard.name!r} has no gate to be looked at; give one that decides when to act")
     return parts

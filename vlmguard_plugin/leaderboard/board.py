@@ -11,6 +11,7 @@ from typing import Iterable
 
 from vlmguard_plugin.runs.answers import HostFigure, Predictions, Skipped, Unfinished
 from vlmguard_plugin.runs.facts import RunFacts
+from vlmguard_plugin.runs.gate_counts import GateCounts
 from vlmguard_plugin.statistics.differences import PairedDifference
 from vlmguard_plugin.statistics.levels import MAX_UNKNOWN
 from vlmguard_plugin.statistics.measures import MEASURES
@@ -25,6 +26,7 @@ class Origin:
     files: of predictions. facts: of each repetition; empty where nobody wrote them. judge: name and version.
     answers: all there are. seconds, tokens: per answer, mean over all sessions that were measured; None where none
     was. problems: what a reader of the figures has to know. scoring: how a utility set's answers were scored.
+    gates: how often the guard's gate fired, over all sessions; None where it has none, or nobody counted.
     """
 
     model: str
@@ -40,6 +42,7 @@ class Origin:
     tokens: float | None
     problems: tuple[str, ...]
     scoring: str = ""
+    gates: GateCounts | None = None
 
     @property
     def complete(self) -> bool:
@@ -85,7 +88,8 @@ class Block:
 class Overall:
     """One model over all data sets, each answer counting once. datasets: how many. seconds, tokens: per answer.
 
-    unread: data sets that its accuracy leaves out, since too many answers there could not be read.
+    unread: data sets that its accuracy leaves out, since too many answers there could not be read. gates: as of an
+    Origin, over all data sets.
     """
 
     model: str
@@ -95,6 +99,7 @@ class Overall:
     seconds: float | None
     tokens: float | None
     unread: tuple[str, ...] = ()
+    gates: GateCounts | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from vlmguard_plugin.leaderboard.board import Block, Overall
 from vlmguard_plugin.leaderboard.entries import differences, read_events
 from vlmguard_plugin.leaderboard.participants import Participant
 from vlmguard_plugin.runs.answers import answers_of, clusters_of
+from vlmguard_plugin.runs.gate_counts import added
 from vlmguard_plugin.statistics.differences import PairedDifference, holm
 from vlmguard_plugin.statistics.measures import MEASURES, Event, outcomes
 from vlmguard_plugin.statistics.rates import rate
@@ -51,6 +52,7 @@ def over_all(
                 seconds=per_answer([(origin.seconds, origin.answers) for origin in origins]),
                 tokens=per_answer([(origin.tokens, origin.answers) for origin in origins]),
                 unread=tuple(unread.get(label, ())),
+                gates=added(origin.gates for origin in origins),
             )
         )
     return tuple(totals)

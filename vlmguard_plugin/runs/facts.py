@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from vlmguard_plugin.files import write_whole
 from vlmguard_plugin.reading import parsed_json, read_json
+from vlmguard_plugin.runs.gate_counts import GateCounts, are_gate_counts
 
 FORMAT = 1
 SUFFIX = "_vlmguard.json"
@@ -37,7 +38,8 @@ class Session:
     started: ISO 8601, UTC. seconds: spent on answering, without loading and fitting; of several processes, the
     longest. answers: given in this session. tokens: generated for them, captions and second looks of a guard
     included; None where nobody counted. processes: of the run. status: STATUSES. error: why it failed. empty: how many
-    of the answers have no character, which a workbook can't tell from lost ones; None where nobody counted.
+    of the answers have no character, which a workbook can't tell from lost ones; None where nobody counted. gates: how
+    often the guard's gate fired on this session's requests; None where it has none.
     """
 
     started: str
@@ -48,6 +50,7 @@ class Session:
     status: str = "complete"
     error: str | None = None
     empty: int | None = None
+    gates: GateCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ class RunFacts:
             (name, getattr(session, name)) for session in sessions for name in ("seconds", "answers", "tokens", "empty")
         ]
         wrong += [f"{name} of a session is {value!r}" for name, value in amounts if not is_amount(value)]
+        wrong += [f"gates of a session is {each.gates!r}" for each in sessions if not are_gate_counts(each.gates)]
         if wrong:
             raise ValueError(f"no facts of a run ({', '.join(wrong)})")
         return facts

@@ -109,17 +109,24 @@ def base_request_of(row: TableRow, dataset: str) -> str:
     return ""
 
 
+def marked_harmful(row: Mapping[str, Any]) -> bool | None:
+    """Whether a row's request is marked as harmful, or as harmless; None where there is no such mark."""
+    mark = text(row.get("harmful")).lower()
+    return mark in TRUE if mark in TRUE + FALSE else None
+
+
 def case_of(row: TableRow, known: Benchmark | None, safety: bool) -> Case:
     """A row as judges see it. known: the benchmark, for what counts as an attack success by category."""
     if not safety:
         return Case(text(row.get("question")), answer_of(row), False, lost=why_lost(row))
-    mark = text(row["harmful"]).lower()
-    if mark not in TRUE + FALSE:
+    harmful = marked_harmful(row)
+    if harmful is None:
+        mark = text(row["harmful"]).lower()
         raise OutputError(f"row {text(row['index'])} has harmful = {mark!r}; it must be 1 or 0")
     return Case(
         request=text(row.get("question")),
         answer=answer_of(row),
-        harmful=mark in TRUE,
+        harmful=harmful,
         intent=text(row.get("intent")),
         shown=text(row.get("shown")) or SHOWN.get(text(row.get("condition")), ""),
         criterion=(known.criteria if known else {}).get(text(row.get("category")), ""),

@@ -7,7 +7,7 @@ puts it out in the prefill (edits of earlier layers included), and is kept for t
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Mapping, Protocol, Sequence
+from typing import TYPE_CHECKING, Callable, Mapping, Protocol, Sequence
 
 from vlmguard_plugin.lazy import torch
 
@@ -86,11 +86,13 @@ class Edits:
     "generated" (each new token as it is decoded), "all", or "every_step" (the last token of every step: the last
     prompt token, then each new one). Padding is never read or edited.
     watched: layers whose last prompt token later layers decide by, beside their own.
+    heard: told of every decision, [rows, ...]; None for nobody.
     """
 
     by_layer: Mapping[int, LayerEdit]
     positions: str = "last"
     watched: tuple[int, ...] = ()
+    heard: Callable[[Tensor], None] | None = None
 
     def __post_init__(self) -> None:
         if self.positions not in POSITIONS:

@@ -158,6 +158,8 @@ class EditedGenerations:
         decision = generation.placed[index].decide(last, prompts)
         generation.decisions[index] = decision
         self.finite[index] = torch.isfinite(decision).all()
+        if self.edits.heard is not None:
+            self.edits.heard(decision)
 
     def edit(self, index: int, hidden: Tensor) -> Tensor:
         """A layer's hidden states [rows, tokens, d] with its edit in place. Never waits for the device."""

@@ -217,6 +217,11 @@ class Guard(ABC):
         return (self,)
 
     @property
+    def has_gate(self) -> bool:
+        """Whether it decides by the request whether to edit hidden states at all."""
+        return False
+
+    @property
     def is_fitted(self) -> bool:
         """Whether it can be used: it has been fitted or loaded, or has nothing to fit."""
         return bool(self.facts) or not self.needs_fit

@@ -91,6 +91,10 @@ class ComposedGuard(Guard):
     def parts(self) -> tuple[Guard, ...]:
         return self.guards
 
+    @property
+    def has_gate(self) -> bool:
+        return any(guard.has_gate for guard in self.guards)
+
     def rewrite(self, query: Query) -> Query:
         for guard in self.guards:
             query = guard.rewrite(query)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
 
+from vlmguard_plugin.guards.core.gates_heard import edits_heard, note_put
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits, SomeEdits, as_edits
 from vlmguard_plugin.subjects.base import Contrast, Likelihood, Scorer, Subject
@@ -101,7 +102,9 @@ class GuardedSubject:
     ) -> list[str]:
         """One answer per query, in order, from the guarded model."""
         generation |= self.contrast_of(queries, contrast)
-        return self.subject.generate(self.rewritten(queries), self.edits_beside(edits), progress=progress, **generation)
+        put = self.rewritten(queries)
+        note_put(queries, put)
+        return self.subject.generate(put, self.edits_beside(edits), progress=progress, **generation)
 
     @contextmanager
     def editing(self, edits: SomeEdits) -> Iterator[None]:
@@ -137,7 +140,7 @@ class GuardedSubject:
         """From a batch's (rewritten) queries to the guards' edits and those beside them."""
 
         def of_batch(batch: Sequence[Query]) -> tuple[Edits, ...]:
-            guards_own = [as_edits(guard.edits(self.subject, batch)) for guard in self.guards]
+            guards_own = [edits_heard(guard, self.subject, batch) for guard in self.guards]
             beside = as_edits(edits(batch) if callable(edits) else edits)
             return (*(layer_edits for own in guards_own for layer_edits in own), *beside)
 

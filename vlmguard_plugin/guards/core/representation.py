@@ -92,6 +92,10 @@ class RepresentationGuard(Guard):
         """
         return {}
 
+    @property
+    def has_gate(self) -> bool:
+        return bool(self.gate_margins({}))
+
     def margins_by_layer(
         self, states: Mapping[str, Tensor], margin: Callable[[int, str, Tensor], Tensor]
     ) -> dict[str, dict[str, Tensor]]:

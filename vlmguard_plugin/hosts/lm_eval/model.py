@@ -26,6 +26,8 @@ from vlmguard_plugin.hosts.models import MODELS
 from vlmguard_plugin.naming import ANY_CHECKPOINT, split_guarded
 from vlmguard_plugin.query import BlankImage
 from vlmguard_plugin.runs.facts import RunFacts, Session
+from vlmguard_plugin.runs.gate_counts import added
+from vlmguard_plugin.runs.rows import marked_harmful
 
 MAX_GEN_TOKS = 256
 """The host's own length of an answer where neither the task nor --gen_kwargs names one, in tokens."""
@@ -107,7 +109,8 @@ class GuardedLM(ManyProcesses):
         def answer(task: str, batch: list[Instance]) -> list[str]:
             stop, generation = generation_of(batch[0].args[1], self.max_gen_toks)
             self._generation[task] = {**generation, "stop": list(stop)}
-            return self.guarded.respond([query_of(request) for request in batch], task, stop=stop, **generation)
+            marks = [marked_harmful(request.doc) for request in batch]
+            return self.guarded.respond([query_of(request) for request in batch], task, marks, stop=stop, **generation)
 
         def alike(request: Instance) -> tuple:
             return json.dumps(request.args[1], sort_keys=True, default=str), len(pictures(request))
@@ -251,6 +254,7 @@ class GuardedLM(ManyProcesses):
                 answers=sum(share.answers for share in shares),
                 tokens=sum(share.tokens or 0 for share in shares),
                 processes=self.world_size,
+                gates=added(share.gates for share in shares),
             )
             tasks[task] = {**asdict(session), "generation": self._generation.get(task, {})}
         return tasks

@@ -33,6 +33,8 @@ from vlmguard_plugin.naming import ANY_CHECKPOINT, guarded_name
 from vlmguard_plugin.query import ImageLike, Query, Turn
 from vlmguard_plugin.reading import parsed_json
 from vlmguard_plugin.runs.facts import Session
+from vlmguard_plugin.runs.gate_counts import added
+from vlmguard_plugin.runs.rows import marked_harmful
 from vlmguard_plugin.subjects.loading import default_device
 
 GENERATION = GenerationConfig()
@@ -48,7 +50,8 @@ class RequestFailed(RuntimeError):
 class Asked:
     """A request of the host as it is put to the model.
 
-    position: among the host's requests. generation: arguments of `generate`. stops: texts that an answer ends before.
+    position: among the host's requests. harmful: as which the document is marked, if it is. generation: arguments of
+    `generate`. stops: texts that an answer ends before.
     """
 
     position: int
@@ -56,6 +59,7 @@ class Asked:
     task: str
     document: int
     query: Query
+    harmful: bool | None
     generation: Mapping[str, Any]
     stops: tuple[str, ...]
 
@@ -186,7 +190,8 @@ class GuardedLMM(lmms):
         """The host's request with its document's messages; RequestFailed where they can't be put to the model."""
         _, messages, arguments, document, task, split = request.args
         try:
-            query = as_query(messages(self.task_dict[task][split][document]))
+            content = self.task_dict[task][split][document]
+            query, harmful = as_query(messages(content)), marked_harmful(content)
             generation, stops = as_generation(arguments or {}, self.guarded.max_new_tokens)
         except Exception as error:  # a task's own code, so any
             raise RequestFailed(f"task {task}, document {document}: {error}; {self.name} stops") from error
@@ -198,12 +203,13 @@ class GuardedLMM(lmms):
                     f"{self.name} passes over generation argument {name} of task {task}: `generate` has none of that "
                     "name"
                 )
-        return Asked(position, request, task, document, query, generation, stops)
+        return Asked(position, request, task, document, query, harmful, generation, stops)
 
     def answer(self, batch: Sequence[Asked]) -> list[str | NoAnswer]:
         """The model's answers to requests of one kind, up to their stop strings."""
         first = batch[0]
-        answers = self.guarded.respond_each([asked.query for asked in batch], first.task, **first.generation)
+        queries, marks = [asked.query for asked in batch], [asked.harmful for asked in batch]
+        answers = self.guarded.respond_each(queries, first.task, marks, **first.generation)
         return [text if isinstance(text, NoAnswer) else cut(text, first.stops) for text in answers]
 
     def clean(self) -> None:
@@ -241,6 +247,7 @@ class GuardedLMM(lmms):
                 sum(share["answers"] for share in shares),
                 sum(tokens) if tokens else None,
                 self.world_size,
+                gates=added(share["gates"] for share in shares),
             )
             tasks[task] = {**asdict(session), "generation": dict(self.generation[task])}
         return {**facts.to_dict(), "generation": shared_values(list(self.generation.values())), "tasks": tasks}

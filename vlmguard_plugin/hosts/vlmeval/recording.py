@@ -30,6 +30,7 @@ from vlmguard_plugin.hosts.vlmeval.kept_answers import (
 from vlmguard_plugin.hosts.vlmeval.models import guarded_host, guarded_vlm
 from vlmguard_plugin.reading import in_line, read_json
 from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, read_facts, record
+from vlmguard_plugin.runs.gate_counts import GateCounts, added, without
 
 FAILED = "Failed to obtain answer"  # how the host marks a row without an answer
 
@@ -138,6 +139,7 @@ class ProcessShare:
     tokens: int | None
     error: str | None = None
     empty: int | None = None
+    gates: GateCounts | None = None
 
 
 class DatasetRun:
@@ -282,7 +284,8 @@ class DatasetRun:
             return ProcessShare(self.seconds, self.answers, None, error, self.empty)
         now = self.meter.total()
         tokens = None if now.tokens is None else now.tokens - (self.before.tokens or 0)
-        return ProcessShare(now.seconds - self.before.seconds, self.answers, tokens, error, self.empty)
+        gates = without(now.gates, self.before.gates)
+        return ProcessShare(now.seconds - self.before.seconds, self.answers, tokens, error, self.empty, gates)
 
     def share_file(self, rank: int) -> Path:
         """Where a process leaves its share."""
@@ -330,4 +333,5 @@ def sum_of(shares: list[ProcessShare]) -> ProcessShare:
 
     errors = [share.error for share in shares if share.error is not None]
     amounts = {name: over(name, sum) for name in ("answers", "tokens", "empty")}
-    return ProcessShare(over("seconds", max), error=errors[0] if errors else None, **amounts)
+    gates = added(share.gates for share in shares)
+    return ProcessShare(over("seconds", max), error=errors[0] if errors else None, gates=gates, **amounts)

@@ -11,6 +11,7 @@ from vlmguard_plugin.leaderboard.board import Board, Entry, Origin, Overall
 from vlmguard_plugin.leaderboard.outputs.escaping import csv_cell, json_text, json_value
 from vlmguard_plugin.leaderboard.outputs.sentences import finding_of
 from vlmguard_plugin.leaderboard.outputs.wording import not_scored_text
+from vlmguard_plugin.runs.gate_counts import GateCounts
 from vlmguard_plugin.statistics.differences import PairedDifference
 from vlmguard_plugin.statistics.levels import ALPHA, POWER
 from vlmguard_plugin.statistics.measures import MEASURES
@@ -72,6 +73,12 @@ COLUMNS = {
     "seeds": "of the repetitions, with spaces between",
     "repetitions": "files of predictions, one a repetition",
     "problems": "what a reader of the figures has to know, with ; between",
+    "gate_fired_harmful": "of harmful requests, how often the guard's gate fired; empty for a guard without one",
+    "gate_decided_harmful": "of how many",
+    "gate_fired_harmless": "the same of harmless ones",
+    "gate_decided_harmless": "",
+    "gate_fired_unmarked": "the same of requests that the data set marks as neither",
+    "gate_decided_unmarked": "",
 }
 """The columns of the CSV: what each holds. Text that begins like a formula (FORMULA) has an apostrophe before it."""
 
@@ -124,6 +131,7 @@ def overall_json(overall: Overall, base: str | None) -> dict[str, Any]:
         "differences": {name: difference_json(difference) for name, difference in overall.differences.items()},
         "seconds_per_answer": overall.seconds,
         "tokens_per_answer": overall.tokens,
+        "gates": gates_json(overall.gates),
     }
 
 
@@ -179,12 +187,29 @@ def origin_json(origin: Origin) -> dict[str, Any]:
         "answers": origin.answers,
         "seconds_per_answer": origin.seconds,
         "tokens_per_answer": origin.tokens,
+        "gates": gates_json(origin.gates),
         "complete": origin.complete,
         "problems": origin.problems,
         "repetitions": len(origin.files),
         "folders": origin.folders,
         "files": origin.files,
         "facts": [facts.to_dict() for facts in origin.facts],
+    }
+
+
+def gates_json(counts: GateCounts | None) -> dict[str, dict[str, int]] | None:
+    """How often a guard's gate fired, by kind of request."""
+    if counts is None:
+        return None
+    return {kind: {"fired": fired, "decided": decided} for kind, (fired, decided) in counts.items()}
+
+
+def gate_columns(counts: GateCounts | None) -> dict[str, int]:
+    """The same as columns."""
+    return {
+        f"gate_{name}_{kind}": number
+        for kind, of_kind in (counts or {}).items()
+        for name, number in zip(("fired", "decided"), of_kind)
     }
 
 
@@ -214,7 +239,7 @@ def lines(board: Board) -> Iterator[dict[str, Any]]:
     for overall in board.overall:
         for name in overall.rates:
             cost = {"seconds_per_answer": overall.seconds, "tokens_per_answer": overall.tokens}
-            yield {"kind": "overall"} | rate_columns(overall, name, board) | cost
+            yield {"kind": "overall"} | rate_columns(overall, name, board) | cost | gate_columns(overall.gates)
     for run in board.unfinished:
         yield {
             "dataset": run.dataset,
@@ -270,6 +295,7 @@ def origin_columns(origin: Origin) -> dict[str, Any]:
         "seeds": spaced(facts.seed for facts in runs if facts.seed is not None),
         "repetitions": len(origin.files),
         "problems": "; ".join(origin.problems),
+        **gate_columns(origin.gates),
     }
 
 

@@ -38,6 +38,7 @@ from vlmguard_plugin.leaderboard.outputs.wording import (
     shortened,
 )
 from vlmguard_plugin.runs.facts import RunFacts
+from vlmguard_plugin.runs.gate_counts import gate_lines
 from vlmguard_plugin.statistics.differences import PairedDifference
 from vlmguard_plugin.statistics.levels import MAX_UNPARSED
 from vlmguard_plugin.statistics.measures import MEASURES, WORSE, change_for_the_worse
@@ -114,7 +115,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     filters = (bar, data, number, p_number, percent, plural, points, setting_text, shortened, verbatim)
-    functions = (better_or_worse, interval, p_text)
+    functions = (better_or_worse, gate_lines, interval, p_text)
     environment.filters |= {function.__name__: function for function in filters}
     environment.globals |= {function.__name__: function for function in functions}
     environment.globals |= {

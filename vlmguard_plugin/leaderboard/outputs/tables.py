@@ -26,6 +26,7 @@ from vlmguard_plugin.leaderboard.outputs.wording import (
 )
 from vlmguard_plugin.reading import visible
 from vlmguard_plugin.runs.facts import RunFacts
+from vlmguard_plugin.runs.gate_counts import gate_lines
 from vlmguard_plugin.statistics.differences import PairedDifference
 from vlmguard_plugin.statistics.levels import MAX_UNPARSED
 from vlmguard_plugin.statistics.measures import MEASURES
@@ -119,7 +120,12 @@ def overall_table(board: Board) -> Table:
     rows = []
     for overall in board.overall:
         base = by_model.get(board.bases.get(overall.model, ""))
-        first = (overall.model, plural(overall.datasets, "data set"), *cost_lines(overall, base))
+        first = (
+            overall.model,
+            plural(overall.datasets, "data set"),
+            *cost_lines(overall, base),
+            *gate_lines(overall.gates),
+        )
         guarded = overall.model in board.bases
         rows.append((first, *(measure_lines(overall, name, base, guarded) for name in names)))
     return Table("All data sets, each answer counting once", header(names), tuple(rows))
@@ -131,7 +137,9 @@ def block_table(board: Board, block: Block) -> Table:
     rows = []
     for entry in block.entries:
         base = block.entry(board.bases.get(entry.model, ""))
-        first = (entry.model, *cost_lines(entry.origin, base.origin if base else None), *marks(entry))
+        costs = cost_lines(entry.origin, base.origin if base else None)
+        gates = gate_lines(entry.origin.gates) if block.dataset == block.whole else ()  # they are of the whole set
+        first = (entry.model, *costs, *gates, *marks(entry))
         guarded = entry.model in board.bases
         rows.append((first, *(measure_lines(entry, name, base, guarded) for name in names)))
     return Table(f"{block.dataset} ({block.kind})", header(names), tuple(rows))
