@@ -159,10 +159,9 @@ def test_two_processes_killed_and_taken_up_again(place, outside, expected, tmp_p
     )
     assert run.host_version == version("lmms_eval") and run.generation == {"max_new_tokens": 6, "do_sample": False}
     session = Session(**{name: value for name, value in facts["tasks"][PICTURED].items() if name != "generation"})
-    assert session.gates.keys() == {"harmful"} and session.gates["harmful"][1] == session.answers
-    assert facts["tasks"][BARE]["gates"].keys() == {"harmless"} and facts["tasks"][MMBENCH]["gates"].keys() == {
-        "unmarked"
-    }
+    for task, kind in ((PICTURED, "harmful"), (BARE, "harmless"), (MMBENCH, "unmarked")):
+        decided = {name: counts[1] for name, counts in (facts["tasks"][task]["gates"] or {}).items()}
+        assert decided == ({kind: facts["tasks"][task]["answers"]} if facts["tasks"][task]["answers"] else {})
     assert session.processes == 2 and session.seconds > 0 and 0 < session.tokens <= 6 * session.answers
 
 
