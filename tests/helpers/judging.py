@@ -7,6 +7,9 @@ class Judging:
     def __init__(self, subject, yes):
         self.subject, self.yes, self.asked = subject, yes, []
 
+    def __getattr__(self, name):
+        return getattr(self.subject, name)
+
     def generate(self, queries, **generation):
         self.asked.append(list(queries))
         answers = self.subject.generate(queries, **generation)

@@ -102,6 +102,7 @@ def fit_command(
     spec = GuardSpec(model)
     settings = {**({"preset": preset} if preset else {}), **settings}
     fitted = build_guard(guard, **merged(spec.known.guard_settings(guard), settings))
+    fitted.check_given()
     if conditions is not None:
         fitted.settings.contents()  # a folder without photos is refused before a model is loaded
     requests = load_anchors(anchors or environment.ANCHORS.path())

@@ -72,7 +72,7 @@ class GuardSpec:
             names = ", ".join(environment.DTYPE_NAMES)
             raise ValueError(f"dtype is {self.dtype!r}; choose one of {names}")
         if self.guard is not None:
-            self._saved_guard()
+            (self._saved_guard() or wanted).check_given()
             self.read_anchors()
 
     @classmethod

@@ -22,6 +22,7 @@ from transformers import (
 from vlmguard_plugin import environment
 from vlmguard_plugin.judges.base import JudgeError, first_line
 from vlmguard_plugin.subjects.loading import DTYPES, default_device, default_dtype
+from vlmguard_plugin.subjects.text_models import context_length, plain_words
 
 BATCH_SIZE = 8
 """Prompts that are read at a time, unless another number is asked for."""
@@ -79,7 +80,7 @@ class LocalModel:
             raise JudgeError(f"model {checkpoint} lacks weights ({first}, ...); get the whole checkpoint")
         if tokenizer.chat_template is None and model_class(config) is AutoModelForImageTextToText:
             tokenizer.chat_template = AutoProcessor.from_pretrained(source, trust_remote_code=False).chat_template
-        return cls(model.eval(), tokenizer, context_length(model, tokenizer))
+        return cls(model.eval(), tokenizer, context_length(model.config, tokenizer))
 
     @property
     def padding(self) -> int:
@@ -89,10 +90,7 @@ class LocalModel:
 
     def plain(self, text: str) -> str:
         """The text without the tokenizer's special tokens, so that data can't end a turn or start one."""
-        special = {str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special}
-        for token in sorted(special | set(self.tokenizer.all_special_tokens), key=len, reverse=True):
-            text = text.replace(token, " ")
-        return text
+        return plain_words(text, self.tokenizer)
 
     def encode(self, prompt: str) -> list[int]:
         """Token ids of a whole prompt, with what the tokenizer puts around a text unless the prompt begins with it."""
@@ -131,12 +129,6 @@ def model_class(config: Any) -> type[AutoModelForCausalLM] | type[AutoModelForIm
     """The class that loads a checkpoint whole: Llama Guard 4 is a vision-language model, the others are not."""
     architecture = (getattr(config, "architectures", None) or [""])[0]
     return AutoModelForImageTextToText if architecture.endswith("ForConditionalGeneration") else AutoModelForCausalLM
-
-
-def context_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Tokens that the model can read and write, by its own and its tokenizer's word; 2048 where neither says."""
-    known = (getattr(model.config.get_text_config(), "max_position_embeddings", None), tokenizer.model_max_length)
-    return min([length for length in known if length and length < 10**9], default=2048)
 
 
 def in_batches(

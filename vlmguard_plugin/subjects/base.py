@@ -40,6 +40,31 @@ class Contrast(NamedTuple):
     alpha: float
 
 
+class Draws(NamedTuple):
+    """How answers are drawn token by token, each by random numbers of its own, whatever it is batched with.
+
+    seeds: of each query's numbers, 0 to 2**32 - 1. begun: what each answer begins with already, behind the prompt;
+    guards decide at the prompt, and edit these words as if they had just been decoded.
+    lengths: the most tokens that are drawn for each. top_k: a token is one of so many of the most likely ones.
+    temperature: what their logits are divided by, above 0. end: text that ends an answer, itself included.
+    """
+
+    seeds: Sequence[int]
+    begun: Sequence[str]
+    lengths: Sequence[int]
+    top_k: int
+    temperature: float
+    end: str
+
+
+class Drawn(NamedTuple):
+    """text: what was drawn, white space included. tokens: how many, at least 1. ended: by the model itself."""
+
+    text: str
+    tokens: int
+    ended: bool
+
+
 class Subject(Protocol):
     """A vision-language model that can answer, and whose hidden states can be read and edited while it does."""
 
@@ -102,10 +127,33 @@ class Subject(Protocol):
         edits: for all queries alike, or a function from a batch's queries to its edits; None for none.
         generation: arguments of the model's `generate`; ValueError for one that can't be followed.
         A subject whose `contrasts` is True takes a `contrast` (Contrast) beside these, here and for likelihoods.
+        One whose `draws` is True is a Drawer.
         """
 
     def editing(self, edits: SomeEdits) -> ContextManager[None]:
         """A context in which the model's own `generate` runs with these edits, the first acting first."""
+
+
+class Drawer(Subject, Protocol):
+    """A subject whose answers can be drawn token by token, and gone on with."""
+
+    @property
+    def device(self) -> Any:
+        """Where it computes, a torch.device."""
+
+    def draw(
+        self,
+        queries: Sequence[Query],
+        draws: Draws,
+        edits: SomeEdits | EditsForBatch | None = None,
+        *,
+        contrast: Contrast | None = None,
+        **generation: Any,
+    ) -> list[Drawn]:
+        """What is drawn for each query, in order. edits, contrast, generation: as for `generate`.
+
+        The length and how tokens are chosen are those of `draws`, whatever `generation` says.
+        """
 
 
 class Scorer(Subject, Protocol):

@@ -15,8 +15,9 @@ from vlmguard_plugin.steering.decoder import Decoder, find_decoder
 from vlmguard_plugin.steering.edit import Edits, SomeEdits, as_edits
 from vlmguard_plugin.steering.editing import editing, is_edited
 from vlmguard_plugin.steering.record import record_last_token
-from vlmguard_plugin.subjects.base import AnswersCutShort, Contrast, Likelihood
+from vlmguard_plugin.subjects.base import AnswersCutShort, Contrast, Drawn, Draws, Likelihood
 from vlmguard_plugin.subjects.contrast import contrasted, contrasting, of_pairs
+from vlmguard_plugin.subjects.drawing import drawn
 from vlmguard_plugin.subjects.local import LocalSubject
 from vlmguard_plugin.subjects.prompts import PromptBuilder
 from vlmguard_plugin.subjects.scoring import (
@@ -47,7 +48,7 @@ class HuggingFaceSubject(LocalSubject):
     generated_tokens: how many have been generated so far, by all answers together.
     """
 
-    contrasts = True
+    contrasts = draws = True
 
     def __init__(self, model: Any, processor: Any, *, batch_size: int = 8, layers_path: str | None = None) -> None:
         if batch_size < 1:
@@ -104,7 +105,7 @@ class HuggingFaceSubject(LocalSubject):
         """
         states = torch.empty(len(queries), self.num_layers, self.hidden_size)
         with tqdm(total=len(queries), desc=progress, unit="prompt", disable=progress is None) as bar:
-            for indices in self._batches(queries):
+            for indices in self.batches(queries):
                 batch = [queries[i] for i in indices]
                 with self.editing(edits(batch) if callable(edits) else edits):
                     states[indices] = record_last_token(self.decoder, partial(self._prefill, batch))
@@ -142,7 +143,7 @@ class HuggingFaceSubject(LocalSubject):
             generation = contrasting(self.model, generation, contrast.alpha)
         answers: dict[int, str] = {}
         with tqdm(total=len(queries), desc=progress, unit="answer", disable=progress is None) as bar:
-            for indices in self._batches(queries, contrast):
+            for indices in self.batches(queries, contrast):
                 batch = [queries[i] for i in indices]
                 batch += [contrast.queries[i] for i in indices] if contrast else []
                 try:
@@ -158,6 +159,12 @@ class HuggingFaceSubject(LocalSubject):
                 answers.update(zip(indices, texts))
                 bar.update(len(indices))
         return [answers[index] for index in range(len(queries))]
+
+    def draw(
+        self, queries: Sequence[Query], draws: Draws, edits: SomeEdits | EditsForBatch | None = None, **generation: Any
+    ) -> list[Drawn]:
+        """What is drawn for each query, in order; see subjects.base.Drawer."""
+        return drawn(self, queries, draws, edits, **generation)
 
     def log_likelihoods(
         self,
@@ -252,7 +259,7 @@ class HuggingFaceSubject(LocalSubject):
         ):
             yield
 
-    def _batches(self, queries: Sequence[Query], contrast: Contrast | None = None) -> Iterator[list[int]]:
+    def batches(self, queries: Sequence[Query], contrast: Contrast | None = None) -> Iterator[list[int]]:
         """Indices of the queries that go through the model together, in order; half as many where each has another.
 
         They have equally many images, and all or none of them begin with the token that texts begin with.
@@ -325,7 +332,7 @@ class HuggingFaceSubject(LocalSubject):
         first = [group[0] for group in groups]
         others = contrast and contrast._replace(queries=[contrast.queries[index] for index in first])
         likelihoods: dict[int, Likelihood] = {}
-        for picked in self._batches([rows[index].query for index in first], others):
+        for picked in self.batches([rows[index].query for index in first], others):
             batch = [form[first[i]] for form in ((rows, beside) if contrast else (rows,)) for i in picked]
             logits = pass_logits(
                 self.model,

@@ -123,9 +123,15 @@ def place_of(checkpoint: str | Path) -> str | Path:
         ) from error
 
 
+OWN_SUBJECT = ", or load the model yourself and put it into a HuggingFaceSubject"
+
+
 @contextmanager
-def nothing_run(checkpoint: str | Path) -> Iterator[None]:
-    """One line in place of transformers' advice where a checkpoint brings Python code of its own, or pickles."""
+def nothing_run(checkpoint: str | Path, instead: str = OWN_SUBJECT) -> Iterator[None]:
+    """One line in place of transformers' advice where a checkpoint brings Python code of its own, or pickles.
+
+    instead: what else there is to do with such code.
+    """
     try:
         yield
     except ValueError as error:
@@ -133,7 +139,7 @@ def nothing_run(checkpoint: str | Path) -> Iterator[None]:
             raise
         raise ValueError(
             f"{checkpoint} brings Python code of its own, which is not run; give a checkpoint of an architecture that "
-            "transformers has, or load the model yourself and put it into a HuggingFaceSubject"
+            f"transformers has{instead}"
         ) from error
     except OSError as error:
         if "model.safetensors" not in str(error):

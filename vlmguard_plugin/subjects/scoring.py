@@ -50,14 +50,22 @@ def scored_answer(query: Query, answer: str, prompt: str, tokens: Callable[[str]
     White space at the prompt's end is counted to the answer, for tokenizers join it to the word that follows
     (lm-evaluation-harness's convention). ValueError for an answer that adds no token.
     """
-    whole, own = tokens(prompt + answer), tokens(prompt)
-    shared = sum(takewhile(bool, map(eq, whole, own)))  # all of the prompt, unless the answer joins its last token
+    whole, shared = tokens_behind(answer, prompt, tokens)
     first = max(1, len(tokens(prompt.rstrip())))
     if first >= len(whole):
         raise ValueError(
             f"the answer {answer!r} adds no token to its prompt, so it has no likelihood; give a longer one"
         )
     return ScoredAnswer(query, answer, tuple(whole), min(shared, len(whole) - 1), first)
+
+
+def tokens_behind(answer: str, prompt: str, tokens: Callable[[str], list[int]]) -> tuple[list[int], int]:
+    """Those of an answer behind its prompt, made together, and how many of them are the prompt's.
+
+    These are all of the prompt's own, unless the answer joins its last one.
+    """
+    whole, own = tokens(prompt + answer), tokens(prompt)
+    return whole, sum(takewhile(bool, map(eq, whole, own)))
 
 
 def scored_tokens(prompt: Sequence[int], answer: Sequence[int]) -> ScoredAnswer:

@@ -13,6 +13,7 @@ from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.errors import GuardNotFitted, NoTensors, WrongModel
 from vlmguard_plugin.guards.core.guarded_subject import GuardedScorer, GuardedSubject
 from vlmguard_plugin.guards.core.preset import Preset, checked_name, without_preset
+from vlmguard_plugin.guards.core.reach import check_reach
 from vlmguard_plugin.guards.core.saved import FittedFolder, problem_in
 from vlmguard_plugin.guards.core.settings import GuardSettings, setting_names
 from vlmguard_plugin.lazy import torch
@@ -36,6 +37,7 @@ class Guard(ABC):
     facts: what the fit has to tell (model, anchors, per-layer numbers), as in guard.json.
     fit_settings: settings that the fitted numbers depend on; None for all of them. needs_fit: whether it belongs to
     one model. looks_at_answers: whether it needs whole answers. files: settings that name a file whose content it uses.
+    draws: whether it has parts of answers drawn, which a subject must be able to (`subjects.base.Drawer`).
     paper: its settings as its sources give them (`preset="paper"`); None where there are none. preset: the name of the
     one it was built with, None for the defaults; settings given beside a preset go before its own.
     acts: False for `none` alone, which is meant to do nothing.
@@ -47,6 +49,7 @@ class Guard(ABC):
     fit_settings: ClassVar[tuple[str, ...] | None] = None
     needs_fit: bool = True
     looks_at_answers: bool = False
+    draws: ClassVar[bool] = False
     files: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[Preset | None] = None
     preset: str | None = None
@@ -98,6 +101,7 @@ class Guard(ABC):
         ValueError where the numbers are worthless: not finite, or zero everywhere. RuntimeError while a guard is on the
         model.
         """
+        self.check_given()
         if subject.is_edited:
             raise RuntimeError(
                 f"guard {self.name!r} can't be fitted while a guard is on the model; leave it first, or fit on a "
@@ -226,17 +230,16 @@ class Guard(ABC):
         """Whether it can be used: it has been fitted or loaded, or has nothing to fit."""
         return bool(self.facts) or not self.needs_fit
 
+    def check_given(self) -> None:  # noqa: B027 - most guards need nothing
+        """ValueError where a setting that nothing can stand for is not given."""
+
     def check_reach(self, subject: Subject) -> None:
         """ValueError for a subject that can't do what the guard needs."""
-        contrasting = [part.name for part in self.parts if part.contrast is not None]
-        if contrasting and not getattr(subject, "contrasts", False):
-            raise ValueError(
-                f"guard {contrasting[0]!r} contrasts logits, which a {type(subject).__name__} keeps to itself; put it "
-                "on the checkpoint (a model of `vlmguard list`, or a HuggingFaceSubject), or use self_reminder"
-            )
+        check_reach(self.parts, subject)
 
     def check_fits(self, subject: Subject) -> None:
         """Refuse a subject that the guard was not fitted on, or that can't do what it needs."""
+        self.check_given()
         self.check_reach(subject)
         if not self.needs_fit:
             return
@@ -305,6 +308,11 @@ class Guard(ABC):
         changed = self.changed_from_preset()
         return {"ours": [name for name in self.paper.ours if name not in changed]}
 
+    def read_files(self) -> Iterator[bytes]:
+        """What the files hold that its settings name, one after the other."""
+        for file in filter(None, (getattr(self.settings, name) for name in self.files)):
+            yield Path(file).read_bytes()
+
     @property
     def fingerprint(self) -> str:
         """Identifies what the guard does: "<name>-<12 hex digits>" of its settings, its files and fitted numbers.
@@ -319,9 +327,8 @@ class Guard(ABC):
         digest = hashlib.sha256(json.dumps([self.name, without_preset(self.saved_settings())], sort_keys=True).encode())
         for name, tensor in sorted(self.tensors.items()):
             digest.update(name.encode() + tensor.numpy().tobytes())
-        named = [getattr(part.settings, name) for part in self.parts for name in part.files]
-        for file in filter(None, named):
-            digest.update(Path(file).read_bytes())
+        for content in (content for part in self.parts for content in part.read_files()):
+            digest.update(content)
         return f"{self.name}-{digest.hexdigest()[:12]}"
 
     def save(self, folder: str | Path) -> None:

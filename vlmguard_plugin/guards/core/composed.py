@@ -150,6 +150,10 @@ class ComposedGuard(Guard):
         outer = next((guard for guard in self.guards if guard.looks_at_answers), None)
         return outer.respond(inner, queries, **generation) if outer else inner.generate(queries, **generation)
 
+    def check_given(self) -> None:
+        for guard in self.guards:
+            guard.check_given()
+
     def check_fits(self, subject: Subject) -> None:
         self.check_reach(subject)
         for guard in self.guards:

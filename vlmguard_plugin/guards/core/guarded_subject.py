@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence, cast
 
 from vlmguard_plugin.guards.core.gates_heard import edits_heard, note_put
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits, SomeEdits, as_edits
-from vlmguard_plugin.subjects.base import Contrast, Likelihood, Scorer, Subject
+from vlmguard_plugin.subjects.base import Contrast, Drawer, Drawn, Draws, Likelihood, Scorer, Subject
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,6 +70,16 @@ class GuardedSubject:
         return bool(getattr(self.subject, "contrasts", False)) and not self.contrasting
 
     @property
+    def draws(self) -> bool:
+        """Whether answers can be drawn token by token here: where the inner subject's can."""
+        return bool(getattr(self.subject, "draws", False))
+
+    @property
+    def device(self) -> Any:
+        """Where the inner subject computes, if it draws."""
+        return cast(Drawer, self.subject).device
+
+    @property
     def contrasting(self) -> list[Guard]:
         """The guards here that contrast logits, one at most."""
         return [part for guard in self.guards for part in guard.parts if part.contrast is not None]
@@ -105,6 +115,20 @@ class GuardedSubject:
         put = self.rewritten(queries)
         note_put(queries, put)
         return self.subject.generate(put, self.edits_beside(edits), progress=progress, **generation)
+
+    def draw(
+        self,
+        queries: Sequence[Query],
+        draws: Draws,
+        edits: SomeEdits | EditsForBatch | None = None,
+        *,
+        contrast: Contrast | None = None,
+        **generation: Any,
+    ) -> list[Drawn]:
+        """What is drawn for each query, in order, from the guarded model."""
+        generation |= self.contrast_of(queries, contrast)
+        drawer = cast(Drawer, self.subject)
+        return drawer.draw(self.rewritten(queries), draws, self.edits_beside(edits), **generation)
 
     @contextmanager
     def editing(self, edits: SomeEdits) -> Iterator[None]:
