@@ -15,7 +15,7 @@ from vlmguard_plugin.guards.ecso import CAPTION, FROM_TEXT
 
 EDITING = [name for name in editing_guards() if name in ON_ARCHITECTURES]
 COMPOSED = "tbop+self_reminder"
-REWRITING = [name for name in other_guards() if name in ON_ARCHITECTURES and name != "ecso"]
+REWRITING = [name for name in other_guards() if name in ON_ARCHITECTURES and not guard_classes()[name].looks_at_answers]
 LAYER = 2
 
 
@@ -123,6 +123,16 @@ def test_a_guard_that_looks_at_answers(subject, asked):
     (again,) = subject.generate([from_text], max_new_tokens=4)
     assert judging.asked[-1] == [from_text] and answers == [*unguarded[:2], again, unguarded[3]]
     assert answers == [guard.respond(judging, [query], max_new_tokens=4)[0] for query in asked]
+
+
+def test_a_guard_that_draws_answers(subject, asked):
+    guard = vg.build_guard("eta", **settings_with(ON_ARCHITECTURES["eta"], ""))
+    unguarded = subject.generate(asked, max_new_tokens=4)
+    answers = guard.respond(subject, asked, max_new_tokens=4)
+    assert answers == [guard.respond(subject, [query], max_new_tokens=4)[0] for query in asked]
+    assert answers == guard.respond(subject, asked, max_new_tokens=4, use_cache=False)
+    assert [answer.startswith("As an AI assistant") for answer in answers] == [True, False, True, True]
+    assert answers[1] == unguarded[1] and subject.generate(asked, max_new_tokens=4) == unguarded
 
 
 @pytest.mark.parametrize("name", EDITING)

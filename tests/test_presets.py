@@ -4,7 +4,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from helpers.guard_rows import own_guards
+from helpers.guard_rows import CLIP, REWARD_MODEL, own_guards, settings_with
 from helpers.tiny_models import tiny_llava, tiny_processor
 
 import vlmguard_plugin as vg
@@ -45,6 +45,15 @@ PAPER = {
     "adashield": {},
     "coca": {},
     "ecso": {"harmless": True},
+    "eta": {
+        "picture_threshold": 0.16,
+        "reward_threshold": 0.06,
+        "prefix": "As an AI assistant",
+        "candidates": 5,
+        "sentence_tokens": 70,
+        "top_k": 5,
+        "temperature": 1.5,
+    },
     "visual_prompt": {
         "mode": "border",
         "margin": 30 / 336,
@@ -69,6 +78,7 @@ OURS = {
     "jrs_rem": {"shown", "conditions", "picture_seed"},
     "mars": {"layers", "alpha", "threshold", "trust", "picture_seed"},
     "coca": {"alpha", "prompt_file"},
+    "eta": {"clip", "reward_model", "picture_statement", "reward_prompt", "seed"},
     "visual_prompt": {"hold", "conditions", "layer"},
 }
 """What they leave open, where that matters most."""
@@ -140,6 +150,7 @@ def test_a_preset_is_told_in_the_folder_and_not_in_the_fingerprint(subject, anch
 QUICK = {
     "shiftdc": {"caption_tokens": 3},
     "ecso": {"caption_tokens": 3},
+    "eta": {"clip": CLIP, "reward_model": REWARD_MODEL},
     "visual_prompt": {"steps": 2, "step": 60.0, "batch": 8},
 }
 """Settings beside a preset under which what takes long is short."""
@@ -147,7 +158,7 @@ QUICK = {
 
 @pytest.mark.parametrize("name", with_sources())
 def test_a_batch_answers_as_one_at_a_time_and_a_loaded_one_as_well(name, subject, anchors, asked, tmp_path):
-    guard = vg.build_guard(name, preset="paper", **QUICK.get(name, {})).fit(subject, anchors)
+    guard = vg.build_guard(name, preset="paper", **settings_with(QUICK.get(name, {}), "")).fit(subject, anchors)
     together = guard.respond(subject, asked, max_new_tokens=5)
     assert together == [guard.respond(subject, [query], max_new_tokens=5)[0] for query in asked]
     guard.save(tmp_path / "guard")

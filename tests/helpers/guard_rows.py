@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 import vlmguard_plugin as vg
+from helpers.tiny_evaluators import clip_folder, reward_folder
 from vlmguard_plugin.guards.core.registry import guard_classes
 from vlmguard_plugin.guards.core.representation import RepresentationGuard
 
@@ -18,6 +19,19 @@ Row = dict[str, Any]
 
 PICTURE = "PICTURE"
 """In a row, stands for the file of some picture."""
+
+CLIP, REWARD_MODEL = "CLIP", "REWARD_MODEL"
+"""In a row, stand for the folders of a CLIP model and of a reward model."""
+
+ALIGNED: Row = {
+    "clip": CLIP,
+    "reward_model": REWARD_MODEL,
+    "picture_threshold": -1.0,
+    "reward_threshold": 1000.0,
+    "candidates": 2,
+    "sentence_tokens": 3,
+}
+"""ETA, to which every picture and every answer is unsafe."""
 
 QUICK_FITS: dict[str, Row] = {
     "visual_prompt": {"steps": 2, "step": 60.0},
@@ -55,6 +69,7 @@ HABITS: dict[str, list[Row]] = {
     "adashield": [{}],
     "coca": [{}, {"alpha": -0.5}],
     "ecso": [{"caption_tokens": 3}],
+    "eta": [ALIGNED],
     "visual_prompt": [{"image": PICTURE}, QUICK_FITS["visual_prompt"]],
     "none": [{}],
 }
@@ -77,6 +92,7 @@ ON_ARCHITECTURES: dict[str, Row] = {
     "adashield": {},
     "coca": {"alpha": 2.0},
     "ecso": {"caption_tokens": 3},
+    "eta": ALIGNED,
     "visual_prompt": {"image": PICTURE},
     "none": {},
 }
@@ -174,5 +190,12 @@ def rows(table: dict[str, list[Row]], guards: list[str]) -> list[tuple[str, Row]
 
 
 def settings_with(row: Row, picture: str) -> Row:
-    """The row's settings, with the file of a picture where one belongs."""
-    return {name: picture if value == PICTURE else value for name, value in row.items()}
+    """The row's settings, with the file of a picture, or the folder of a model, where one belongs."""
+    return {name: placed(value, picture) for name, value in row.items()}
+
+
+def placed(value: Any, picture: str) -> Any:
+    """A setting's value, with what it stands for."""
+    if value in (CLIP, REWARD_MODEL):
+        return str(clip_folder() if value == CLIP else reward_folder())
+    return picture if value == PICTURE else value

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from helpers.lmms_eval_sets import ARGUMENTS, BARE, NOUNS, built
+from helpers.guard_rows import ALIGNED, settings_with
+from helpers.lmms_eval_sets import ARGUMENTS, BARE, NOUNS, PICTURED, built, rows
 from helpers.tiny_models import tiny_llava, tiny_processor
 from PIL import Image
 
@@ -17,6 +18,21 @@ def test_answers_are_the_librarys(place, evaluate, expected):
         == expected["guarded"]
     )
     assert evaluate("vlmguard", arguments="pretrained=llava,device=cpu")[0] == expected["unguarded"]
+
+
+def test_a_guard_with_models_of_its_own(place, evaluate):
+    """ETA, whose CLIP and reward model are named among the arguments."""
+    settings = settings_with(ALIGNED, "")
+    arguments = ",".join(f"{name}={value}" for name, value in settings.items())
+    arguments = f"pretrained={place / 'tiny'},guard=eta,{arguments},device=cpu"
+    answers, model = evaluate("vlmguard", [PICTURED], length=4, arguments=arguments, limit=3)
+    subject = vg.HuggingFaceSubject(tiny_llava(), tiny_processor(), batch_size=1)
+    queries = [vg.Query(row.request, row.images) for row in rows()[:3]]
+    assert answers[PICTURED] == vg.build_guard("eta", **settings).respond(subject, queries, max_new_tokens=4)
+    assert all(answer.startswith("As an AI assistant") for answer in answers[PICTURED])
+    assert model.facts["settings"]["clip"] == settings["clip"] and model.facts["guard_fingerprint"].startswith("eta-")
+    with pytest.raises(ValueError, match="clip is not given, and guard 'eta' needs a CLIP model; give clip="):
+        evaluate("vlmguard", arguments=f"pretrained={place / 'tiny'},guard=eta,device=cpu")
 
 
 def test_a_batch_is_one_pass(evaluate, expected):

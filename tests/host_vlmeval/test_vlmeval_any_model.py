@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from helpers.guard_rows import ALIGNED, settings_with
 from helpers.host_models import RemoteStyleVLM
 from helpers.places import TESTS
 from helpers.processes import forked_python as python
@@ -149,6 +150,12 @@ def test_a_config_file_sets_a_guard_on_a_host_model(run_with):
                 "guard": "visual_prompt",
                 "image": str(place / "border.png"),
             },
+            "aligned": {
+                "class": "GuardedVLM",
+                "model": "llava",
+                "guard": "eta+self_reminder",
+                "eta": settings_with(ALIGNED, ""),
+            },
         },
         "data": {"Requests_mine_blank": {"class": "SafetyRequests", "dataset": "Requests_mine_blank"}},
     }
@@ -163,8 +170,10 @@ def test_a_config_file_sets_a_guard_on_a_host_model(run_with):
         environment=environment,
         cwd=place,
     )
-    for model in ("strong", "both", "bordered"):
-        assert len(predictions(place / "set", model, "Requests_mine_blank")) == 10
+    for model in ("strong", "both", "bordered", "aligned"):
+        answers = predictions(place / "set", model, "Requests_mine_blank")
+        assert len(answers) == 10
+    assert answers["prediction"].str.startswith("As an AI assistant").all()
 
 
 def test_what_can_not_be_guarded_is_said(run_with):
