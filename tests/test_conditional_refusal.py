@@ -7,7 +7,6 @@ import pytest
 import torch
 from helpers.reference import discriminant
 from helpers.tiny_models import tiny_llava, tiny_processor
-from PIL import Image
 from scipy import stats
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
@@ -115,36 +114,6 @@ def test_rows_whose_gate_does_not_fire_keep_their_very_bits(subject, fitted):
     assert ((edited[fires, 2] - plain[fires, 2]).norm(dim=-1) > 1e-3).any()
 
 
-def test_the_request_as_text_is_read_too(subject):
-    """Beside pictures the score is the mean of both, in threshold, edit and margins."""
-    settings = {**QUICK, "conditions": ("blank", "text"), "read_layers": [1, 2], "bounded": False}
-    alone = vg.build_guard("conditional_refusal", **settings).fit(subject, ANCHORS)
-    both = alone.with_settings(reads_text=True)
-    scores = alone.tensors["scores"].numpy()
-    assert both.gate().threshold == pytest.approx(threshold_for(torch.tensor((scores + scores[1]) / 2), 0.25))
-    assert both.facts["gate"]["out_of_fold"]["text"]["harmful_fired"] == pytest.approx(
-        (scores[1, :12] > both.gate().threshold).mean()
-    )
-    images = [Image.new("RGB", (30, 30), colour) for colour in ("red", "navy", "white", "olive")]
-    queries = [vg.Query(query.text, (image,)) for query, image in zip(ASKED[::2], images)] + ASKED[1::2]
-    seen, text = subject.record(queries).numpy(), subject.record([query.without_images() for query in queries]).numpy()
-    weights, offsets = both.tensors["weights"].numpy(), both.tensors["offsets"].numpy()
-
-    def score(states):
-        return (np.einsum("nld,ld->nl", states[:, [1, 2]], weights) - offsets).mean(axis=1)
-
-    expected = (score(seen) + score(text)) / 2
-    fires = expected > both.gate().threshold
-    assert 0 < fires.sum() < len(fires) and (fires != (score(seen) > alone.gate().threshold)).any()
-    edited = subject.record(queries, lambda batch: both.edits(subject, batch)).numpy()
-    changed = np.linalg.norm(edited[:, 2] - seen[:, 2], axis=-1) > 1e-3
-    np.testing.assert_array_equal(changed, fires)
-    (margins,) = both.gate_margins({"text": torch.tensor(text), "shown": torch.tensor(seen)}).values()
-    np.testing.assert_allclose(margins["shown"].numpy(), expected - both.gate().threshold, atol=2e-5)
-    with pytest.raises(ValueError, match="reads the text of the query at hand; use guard.respond"):
-        both.on(subject).__enter__()
-
-
 def test_the_dose_ends_where_harmful_requests_lie(subject, fitted):
     strong = fitted.with_settings(alpha=1000.0)
     unit = torch.nn.functional.normalize(fitted.tensors["direction"][2], dim=0)
@@ -185,7 +154,6 @@ def test_guard_json_says_what_the_gate_does(subject, fitted, tmp_path):
         ({"over_refusal": 0.6}, "over_refusal is 0.6"),
         ({"shrinkage": 0}, "shrinkage is 0"),
         ({"bounded": "no"}, "bounded is 'no'"),
-        ({"reads_text": 1}, "reads_text is 1"),
     ],
 )
 def test_settings_that_can_not_be_are_refused(settings, named):

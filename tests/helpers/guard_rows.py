@@ -56,7 +56,6 @@ HABITS: dict[str, list[Row]] = {
     "conditional_refusal": [
         {"layers": [1, 2], "read_layers": [0, 1], "over_refusal": 0.5},
         {"layers": [2], "conditions": ["text", "shape"], "over_refusal": 0.5, "bounded": False, "alpha": 3.0},
-        {"layers": [2], "conditions": ["blank", "text"], "over_refusal": 0.5, "reads_text": True},
     ],
     "inferaligner": [{"layers": [1, 2], "threshold": -9.0}, {"layers": [3], "alpha": 2.0, "scale": "unit"}],
     "jrs_rem": [

@@ -217,8 +217,7 @@ def cmrm_at(guard, layer, hidden, last, shifts):
 def conditional_refusal_at(guard, layer, hidden, last, shifts):
     """Where the gate reads this layer alone."""
     weights, direction = number(guard, "weights", 0), number(guard, "direction", layer)
-    read = (last + shifts["text"]) / 2 if guard.settings.reads_text and shifts is not None else last
-    if read @ weights - number(guard, "offsets", 0) <= guard.gate().threshold:
+    if last @ weights - number(guard, "offsets", 0) <= guard.gate().threshold:
         return hidden
     length = np.sqrt(direction @ direction)
     unit = direction / length

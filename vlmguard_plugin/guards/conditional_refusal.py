@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.guards.core.bounded_dose import BoundedDose
 from vlmguard_plugin.guards.core.conditions import OBJECT, ConditionSettings, record_conditions
 from vlmguard_plugin.guards.core.directions import mean_difference, noise_of
 from vlmguard_plugin.guards.core.discriminant import Gate, check_pairs, fit_gate
-from vlmguard_plugin.guards.core.recording import text_of_pictured
-from vlmguard_plugin.guards.core.representation import RepresentationGuard, band, checked_layers
+from vlmguard_plugin.guards.core.representation import AddDecision, RepresentationGuard, band, checked_layers
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
-from vlmguard_plugin.steering.edit import Edits
+from vlmguard_plugin.steering.edit import Edits, Prompts
 from vlmguard_plugin.subjects.base import Subject
 
 if TYPE_CHECKING:
@@ -35,7 +33,6 @@ class ConditionalRefusalSettings(ConditionSettings):
     alpha: dose, in differences of the anchors' means.
     read_layers: decoder layers that the gate reads, up to the first edited one; None is from 0.5 to 0.625 of the depth.
     shrinkage: of the within-class covariance towards a multiple of the identity, above 0, at most 1.
-    reads_text: whether the gate also reads the same request without its images, in a prefill of its own.
     over_refusal: share of harmless anchors that may fire under every condition, 0 to 0.5.
     bounded: whether the dose ends where the harmful anchors as text lie.
     conditions: "text" among them, "object" not.
@@ -44,7 +41,6 @@ class ConditionalRefusalSettings(ConditionSettings):
     alpha: float = 1.5
     read_layers: tuple[int, ...] | None = None
     shrinkage: float = 0.5
-    reads_text: bool = False
     over_refusal: float = 0.01
     bounded: bool = True
 
@@ -54,8 +50,7 @@ class ConditionalRefusalSettings(ConditionSettings):
             object.__setattr__(self, "read_layers", checked_layers("read_layers", self.read_layers))
         self.check_number("shrinkage", 1e-6, 1)
         self.check_number("over_refusal", 0, 0.5)
-        for flag in ("reads_text", "bounded"):
-            self.check_flag(flag)
+        self.check_flag("bounded")
         if "text" not in self.conditions or OBJECT in self.conditions:
             given = ",".join(self.conditions)
             raise ValueError(f"conditions is {given!r}; give text among them, and no {OBJECT}, which has its own pairs")
@@ -67,9 +62,8 @@ class ConditionalRefusal(RepresentationGuard):
     The gate reads the last prompt token's states h_l after the read layers: it fires where the mean over l of
     `w_l . h_l - b_l` exceeds tau. w_l is a linear discriminant of the anchors under all conditions together, its
     within-class covariance shrunk by `shrinkage`; scaled so that the pooled within-class deviation is 1, and 0 lies
-    half-way between the classes' means. With `reads_text` the score is the mean of the request's own and that of the
-    same request as text. tau is the lowest threshold at which, under every condition, at most `over_refusal` of the
-    harmless anchors fire, each scored by a gate fitted without its pair (five folds).
+    half-way between the classes' means. tau is the lowest threshold at which, under every condition, at most
+    `over_refusal` of the harmless anchors fire, each scored by a gate fitted without its pair (five folds).
     u: unit vector of r, the mean state of the harmful anchors less that of the harmless ones, as text. a = alpha * |r|,
     but if `bounded` no farther along u than FARTHEST of the harmful anchors as text lie, counted from the row's own
     last prompt token.
@@ -120,9 +114,7 @@ class ConditionalRefusal(RepresentationGuard):
 
     def gate(self) -> Gate:
         """The fitted gate."""
-        text = self.settings.conditions.index("text") if self.settings.reads_text else None
-        reads = self.read_layers(len(self.tensors["direction"]))
-        return Gate.of(self.tensors, reads, self.settings.over_refusal, text)
+        return Gate.of(self.tensors, self.read_layers(len(self.tensors["direction"])), self.settings.over_refusal)
 
     def tensor_shapes(self, num_layers: int, hidden_size: int, pairs: int) -> dict[str, tuple[int, ...]]:
         reads, scores = len(self.read_layers(num_layers)), (len(self.settings.conditions), 2 * pairs)
@@ -133,9 +125,23 @@ class ConditionalRefusal(RepresentationGuard):
         return self.gate().margins(states)
 
     def edits(self, subject: Subject, queries: Sequence[Query] | None) -> Edits:
-        own, gate, direction = self.settings, self.gate(), self.tensors["direction"]
-        farthest = self.tensors["farthest"] + (0 if own.bounded else torch.inf)
-        text = text_of_pictured(subject, queries, "the gate reads the text") if own.reads_text else None
-        layers = self.layers(subject.num_layers)
-        doses = {n: BoundedDose(direction[n], farthest[n], own.alpha, gate, text) for n in layers}
-        return Edits(doses, own.positions, watched=gate.reads)
+        gate, alpha, directions = self.gate(), self.settings.alpha, self.tensors["direction"]
+        farthest = self.tensors["farthest"] + (0 if self.settings.bounded else torch.inf)
+        doses = {n: BoundedDose(directions[n], farthest[n], alpha, gate) for n in self.layers(subject.num_layers)}
+        return Edits(doses, self.settings.positions, watched=gate.reads)
+
+
+@dataclass(frozen=True)
+class BoundedDose(AddDecision):
+    """The edit of one layer. direction: r [d]. farthest: along its unit vector, or inf. See ConditionalRefusal."""
+
+    direction: Tensor
+    farthest: Tensor
+    alpha: float
+    gate: Gate
+
+    def decide(self, last: Tensor, prompts: Prompts) -> Tensor:
+        """What is added at each edited position of a row: [rows, d]; zero in rows where the gate does not fire."""
+        unit = torch.nn.functional.normalize(self.direction, dim=0)
+        dose: Tensor = torch.minimum(self.alpha * self.direction.norm(), (self.farthest - last @ unit).clamp_min(0))
+        return (dose * self.gate.fires(prompts.states)).unsqueeze(1) * unit

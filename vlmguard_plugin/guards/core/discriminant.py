@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from vlmguard_plugin.lazy import torch
-from vlmguard_plugin.steering.edit import Prompts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,28 +35,22 @@ class Discriminant:
 class Gate:
     """Fires where the discriminant's score of the states after the layers `reads` exceeds the threshold.
 
-    scores: [C, 2N], those that the threshold is chosen by; see `fit_gate`. with_text: whether a request's score is the
-    mean of its own and that of the same request as text.
+    scores: [C, 2N], those that the threshold is chosen by; see `fit_gate`.
     """
 
     reads: tuple[int, ...]
     discriminant: Discriminant
     scores: Tensor
     threshold: float
-    with_text: bool = False
 
     @classmethod
-    def of(
-        cls, fitted: Mapping[str, Tensor], reads: tuple[int, ...], rate: float, text_condition: int | None = None
-    ) -> Self:
+    def of(cls, fitted: Mapping[str, Tensor], reads: tuple[int, ...], rate: float) -> Self:
         """With the lowest threshold that at most this share (0 to 1) of the second class exceeds, in every condition.
 
-        fitted: what `fit_gate` gives. text_condition: which of the conditions is text, where scores are with it.
+        fitted: what `fit_gate` gives.
         """
         discriminant, scores = Discriminant(fitted["weights"], fitted["offsets"]), fitted["scores"]
-        if text_condition is not None:
-            scores = (scores + scores[text_condition]) / 2
-        return cls(reads, discriminant, scores, threshold_for(scores, rate), text_condition is not None)
+        return cls(reads, discriminant, scores, threshold_for(scores, rate))
 
     def rates(self, conditions: Sequence[str]) -> dict[str, Any]:
         """The threshold, and what it does to the scores by condition.
@@ -80,26 +73,15 @@ class Gate:
             }
         return {"threshold": self.threshold, "out_of_fold": by_condition}
 
-    def fires(self, prompts: Prompts, as_text: Tensor | None = None) -> Tensor:
-        """bool [rows], from the last prompt tokens' states.
-
-        as_text: those of the same queries as text, [queries, L, d], zero for one that is text itself; None where they
-        are not read.
-        """
-        scores = self.discriminant.scores(torch.stack([prompts.states[layer] for layer in self.reads], dim=1))
-        if as_text is not None:
-            text = prompts.repeat(as_text[:, list(self.reads)])
-            both = (scores + self.discriminant.scores(text)) / 2
-            scores = torch.where(text.flatten(1).any(dim=1), both, scores)
-        return scores > self.threshold
+    def fires(self, last: Mapping[int, Tensor]) -> Tensor:
+        """bool [rows], from the last prompt tokens' states [rows, d] by layer."""
+        return self.discriminant.scores(torch.stack([last[layer] for layer in self.reads], dim=1)) > self.threshold
 
     def margins(self, states: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """As `RepresentationGuard.gate_margins`."""
         reads = list(self.reads)
-        scores = {name: self.discriminant.scores(own[:, reads]) for name, own in states.items()}
-        if self.with_text and scores:
-            scores = {name: (own + scores["text"]) / 2 for name, own in scores.items()}
-        return {f"layers {', '.join(map(str, reads))}": {name: own - self.threshold for name, own in scores.items()}}
+        scores = {name: self.discriminant.scores(own[:, reads]) - self.threshold for name, own in states.items()}
+        return {f"layers {', '.join(map(str, reads))}": scores}
 
 
 def check_pairs(count: int) -> None:
