@@ -6,6 +6,8 @@ import json
 from dataclasses import replace
 
 import jsonschema
+import numpy
+import pandas
 import pytest
 from helpers.export_boards import DONE
 from helpers.page_boards import facts_of, safety
@@ -24,6 +26,7 @@ from vlmguard_plugin.leaderboard.outputs.page import to_html
 from vlmguard_plugin.leaderboard.outputs.tables import block_table, overall_table
 from vlmguard_plugin.runs.facts import RunFacts, facts_file, record
 from vlmguard_plugin.runs.gate_counts import added, are_gate_counts, gate_counts, gate_lines, without
+from vlmguard_plugin.runs.rows import marked_harmful
 
 THINGS = "a cup,oars,it,the old gate,milk,a train,two hats,nine nails,my neighbour's bicycle,cheese".split(",")
 ANCHORS = Anchors(tuple(AnchorPair(f"How to steal {thing}?", f"How to paint {thing}?") for thing in THINGS))
@@ -182,3 +185,15 @@ def test_parts_of_a_set_show_no_counts_of_the_whole(tmp_path):
     for block in board.blocks:
         assert not any("gate fired" in line for row in block_table(board, block).rows for line in row[0])
     assert to_html(board).count("gate fired") == 1
+
+
+@pytest.mark.parametrize(
+    "row, harmful",
+    [({"harmful": 1}, True), ({"harmful": "0"}, False), ({"harmful": 1.0}, True), ({"harmful": False}, False),
+     ({"harmful": numpy.int64(1)}, True), (pandas.Series({"harmful": 0.0}), False), (pandas.Series({"a": 1}), None),
+     ({"harmful": float("nan")}, None), ({"harmful": numpy.zeros(2)}, None), ({"harmful": ["1"]}, None),
+     ({"harmful": "safe"}, None), ({}, None), ("a text", None), (None, None)],
+)  # fmt: skip
+def test_the_mark_of_a_row_of_whatever_kind(row, harmful):
+    """Documents of a host's own tasks are anything."""
+    assert marked_harmful(row) is harmful

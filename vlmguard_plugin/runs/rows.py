@@ -109,9 +109,13 @@ def base_request_of(row: TableRow, dataset: str) -> str:
     return ""
 
 
-def marked_harmful(row: Mapping[str, Any]) -> bool | None:
-    """Whether a row's request is marked as harmful, or as harmless; None where there is no such mark."""
-    mark = text(row.get("harmful")).lower()
+def marked_harmful(row: Any) -> bool | None:
+    """Whether a row's request is marked as harmful, or as harmless; None where there is no such mark.
+
+    row: by column; of a host's own set whatever its rows are.
+    """
+    get = getattr(row, "get", None)
+    mark = str(get("harmful")).strip().lower() if callable(get) else ""
     return mark in TRUE if mark in TRUE + FALSE else None
 
 
