@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 from helpers.drawn_by_hand import pictured_requests, speaking
+from helpers.tiny_models import byte_tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from vlmguard_plugin.subjects.base import Drawn, Draws
-from vlmguard_plugin.subjects.drawing import DrawnLogits, read, text_behind
+from vlmguard_plugin.subjects.drawing import DrawnLogits, end_tokens, read, text_behind
 
 
 @pytest.fixture
@@ -41,6 +42,33 @@ def test_a_text_is_read_behind_the_tokens_before_it():
     assert read(fast, [4], [5, 7, 1, 1], ".", {1}) == (" No Yes", 3, True)
     assert read(fast, [4], [5, 7], ".", {1}) == (" No Yes", 2, False)
     assert read(fast, [4], [1], ".", {1}) == ("", 1, True)
+
+
+def test_a_letter_of_several_tokens_is_not_cut_in_two():
+    """What is drawn next goes on from the text, where half a letter would stand for another."""
+    tokenizer = byte_tokenizer("<image>")
+    tokens = tokenizer("aéé", add_special_tokens=False)["input_ids"]
+    assert len(tokens) == 5
+    assert read(tokenizer, [], tokens[:4], ".", {-1}) == ("aé", 3, False)
+    assert read(tokenizer, [], tokens[:3], ".", {-1}) == ("aé", 3, False)
+    assert read(tokenizer, [], tokens[1:2], ".", {-1}).tokens == 1, "one token at least, or it would go on for ever"
+
+
+def test_arguments_of_whole_answers_do_not_count_from_each_part(shown):
+    """Of the call, and of the checkpoint's generation_config."""
+    subject = speaking()
+    ends = end_tokens(subject.model, {})
+    numbers = Draws([1], [""], [6], 1, 1.0, ".")
+    subject.model.generation_config.min_new_tokens = 5
+    with torch.no_grad():
+        subject.model.lm_head.weight.zero_()
+    plain = subject.draw(shown[:1], numbers)
+    given = {"min_new_tokens": 4, "min_length": 900, "begin_suppress_tokens": sorted(ends), "max_time": 0.0}
+    assert subject.draw(shown[:1], numbers, **given) == plain
+    first = torch.zeros(subject.model.lm_head.weight.shape[0])
+    first[min(ends)] = 9.0
+    subject.model.lm_head.register_forward_hook(lambda module, arguments, logits: logits + first)
+    assert subject.draw(shown[:1], numbers, **given) == [Drawn("", 1, True)]
 
 
 def test_nothing_is_computed_behind_a_sentences_end(shown):

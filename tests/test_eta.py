@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from helpers.drawn_by_hand import Scores, aligned, pictured_requests, speaking
 from helpers.guard_rows import ALIGNED, settings_with
 from helpers.tiny_evaluators import clip_folder, reward_folder
+from transformers import GenerationConfig
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.cli.main import main
@@ -279,3 +280,27 @@ class TestRefusals:
             assert "\n" not in str(said.value)
         with pytest.raises(ValueError, match="guard 'eta' looks at whole answers"):
             eta().log_likelihoods(subject, shown, ["a", "b", "c"])
+
+
+def test_arguments_that_only_an_unguarded_answer_knew(subject, shown):
+    guard, asked = eta(sentence_tokens=4), shown[1:2]
+    expected = guard.respond(subject, asked, max_new_tokens=6)
+    assert guard.respond(subject, asked, max_new_tokens=6, progress="asked") == expected
+    assert guard.respond(subject, asked, max_new_tokens=6.0) == expected
+    assert guard.respond(subject, asked, generation_config=GenerationConfig(max_new_tokens=6)) == expected
+    assert guard.respond(subject, asked, max_new_tokens=6, stop="zz") == expected
+    with pytest.raises(ValueError, match="max_length is 700, which counts the prompt too, .* give max_new_tokens"):
+        guard.respond(subject, asked, max_length=700)
+
+
+def test_nothing_is_loaded_for_requests_without_a_picture(subject):
+    guard = vg.build_guard("eta", clip="some/clip", reward_model="some/reward")
+    assert guard.respond(subject, [vg.Query("Just a text")], max_new_tokens=2) == subject.generate(
+        [vg.Query("Just a text")], max_new_tokens=2
+    )
+
+
+@pytest.mark.parametrize("given", [True, {}, ["a"], 3])
+def test_a_checkpoint_is_a_name_or_a_path(given):
+    with pytest.raises(ValueError, match="clip is "):
+        vg.build_guard("eta", clip=given)

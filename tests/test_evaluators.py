@@ -1,6 +1,7 @@
 """The models beside the subject: what CLIP and a reward model score, and which checkpoints are refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -96,3 +97,17 @@ def test_scores_that_are_no_numbers(pictures):
         reward.score("Be good.", "No.")
     with pytest.raises(ValueError, match="clip '.*' gives the score -?inf; its numbers overflow"):
         clip.scores([clip.picture(pictures[0])], ["a thing"])
+
+
+def test_of_a_long_answer_the_end_counts():
+    """Candidates differ in their ends: without them all would be as good."""
+    reward = RewardScores.load(str(reward_folder()), "cpu")
+    reward.context = 40
+    assert reward.score("Be good. " * 9, "Sure") != reward.score("Be good. " * 9, "No")
+
+
+def test_a_template_that_can_not_be_followed(tmp_path):
+    shutil.copytree(reward_folder(), tmp_path / "reward")
+    (tmp_path / "reward" / "chat_template.jinja").write_text("{{ raise_exception('needs a system turn') }}")
+    with pytest.raises(ValueError, match="reward_model '.*' can't be used: needs a system turn"):
+        RewardScores.load(str(tmp_path / "reward"), "cpu")

@@ -18,7 +18,7 @@ import vlmguard_plugin as vg
 from vlmguard_plugin.anchors import AnchorPair, Anchors
 from vlmguard_plugin.guards.core.composed import ComposedGuard
 from vlmguard_plugin.guards.core.gates_heard import hearing_gates
-from vlmguard_plugin.hosts.guarded import Meter
+from vlmguard_plugin.hosts.guarded import Meter, answered_under
 from vlmguard_plugin.leaderboard import schema_text
 from vlmguard_plugin.leaderboard.build import build_board
 from vlmguard_plugin.leaderboard.outputs.data import as_json, to_csv
@@ -108,16 +108,16 @@ def test_the_same_query_twice_counts_twice(subject, queries, fitted):
     assert outer.fired == [None] and None not in inner.fired
 
 
-def test_the_meter_counts_by_mark(subject, queries, fitted):
-    guard, meter, marks = fitted["vlm_guard"], Meter(), [True, True, True, None, False, False, False, False]
+def test_the_meter_counts_the_rows_that_are_handed_over(subject, queries, fitted):
+    guard, meter, marks = fitted["vlm_guard"], Meter(), [1, "1", True, None, 0, "0", False, "0"]
+    answered = answered_under(guard, subject, queries, max_new_tokens=2)
     fired = beyond(guard, subject.record(queries))
-    for part in (slice(0, 5), slice(5, 8)):
-        with meter.answering_queries("a set", queries[part], marks[part], subject):
-            guard.respond(subject, queries[part], max_new_tokens=2)
+    assert [answer.text for answer in answered] == guard.respond(subject, queries, max_new_tokens=2)
+    for answer, mark in zip(answered, marks):
+        meter.count_gate("a set", answer.fired, {"harmful": mark})
     expected = {"harmful": (sum(fired[:3]), 3), "harmless": (sum(fired[4:]), 4), "unmarked": (int(fired[3]), 1)}
     assert meter.spent["a set"].gates == meter.total().gates == expected
-    with pytest.raises(RuntimeError, match="broken"), meter.answering_queries("b", queries[:1], None, subject):
-        raise RuntimeError("broken")
+    meter.count_gate("b", None, {"harmful": 1})
     assert meter.spent["b"].gates is None and meter.total().gates == expected
 
 
@@ -128,13 +128,15 @@ def test_counts_are_added_and_taken_away():
     both = added([one, None, two])
     assert both == {"harmful": (4, 6), "harmless": (1, 1), "unmarked": (0, 2)} and added([None]) is None
     assert without(both, two) == one and without(one, None) == one and without(one, one) is None
-    assert gate_lines({"harmful": (63, 120)}) == ("gate fired: 52 [44, 61]% of 120 harmful",) and gate_lines(None) == ()
+    (line,) = gate_lines({"harmful": (63, 120)}, 120)
+    assert line == "gate fired: 52 [44, 61]% of 120 harmful" and gate_lines(None, 9) == gate_lines({}, 9) == ()
+    assert gate_lines({"harmful": (63, 120)}, 1200)[1:] == ("gate counted on 120 of 1,200 answers",)
 
 
 @pytest.mark.parametrize(
     "damaged",
     [[], "x", {"harmful": 1}, {"harmful": [1]}, {"harmful": [2, 1]}, {"harmful": [-1, 1]}, {"evil": [0, 1]},
-     {"harmful": [True, True]}, {"harmful": [0.5, 1]}, {"harmful": {"0": 1, "1": 1}}],
+     {"harmful": [True, True]}, {"harmful": [0.5, 1]}, {"harmful": {"0": 1, "1": 1}}, {"harmful": [1, 10**400]}],
 )  # fmt: skip
 def test_facts_keep_counts_and_refuse_what_are_none(tmp_path, damaged):
     facts = replace(facts_of("m", "vlm_guard"), sessions=(replace(DONE, gates={"harmful": (1, 2)}),))
@@ -173,6 +175,14 @@ def test_the_board_shows_them_beside_the_name(tmp_path):
     assert page.count(lines[0]) == 2 and page.count(lines[1]) == 2
 
 
+def test_a_run_that_went_on_under_other_settings_has_no_rate_of_a_gate(tmp_path):
+    for model, guard in (("vlm", None), ("vlm_vlmguard", "vlm_guard")):
+        path = safety(tmp_path, model, "Set", 20, facts=facts_of(model, guard))
+    for alpha in (1, 2):
+        record(facts_file(path), facts_of(model, guard, alpha=alpha), replace(DONE, gates={"harmful": (1, 9)}), True)
+    assert [entry.origin.gates for entry in build_board([tmp_path]).blocks[0].entries] == [None, None]
+
+
 def test_parts_of_a_set_show_no_counts_of_the_whole(tmp_path):
     for model, guard in (("vlm", None), ("vlm_vlmguard", "vlm_guard")):
         path = safety(tmp_path, model, "Set", 20, facts=facts_of(model, guard))
@@ -182,6 +192,8 @@ def test_parts_of_a_set_show_no_counts_of_the_whole(tmp_path):
         )
     board = build_board([tmp_path])
     assert len(board.blocks) == 2
+    lines = list(csv.DictReader(io.StringIO(to_csv(board))))
+    assert {line["gate_decided_harmful"] for line in lines if line["kind"] == "safety"} == {""}
     for block in board.blocks:
         assert not any("gate fired" in line for row in block_table(board, block).rows for line in row[0])
     assert to_html(board).count("gate fired") == 1

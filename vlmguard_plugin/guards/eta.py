@@ -74,7 +74,8 @@ class ETASettings(GuardSettings):
 
     def check_checkpoint(self, field: str) -> None:
         """The setting as text; ValueError for what is no name, FileNotFoundError for a path where no folder is."""
-        object.__setattr__(self, field, str(getattr(self, field)))
+        given = getattr(self, field)
+        object.__setattr__(self, field, str(given) if isinstance(given, Path) else given)
         self.check_words(field, "a folder or a hub name")
         name = getattr(self, field)
         if not Path(name).expanduser().is_dir() and name.startswith(("/", ".", "~")):
@@ -143,16 +144,21 @@ class ETA(Guard):
 
     def respond(self, subject: Subject, queries: Sequence[Query], **generation: Any) -> list[str]:
         self.check_fits(subject)
-        drawer, queries = cast(Drawer, subject), list(queries)
-        evaluators, aligned = self.evaluators(drawer), {}
+        drawer, queries, aligned = cast(Drawer, subject), list(queries), {}
+        if not any(query.all_images for query in queries):
+            return subject.generate(queries, **generation)
+        evaluators, most = self.evaluators(drawer), most_tokens(generation)
+        stop = generation.get("stop", ())
+        stop = (stop,) if isinstance(stop, str) else stop
         answers = subject.generate(queries, **generation)
         for index, query in enumerate(queries):
             pictures = [evaluators.clip.picture(image) for image in query.all_images]
             if pictures and self.is_unsafe(evaluators, query, pictures, answers[index]):
                 aligned[index] = AlignedAnswer(query, pictures, self.settings.prefix)
-        self.align(drawer, list(aligned.values()), evaluators, generation)
+        given = {name: value for name, value in generation.items() if name not in ("stop", "progress")}
+        self.align(drawer, list(aligned.values()), evaluators, most, stop, given)
         for index, answer in aligned.items():
-            answers[index] = answer.cut(generation.get("stop", ()))
+            answers[index] = answer.cut(stop)
         return answers
 
     def is_unsafe(self, evaluators: Evaluators, query: Query, pictures: Sequence[Image.Image], answer: str) -> bool:
@@ -171,13 +177,15 @@ class ETA(Guard):
         subject: Drawer,
         answers: Sequence[AlignedAnswer],
         evaluators: Evaluators,
+        most: int,
+        stop: Sequence[str],
         generation: Mapping[str, Any],
     ) -> None:
-        """Draw the answers to their ends, the next sentence of all of them at a time."""
-        settings = self.settings
-        stop, most = generation.get("stop", ()), generation.get("max_new_tokens") or MOST_TOKENS
-        given = {name: value for name, value in generation.items() if name != "stop"}
-        number = 0
+        """Draw the answers to their ends, the next sentence of all of them at a time.
+
+        most: tokens of an answer. stop: texts that it ends before. generation: other arguments of `generate`.
+        """
+        settings, number = self.settings, 0
         while waiting := [answer for answer in answers if not answer.is_whole(most, stop)]:
             number += 1
             rows = [(answer, candidate) for answer in waiting for candidate in range(settings.candidates)]
@@ -189,7 +197,7 @@ class ETA(Guard):
                 temperature=settings.temperature,
                 end=END,
             )
-            drawn = iter(subject.draw([answer.put for answer, _ in rows], draws, **given))
+            drawn = iter(subject.draw([answer.put for answer, _ in rows], draws, **generation))
             for answer in waiting:
                 sentences = [next(drawn) for _ in range(settings.candidates)]
                 scores = self.scores(evaluators, answer, sentences, number)
@@ -205,3 +213,14 @@ class ETA(Guard):
             return rewards
         shown = evaluators.clip.scores(answer.pictures, [sentence.text.strip() for sentence in sentences])
         return [score / number + reward for score, reward in zip(shown, rewards)]
+
+
+def most_tokens(generation: Mapping[str, Any]) -> int:
+    """Length of an answer by arguments of `generate`; ValueError where it is given together with the prompt's."""
+    if generation.get("max_length") is not None:
+        raise ValueError(
+            f"max_length is {generation['max_length']!r}, which counts the prompt too, and guard 'eta' has several "
+            "prompts for one answer; give max_new_tokens"
+        )
+    asked = generation.get("max_new_tokens") or getattr(generation.get("generation_config"), "max_new_tokens", None)
+    return int(asked or MOST_TOKENS)

@@ -6,7 +6,7 @@ import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Iterator, Mapping, NamedTuple, Sequence
 
 from vlmguard_plugin import __version__
 from vlmguard_plugin.guards.core.base import Guard
@@ -15,10 +15,8 @@ from vlmguard_plugin.hosts.guard_spec import GuardSpec
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.runs.facts import RunFacts, folder_name
 from vlmguard_plugin.runs.gate_counts import GateCounts, added, gate_counts
+from vlmguard_plugin.runs.rows import marked_harmful
 from vlmguard_plugin.subjects.base import AnswersCutShort, Likelihood, Subject
-
-Marks = Sequence[bool | None]
-"""Of requests in order: whether each is marked as harmful; None for one without a mark."""
 
 
 @dataclass
@@ -67,18 +65,13 @@ class Meter:
             if subject is not None and tokens_before is not None:
                 spent.tokens = (spent.tokens or 0) + (subject.generated_tokens or 0) - tokens_before
 
-    @contextmanager
-    def answering_queries(
-        self, dataset: str, queries: Sequence[Query], harmful: Marks | None, subject: Subject
-    ) -> Iterator[None]:
-        """The same for answers to queries, with what gates decide about them. harmful: how each is marked."""
-        if self._within:
-            yield
-            return
-        with self.answering(dataset, len(queries), subject), hearing_gates(queries) as heard:
-            yield
-        spent = self.spent[dataset]
-        spent.gates = added([spent.gates, gate_counts(heard.fired, harmful or [None] * len(queries))])
+    def count_gate(self, dataset: str, fired: bool | None, row: Any) -> None:
+        """A gate has decided about a row that the host has asked for, once a row.
+
+        fired: None where no gate has. row: whatever the host has for a row; its mark is counted, and no guard sees it.
+        """
+        spent = self.spent.setdefault(dataset, Spent())
+        spent.gates = added([spent.gates, gate_counts([fired], [marked_harmful(row)])])
 
 
 @dataclass(frozen=True)
@@ -86,6 +79,20 @@ class NoAnswer:
     """In an answer's place: why there is none."""
 
     reason: str
+
+
+class Answered(NamedTuple):
+    """A query's answer, and whether a gate has fired on it; None where no gate has decided."""
+
+    text: str | NoAnswer
+    fired: bool | None = None
+
+
+def answered_under(guard: Guard, subject: Subject, queries: Sequence[Query], **generation: Any) -> list[Answered]:
+    """The guard's answers, in order, and what its gates have decided about each query."""
+    with hearing_gates(queries) as heard:
+        answers = guard.respond(subject, queries, **generation)
+    return [Answered(text, fired) for text, fired in zip(answers, heard.fired, strict=True)]
 
 
 class GuardedModel:
@@ -102,35 +109,26 @@ class GuardedModel:
         self.guard = spec.fitted_guard(self.subject) if spec.guard else None
         self.meter = Meter()
 
-    def respond(
-        self, queries: Sequence[Query], dataset: str = "", harmful: Marks | None = None, **generation: Any
-    ) -> list[str]:
+    def respond(self, queries: Sequence[Query], dataset: str = "", **generation: Any) -> list[Answered]:
         """One answer per query; raises where one fails.
 
-        dataset: whose cost it is. harmful: how the queries are marked, which is counted beside what gates decide and
-        never shown to a guard. generation: arguments of the model's `generate`.
+        dataset: whose cost it is. generation: arguments of the model's `generate`.
         """
         generation = {"max_new_tokens": self.max_new_tokens, **generation}
-        with self.meter.answering_queries(dataset, queries, harmful, self.subject):
+        with self.meter.answering(dataset, len(queries), self.subject):
             if self.guard is None:
-                return self.subject.generate(queries, **generation)
-            return self.guard.respond(self.subject, queries, **generation)
+                return [Answered(text) for text in self.subject.generate(queries, **generation)]
+            return answered_under(self.guard, self.subject, queries, **generation)
 
-    def respond_each(
-        self, queries: Sequence[Query], dataset: str = "", harmful: Marks | None = None, **generation: Any
-    ) -> list[str | NoAnswer]:
+    def respond_each(self, queries: Sequence[Query], dataset: str = "", **generation: Any) -> list[Answered]:
         """The same, but a query that fails costs its own answer alone: NoAnswer stands in its place."""
         try:
-            return list(self.respond(queries, dataset, harmful, **generation))
+            return self.respond(queries, dataset, **generation)
         except Exception as error:  # noqa: BLE001 - templates, tokenizers and image readers raise of any kind
             if len(queries) > 1:
-                marks = harmful or [None] * len(queries)
-                alone = [
-                    self.respond_each([query], dataset, [mark], **generation) for query, mark in zip(queries, marks)
-                ]
-                return [answer for (answer,) in alone]
+                return [answer for query in queries for answer in self.respond_each([query], dataset, **generation)]
             why = error.__cause__ if isinstance(error, AnswersCutShort) else error
-            return [NoAnswer(" ".join(str(why).split()))]
+            return [Answered(NoAnswer(" ".join(str(why).split())))]
 
     def log_likelihoods(self, queries: Sequence[Query], answers: Sequence[str], dataset: str = "") -> list[Likelihood]:
         """How likely the model, guarded if it is, is to give each answer to its query; see Scorer.log_likelihoods."""

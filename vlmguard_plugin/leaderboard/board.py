@@ -89,7 +89,7 @@ class Overall:
     """One model over all data sets, each answer counting once. datasets: how many. seconds, tokens: per answer.
 
     unread: data sets that its accuracy leaves out, since too many answers there could not be read. gates: as of an
-    Origin, over all data sets.
+    Origin, over all data sets. answers: all there are.
     """
 
     model: str
@@ -100,6 +100,7 @@ class Overall:
     tokens: float | None
     unread: tuple[str, ...] = ()
     gates: GateCounts | None = None
+    answers: int = 0
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ def origin_of(label: str, dataset: str, host: str, repetitions: Sequence[Predict
     """What is known of how a model's answers to a data set were got."""
     facts = tuple(run for predictions in repetitions for run in predictions.runs)
     sessions = [(session, session.answers) for run in facts for session in run.sessions if session.answers]
+    mixed = any(len(predictions.runs) > 1 for predictions in repetitions)  # of several settings
     timed = [(session.seconds, answers) for session, answers in sessions if session.seconds is not None]
     counted = [(session.tokens, answers) for session, answers in sessions if session.tokens is not None]
     return Origin(
@@ -81,7 +82,7 @@ def origin_of(label: str, dataset: str, host: str, repetitions: Sequence[Predict
         tokens=mean_cost(counted),
         problems=tuple(dict.fromkeys(problem for predictions in repetitions for problem in predictions.remarks())),
         scoring=", ".join(sorted({predictions.scoring for predictions in repetitions if predictions.scoring})),
-        gates=added(session.gates for run in facts for session in run.sessions),
+        gates=None if mixed else added(session.gates for run in facts for session in run.sessions),
     )
 
 

@@ -53,6 +53,7 @@ def over_all(
                 tokens=per_answer([(origin.tokens, origin.answers) for origin in origins]),
                 unread=tuple(unread.get(label, ())),
                 gates=added(origin.gates for origin in origins),
+                answers=sum(origin.answers for origin in origins),
             )
         )
     return tuple(totals)

@@ -17,14 +17,12 @@ from filelock import FileLock
 
 from vlmguard_plugin.files import write_whole
 from vlmguard_plugin.reading import parsed_json, read_json
-from vlmguard_plugin.runs.gate_counts import GateCounts, are_gate_counts
+from vlmguard_plugin.runs.gate_counts import MOST, GateCounts, are_gate_counts
 
 FORMAT = 1
 SUFFIX = "_vlmguard.json"
 TEXTS = ("host", "host_version", "model", "checkpoint", "fingerprint", "arguments", "device", "dtype", "engine")
 STATUSES = ("running", "complete", "failed")
-MOST = 1e15
-"""Seconds, answers or tokens of a session, at most."""
 
 
 TRAINERS = re.compile(r"(?:checkpoint|epoch|step|iter)[-_]?\d+|final|last|best")

@@ -6,10 +6,12 @@ from typing import Iterable, Mapping, Sequence
 
 from vlmguard_plugin.statistics.rates import wilson
 
+MOST = 1e15
+"""Of anything that is counted or timed in a run, at most."""
 REQUESTS = {True: "harmful", False: "harmless", None: "unmarked"}
 """The kinds of requests, by whether they are marked as harmful."""
 GateCounts = Mapping[str, Sequence[int]]
-"""(times the gate fired, times it decided) by kind of request (REQUESTS)."""
+"""(on how many a gate fired, on how many it decided) by kind of request (REQUESTS)."""
 
 
 def gate_counts(fired: Sequence[bool | None], harmful: Sequence[bool | None]) -> GateCounts | None:
@@ -46,20 +48,24 @@ def are_gate_counts(value: object) -> bool:
             isinstance(of_kind, (list, tuple))
             and len(of_kind) == 2
             and all(type(number) is int for number in of_kind)
-            and 0 <= of_kind[0] <= of_kind[1]
+            and 0 <= of_kind[0] <= of_kind[1] <= MOST
             for of_kind in value.values()
         )
     )
 
 
-def gate_lines(counts: GateCounts | None) -> tuple[str, ...]:
+def gate_lines(counts: GateCounts | None, answers: int) -> tuple[str, ...]:
     """For example ("gate fired: 63 [54, 72]% of 120 harmful", "gate fired: 0 [0, 3]% of 120 harmless").
 
-    With Wilson's 95% intervals; empty for no counts.
+    With Wilson's 95% intervals; empty for no counts. answers: all there are; said where not so many were counted.
     """
+    if not counts:
+        return ()
     lines = []
-    for kind, (fired, decided) in (counts or {}).items():
-        low, high = wilson(fired, decided)
-        rates = f"{100 * fired / decided:.0f} [{100 * low:.0f}, {100 * high:.0f}]%"
-        lines.append(f"gate fired: {rates} of {decided:,} {kind}")
-    return tuple(lines)
+    for kind, (fired, decided) in counts.items():
+        if decided:
+            low, high = wilson(fired, decided)
+            rates = f"{100 * fired / decided:.0f} [{100 * low:.0f}, {100 * high:.0f}]%"
+            lines.append(f"gate fired: {rates} of {decided:,} {kind}")
+    counted = sum(decided for _, decided in counts.values())
+    return (*lines, *([f"gate counted on {counted:,} of {answers:,} answers"] if counted != answers else []))

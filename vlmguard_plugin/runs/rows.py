@@ -114,8 +114,10 @@ def marked_harmful(row: Any) -> bool | None:
 
     row: by column; of a host's own set whatever its rows are.
     """
-    get = getattr(row, "get", None)
-    mark = str(get("harmful")).strip().lower() if callable(get) else ""
+    try:
+        mark = str(row.get("harmful")).strip().lower()
+    except Exception:  # noqa: BLE001 - documents are whatever a host's task makes of them
+        return None
     return mark in TRUE if mark in TRUE + FALSE else None
 
 

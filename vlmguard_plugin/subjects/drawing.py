@@ -28,6 +28,14 @@ CHOOSING = (
     "max_new_tokens", "max_length",
 )  # fmt: skip
 """Arguments of `generate` in whose place `Draws` stands."""
+OF_WHOLE_ANSWERS: dict[str, Any] = {
+    "min_length": 0,
+    **dict.fromkeys(
+        ("min_new_tokens", "begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id", "max_time",
+         "exponential_decay_length_penalty", "stop_strings")
+    ),
+}  # fmt: skip
+"""Arguments that count from where `generate` begins, which is in the midst of an answer here: what turns them off."""
 CONTEXT = 8
 """Tokens before what was drawn that it is read beside: a tokenizer may leave the first space of a text out."""
 
@@ -64,7 +72,7 @@ def drawn(
 ) -> list[Drawn]:
     """What is drawn for each query, in order; see subjects.base.Drawer."""
     kept = {name: value for name, value in generation.items() if name not in CHOOSING}
-    generation = {**kept, **ONE_ANSWER, "do_sample": False, "num_beams": 1}
+    generation = {**kept, **OF_WHOLE_ANSWERS, **ONE_ANSWER, "do_sample": False, "num_beams": 1}
     if contrast is not None:
         generation = contrasting(subject.model, generation, contrast.alpha)
     texts: dict[int, Drawn] = {}
@@ -135,9 +143,18 @@ def read(tokenizer: Any, context: list[int], new: list[int], end: str, ends: set
     text = text_behind(tokenizer, context, new[:count])
     if end not in text:
         ended = count < len(new)
-        return Drawn(text, count + ended, ended)
+        kept = count if ended else without_part_of_letter(tokenizer, context, new[:count])
+        return Drawn(text_behind(tokenizer, context, new[:kept]), kept + ended, ended)
     tokens = next(number for number in range(1, count + 1) if end in text_behind(tokenizer, context, new[:number]))
     return Drawn(text[: text.index(end) + len(end)], tokens, False)
+
+
+def without_part_of_letter(tokenizer: Any, context: list[int], new: list[int]) -> int:
+    """How many of new tokens stand before a letter that the last ones only begin; all where they make up no other."""
+    whole = range(len(new), 0, -1)
+    return next(
+        (kept for kept in whole if not text_behind(tokenizer, context, new[:kept]).endswith("\ufffd")), len(new)
+    )
 
 
 def text_behind(tokenizer: Any, context: list[int], new: list[int]) -> str:

@@ -137,6 +137,7 @@ class HuggingFaceSubject(LocalSubject):
             raise ValueError("num_return_sequences must be 1: there is one answer per query; sample by calling again")
         if generation.get("return_dict_in_generate"):
             raise ValueError("return_dict_in_generate: answers are texts; call the model's own generate in guard.on")
+        stop = (stop,) if isinstance(stop, str) else stop
         greedy = {} if generation.get("generation_config") is not None else {"do_sample": False}
         generation = {**greedy, **generation, **ONE_ANSWER}
         if contrast is not None:

@@ -79,10 +79,13 @@ class RewardScores:
             name,
             lambda place: transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False),
         )
-        return cls(name, model, tokenizer, context_length(model.config, tokenizer))
+        tokenizer.truncation_side = "left"
+        scores = cls(name, model, tokenizer, context_length(model.config, tokenizer))
+        of_checkpoint("reward_model", name, lambda _: scores.score("Hi.", "Hello."))  # its template, its numbers
+        return scores
 
     def score(self, request: str, answer: str) -> float:
-        """Of an answer, by itself, so that no other one changes it. Its end is cut off where both are too long.
+        """Of an answer, by itself, so that no other one changes it. Too long a text is cut at its beginning.
 
         They stand in the tokenizer's chat template; without one as a pair of texts.
         """

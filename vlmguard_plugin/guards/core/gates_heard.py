@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class GatesHeard:
-    """Gates of all guards in place, by query: a query's has fired once an edit behind a gate was other than nothing.
+    """What the gates of all guards decide, by query: a gate has fired where the edit behind it is other than nothing.
 
     What a guard asks beside the queries themselves (captions, second looks) does not count.
     """
@@ -31,7 +31,7 @@ class GatesHeard:
         self._put_places: dict[int, list[int]] = {}
 
     def put(self, queries: Sequence[Query], rewritten: Sequence[Query]) -> None:
-        """Queries are put to the model in these words, with what guards have added to them."""
+        """Queries are put to the model as these, which hold what guards have added."""
         known = [self._put_places.get(id(query)) or self._asked_places.get(id(query), []) for query in queries]
         self._put += rewritten
         self._put_places = places_by_identity(rewritten, known)
@@ -43,7 +43,8 @@ class GatesHeard:
         places = [self._put_places.get(id(query), []) for query in batch]
 
         def heard(decision: Tensor) -> None:
-            self._decisions.append((places, decision.flatten(1).any(dim=1)))
+            if len(decision) % len(places) == 0:  # else nobody knows whose rows these are
+                self._decisions.append((places, decision.flatten(1).any(dim=1)))
 
         return tuple(replace(of_layers, heard=heard) for of_layers in edits)
 

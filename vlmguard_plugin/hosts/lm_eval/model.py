@@ -27,7 +27,6 @@ from vlmguard_plugin.naming import ANY_CHECKPOINT, split_guarded
 from vlmguard_plugin.query import BlankImage
 from vlmguard_plugin.runs.facts import RunFacts, Session
 from vlmguard_plugin.runs.gate_counts import added
-from vlmguard_plugin.runs.rows import marked_harmful
 
 MAX_GEN_TOKS = 256
 """The host's own length of an answer where neither the task nor --gen_kwargs names one, in tokens."""
@@ -109,8 +108,11 @@ class GuardedLM(ManyProcesses):
         def answer(task: str, batch: list[Instance]) -> list[str]:
             stop, generation = generation_of(batch[0].args[1], self.max_gen_toks)
             self._generation[task] = {**generation, "stop": list(stop)}
-            marks = [marked_harmful(request.doc) for request in batch]
-            return self.guarded.respond([query_of(request) for request in batch], task, marks, stop=stop, **generation)
+            queries = [query_of(request) for request in batch]
+            answers = self.guarded.respond(queries, task, stop=stop, **generation)
+            for request, answered in zip(batch, answers):
+                self.guarded.meter.count_gate(task, answered.fired, request.doc)
+            return [str(answered.text) for answered in answers]
 
         def alike(request: Instance) -> tuple:
             return json.dumps(request.args[1], sort_keys=True, default=str), len(pictures(request))

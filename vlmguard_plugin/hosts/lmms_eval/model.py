@@ -34,7 +34,6 @@ from vlmguard_plugin.query import ImageLike, Query, Turn
 from vlmguard_plugin.reading import parsed_json
 from vlmguard_plugin.runs.facts import Session
 from vlmguard_plugin.runs.gate_counts import added
-from vlmguard_plugin.runs.rows import marked_harmful
 from vlmguard_plugin.subjects.loading import default_device
 
 GENERATION = GenerationConfig()
@@ -50,16 +49,16 @@ class RequestFailed(RuntimeError):
 class Asked:
     """A request of the host as it is put to the model.
 
-    position: among the host's requests. harmful: as which the document is marked, if it is. generation: arguments of
-    `generate`. stops: texts that an answer ends before.
+    position: among the host's requests. content: of the document. generation: arguments of `generate`. stops: texts
+    that an answer ends before.
     """
 
     position: int
     request: Instance
     task: str
     document: int
+    content: Any
     query: Query
-    harmful: bool | None
     generation: Mapping[str, Any]
     stops: tuple[str, ...]
 
@@ -191,7 +190,7 @@ class GuardedLMM(lmms):
         _, messages, arguments, document, task, split = request.args
         try:
             content = self.task_dict[task][split][document]
-            query, harmful = as_query(messages(content)), marked_harmful(content)
+            query = as_query(messages(content))
             generation, stops = as_generation(arguments or {}, self.guarded.max_new_tokens)
         except Exception as error:  # a task's own code, so any
             raise RequestFailed(f"task {task}, document {document}: {error}; {self.name} stops") from error
@@ -203,14 +202,16 @@ class GuardedLMM(lmms):
                     f"{self.name} passes over generation argument {name} of task {task}: `generate` has none of that "
                     "name"
                 )
-        return Asked(position, request, task, document, query, harmful, generation, stops)
+        return Asked(position, request, task, document, content, query, generation, stops)
 
     def answer(self, batch: Sequence[Asked]) -> list[str | NoAnswer]:
         """The model's answers to requests of one kind, up to their stop strings."""
         first = batch[0]
-        queries, marks = [asked.query for asked in batch], [asked.harmful for asked in batch]
-        answers = self.guarded.respond_each(queries, first.task, marks, **first.generation)
-        return [text if isinstance(text, NoAnswer) else cut(text, first.stops) for text in answers]
+        answers = self.guarded.respond_each([asked.query for asked in batch], first.task, **first.generation)
+        for asked, answered in zip(batch, answers):
+            self.guarded.meter.count_gate(first.task, answered.fired, asked.content)
+        texts = [answered.text for answered in answers]
+        return [text if isinstance(text, NoAnswer) else cut(text, first.stops) for text in texts]
 
     def clean(self) -> None:
         """Called by the host in every process when all is answered: gathers the run's facts, frees the model."""

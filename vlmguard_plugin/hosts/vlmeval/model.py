@@ -8,7 +8,7 @@ from typing import Any
 from vlmeval.vlm.base import BaseModel
 
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
-from vlmguard_plugin.hosts.guarded import GuardedModel, Meter, NoAnswer, no_video
+from vlmguard_plugin.hosts.guarded import Answered, GuardedModel, Meter, NoAnswer, no_video
 from vlmguard_plugin.hosts.vlmeval.host_facts import HOST, host_version
 from vlmguard_plugin.hosts.vlmeval.messages import as_conversation, as_query, has_video
 from vlmguard_plugin.hosts.vlmeval.rows_ahead import RowsAhead
@@ -33,7 +33,7 @@ class GuardedVLM(BaseModel):
         super().__init__()
         self.guarded = GuardedModel(GuardSpec.of(model, guard, **arguments))
         self._ahead = RowsAhead()
-        self._answers: dict[Query, str | NoAnswer] = {}
+        self._answers: dict[Query, Answered] = {}
 
     def set_dump_image(self, dump_image_func: Any) -> None:
         """Called by the host once a dataset, with the dataset's bound method: the rows to come are known from it."""
@@ -54,20 +54,24 @@ class GuardedVLM(BaseModel):
         if has_video(message):
             raise ValueError(no_video(self.guarded.checkpoint, dataset))
         query = as_query(message)
+        rows = self._ahead.rows_from(query, self.guarded.subject.batch_size)
         if query not in self._answers:
-            rows = self._ahead.rows_from(query, self.guarded.subject.batch_size)
-            batch, marks = [row.query for row in rows], [row.harmful for row in rows]
-            self._answers.update(zip(batch, self.guarded.respond_each(batch, dataset or "", marks)))
-        answer = self._answers[query]
-        return failed(query, answer) if isinstance(answer, NoAnswer) else answer
+            batch = [row.query for row in rows]
+            self._answers.update(zip(batch, self.guarded.respond_each(batch, dataset or "")))
+        return self.handed_over(query, self._answers[query], dataset, rows[0].row)
 
     def chat_inner(self, message: list[dict[str, Any]], dataset: str | None = None) -> str:
         """The answer to a conversation's last turn. One that fails is marked, so that the host leaves out no turn."""
         if any(has_video(turn["content"]) for turn in message):
             return f"{FAILED} {no_video(self.guarded.checkpoint, dataset)}"
         query = as_conversation(message)
-        (answer,) = self.guarded.respond_each([query], dataset or "")
-        return failed(query, answer) if isinstance(answer, NoAnswer) else answer
+        (answered,) = self.guarded.respond_each([query], dataset or "")
+        return self.handed_over(query, answered, dataset, None)
+
+    def handed_over(self, query: Query, answered: Answered, dataset: str | None, row: Any) -> str:
+        """What the host gets for a request of this row, which is counted now and not when it was answered ahead."""
+        self.meter.count_gate(dataset or "", answered.fired, row)
+        return failed(query, answered.text) if isinstance(answered.text, NoAnswer) else answered.text
 
 
 def failed(query: Query, answer: NoAnswer) -> str:

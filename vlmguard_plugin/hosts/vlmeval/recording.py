@@ -333,5 +333,5 @@ def sum_of(shares: list[ProcessShare]) -> ProcessShare:
 
     errors = [share.error for share in shares if share.error is not None]
     amounts = {name: over(name, sum) for name in ("answers", "tokens", "empty")}
-    gates = added(share.gates for share in shares)
+    gates = None if amounts["answers"] is None else added(share.gates for share in shares)
     return ProcessShare(over("seconds", max), error=errors[0] if errors else None, gates=gates, **amounts)

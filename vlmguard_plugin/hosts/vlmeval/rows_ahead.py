@@ -2,42 +2,73 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any, Iterator, NamedTuple
 
 from vlmeval.smp import get_rank_and_world_size
 
 from vlmguard_plugin.hosts.vlmeval.messages import as_query
 from vlmguard_plugin.query import Query
-from vlmguard_plugin.runs.rows import marked_harmful
 
 
 class RowAhead(NamedTuple):
-    """A row's request, and as which it is marked, if it is."""
+    """A row's request, and the row itself; None where no row is known for it."""
 
     query: Query
-    harmful: bool | None
+    row: Any = None
 
 
 class RowsAhead:
-    """This process's rows of the data set that the host goes through, in the host's order.
+    """This process's rows of the data set that the host goes through, in the host's order, built as they are needed.
 
     dump_image: what the host hands a model once a data set, a method of the set; None for no set.
     """
 
     def __init__(self, dump_image: Any = None) -> None:
-        self.dataset = getattr(dump_image, "__self__", None)
-        self._rows = iter(()) if self.dataset is None else upcoming(self.dataset)
-
-    @property
-    def marked(self) -> bool:
-        """Whether the set says of its requests whether they are harmful."""
-        return self.dataset is not None and "harmful" in self.dataset.data
+        dataset = getattr(dump_image, "__self__", None)
+        self._coming = iter(()) if dataset is None else upcoming(dataset)
+        self._rows: list[RowAhead] = []
+        self._places: dict[Query, list[int]] = {}
+        self._next = 0
 
     def rows_from(self, query: Query, most: int) -> list[RowAhead]:
-        """The row of a request and those that follow it, at most so many; it alone, unmarked, where it isn't there."""
-        found = next((row for row in self._rows if row.query == query), None)
-        return [RowAhead(query, None)] if found is None else [found, *islice(self._rows, most - 1)]
+        """The next row with this request and those that follow it, at most so many; it alone where there is none.
+
+        The host may leave rows out (it has their answers), and ask for earlier ones again.
+        """
+        place = self._place_of(query)
+        if place is None:
+            return [RowAhead(query)]
+        self._next = place + 1
+        while len(self._rows) < place + most and self._build():
+            pass
+        return self._rows[place : place + most]
+
+    def row_of(self, query: Query) -> Any:
+        """The next row with this request; None where there is none."""
+        return self.rows_from(query, 1)[0].row
+
+    def _place_of(self, query: Query) -> int | None:
+        known = self._places.setdefault(query, [])
+        while not (known and known[-1] >= self._next):
+            if not self._build():
+                return known[-1] if known else None
+        return next(place for place in known if place >= self._next)
+
+    def _build(self) -> bool:
+        """Build the next row that isn't yet; False where there is none."""
+        row = next(self._coming, None)
+        if row is None:
+            return False
+        self._places.setdefault(row.query, []).append(len(self._rows))
+        self._rows.append(row)
+        return True
+
+
+def of_ours(dump_image: Any) -> Any:
+    """The method handed over, where it is one of our own sets': their prompts come out the same a second time."""
+    from vlmguard_plugin.hosts.vlmeval.datasets import PreparedDataset
+
+    return dump_image if isinstance(getattr(dump_image, "__self__", None), PreparedDataset) else None
 
 
 def upcoming(dataset: Any) -> Iterator[RowAhead]:
@@ -50,6 +81,6 @@ def upcoming(dataset: Any) -> Iterator[RowAhead]:
         row = dataset.data.iloc[place]
         try:
             query = as_query(dataset.build_prompt(row))
-        except (OSError, ValueError, KeyError, TypeError, AssertionError):
+        except Exception:  # noqa: BLE001 - a set's own code, and the host meets it too
             return
-        yield RowAhead(query, marked_harmful(row))
+        yield RowAhead(query, row)

@@ -9,11 +9,11 @@ from typing import Any, Callable
 from vlmeval.vlm.base import BaseModel
 
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
-from vlmguard_plugin.hosts.guarded import Meter, guard_facts, no_video
+from vlmguard_plugin.hosts.guarded import Meter, answered_under, guard_facts, no_video
 from vlmguard_plugin.hosts.vlmeval.engines import without_engine
 from vlmguard_plugin.hosts.vlmeval.host_facts import facts_of_host_model
 from vlmguard_plugin.hosts.vlmeval.messages import as_query
-from vlmguard_plugin.hosts.vlmeval.rows_ahead import RowsAhead
+from vlmguard_plugin.hosts.vlmeval.rows_ahead import RowsAhead, of_ours
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.runs.facts import RunFacts
 from vlmguard_plugin.steering.decoder import DecoderNotFound
@@ -64,7 +64,7 @@ class GuardedHost:
     def set_dump_image(self, dump_image_func: Any) -> None:
         """Called by the host once a dataset, with the dataset's bound method."""
         self.host_model.set_dump_image(dump_image_func)
-        self._ahead = RowsAhead(dump_image_func)
+        self._ahead = RowsAhead(of_ours(dump_image_func))
 
     def __getattr__(self, name: str) -> Any:
         if name == "host_model":  # not there yet
@@ -75,7 +75,7 @@ class GuardedHost:
         """The guarded answer to the host's message."""
         parts = self.host_model.preproc_content(deepcopy(message))
         self.refuse_video(parts, dataset)
-        return self.respond(self.subject.query(parts), dataset, self.mark_of(parts), by_chat=False)
+        return self.respond(self.subject.query(parts), dataset, self._ahead.row_of(as_query(parts)), by_chat=False)
 
     def chat(self, messages: list[dict[str, Any]], dataset: str | None = None) -> str:
         """The guarded answer to a conversation, which the host puts again with fewer turns where it fails."""
@@ -96,15 +96,13 @@ class GuardedHost:
         """The guarded answer to the last of the host's turns."""
         return self.respond(self.subject.query(messages[-1]["content"], messages[:-1]), dataset, None, by_chat=True)
 
-    def respond(self, query: Query, dataset: str | None, harmful: bool | None, by_chat: bool) -> str:
-        """The guarded answer. harmful: how the request is marked, which is counted and not shown to the guard."""
+    def respond(self, query: Query, dataset: str | None, row: Any, by_chat: bool) -> str:
+        """The guarded answer. row: of the data set, None where it isn't known; counted and not shown to the guard."""
         self.subject.dataset, self.subject.by_chat = dataset, by_chat
-        with self.meter.answering_queries(dataset or "", [query], [harmful], self.subject):
-            return self.guard.respond(self.subject, [query])[0]
-
-    def mark_of(self, parts: list[dict[str, Any]]) -> bool | None:
-        """How the row of a request is marked; None where it isn't, or can't be found in the host's data set."""
-        return self._ahead.rows_from(as_query(parts), 1)[0].harmful if self._ahead.marked else None
+        with self.meter.answering(dataset or "", 1, self.subject):
+            (answered,) = answered_under(self.guard, self.subject, [query])
+        self.meter.count_gate(dataset or "", answered.fired, row)
+        return str(answered.text)
 
     def refuse_video(self, parts: list[dict[str, Any]], dataset: str | None) -> None:
         if any(part["type"] == "video" for part in parts):

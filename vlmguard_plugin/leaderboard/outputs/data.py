@@ -73,8 +73,9 @@ COLUMNS = {
     "seeds": "of the repetitions, with spaces between",
     "repetitions": "files of predictions, one a repetition",
     "problems": "what a reader of the figures has to know, with ; between",
-    "gate_fired_harmful": "of harmful requests, how often the guard's gate fired; empty for a guard without one",
-    "gate_decided_harmful": "of how many",
+    "gate_fired_harmful": "on how many harmful requests the guard's gate fired; empty without a gate, where "
+    "nobody counted, and for a part of a data set",
+    "gate_decided_harmful": "on how many of them it decided",
     "gate_fired_harmless": "the same of harmless ones",
     "gate_decided_harmless": "",
     "gate_fired_unmarked": "the same of requests that the data set marks as neither",
@@ -235,7 +236,8 @@ def lines(board: Board) -> Iterator[dict[str, Any]]:
             }
             for name in entry.rates:
                 seeds = {"by_repetition": spaced(entry.seeds.get(name, ()))}
-                yield place | rate_columns(entry, name, board) | seeds | origin_columns(entry.origin)
+                gates = gate_columns(entry.origin.gates) if block.dataset == block.whole else {}  # of whole sets
+                yield place | rate_columns(entry, name, board) | seeds | origin_columns(entry.origin) | gates
     for overall in board.overall:
         for name in overall.rates:
             cost = {"seconds_per_answer": overall.seconds, "tokens_per_answer": overall.tokens}
@@ -295,7 +297,6 @@ def origin_columns(origin: Origin) -> dict[str, Any]:
         "seeds": spaced(facts.seed for facts in runs if facts.seed is not None),
         "repetitions": len(origin.files),
         "problems": "; ".join(origin.problems),
-        **gate_columns(origin.gates),
     }
 
 

@@ -124,7 +124,7 @@ def overall_table(board: Board) -> Table:
             overall.model,
             plural(overall.datasets, "data set"),
             *cost_lines(overall, base),
-            *gate_lines(overall.gates),
+            *gate_lines(overall.gates, overall.answers),
         )
         guarded = overall.model in board.bases
         rows.append((first, *(measure_lines(overall, name, base, guarded) for name in names)))
@@ -138,7 +138,8 @@ def block_table(board: Board, block: Block) -> Table:
     for entry in block.entries:
         base = block.entry(board.bases.get(entry.model, ""))
         costs = cost_lines(entry.origin, base.origin if base else None)
-        gates = gate_lines(entry.origin.gates) if block.dataset == block.whole else ()  # they are of the whole set
+        is_whole = block.dataset == block.whole  # gates are counted for whole sets
+        gates = gate_lines(entry.origin.gates, entry.origin.answers) if is_whole else ()
         first = (entry.model, *costs, *gates, *marks(entry))
         guarded = entry.model in board.bases
         rows.append((first, *(measure_lines(entry, name, base, guarded) for name in names)))

@@ -1,0 +1,98 @@
+"""The rows that VLMEvalKit asks for are found in its data set, whatever it leaves out, repeats or can't build."""
+
+import pandas
+import pytest
+
+from vlmguard_plugin.hosts.vlmeval.model import GuardedVLM
+from vlmguard_plugin.hosts.vlmeval.rows_ahead import RowsAhead, of_ours
+from vlmguard_plugin.query import Query
+
+pytestmark = pytest.mark.host
+
+
+class Rows:
+    """A set of texts as the host would have it; a text "!" can't be built, and "?" comes out otherwise each time."""
+
+    def __init__(self, texts, marks=None):
+        self.data = pandas.DataFrame({"question": list(texts), "harmful": marks or [1] * len(texts)})
+        self.built = 0
+
+    def dump_image(self, line):
+        return []
+
+    def build_prompt(self, line):
+        self.built += 1
+        if line["question"] == "!":
+            raise RuntimeError("no prompt")
+        text = f"? {self.built}" if line["question"] == "?" else line["question"]
+        return [{"type": "text", "value": text}]
+
+
+def ahead(texts, marks=None):
+    rows = Rows(texts, marks)
+    return RowsAhead(rows.dump_image), rows
+
+
+def marks_of(rows):
+    return [None if row.row is None else int(row.row["harmful"]) for row in rows]
+
+
+def test_rows_left_out_and_asked_for_again():
+    rows, data = ahead("abcdef", [0, 1, 0, 1, 0, 1])
+    found = rows.rows_from(Query("c"), 2)
+    assert [row.query.text for row in found] == ["c", "d"] and marks_of(found) == [0, 1]
+    assert marks_of(rows.rows_from(Query("d"), 9)) == [1, 0, 1] and data.built == 6
+    assert int(rows.row_of(Query("b"))["harmful"]) == 1, "an earlier one again"
+    assert rows.row_of(Query("z")) is None and int(rows.row_of(Query("e"))["harmful"]) == 0
+
+
+def test_equal_rows_are_taken_in_order_with_their_own_marks():
+    rows, _ = ahead("aaaaba", [0, 1, 0, 1, 1, 0])
+    taken = [int(rows.row_of(Query(text))["harmful"]) for text in "aaaaba"]
+    assert taken == [0, 1, 0, 1, 1, 0]
+
+
+def test_a_row_that_never_comes_out_the_same_costs_no_other_its_mark():
+    rows, data = ahead("a?bcd")
+    assert [rows.row_of(Query(text)) is not None for text in ("a", "? other", "b", "c", "d")] == [1, 0, 1, 1, 1]
+    assert data.built == 5, "each once"
+
+
+def test_rows_behind_one_that_can_not_be_built_are_answered_alone():
+    rows, _ = ahead("ab!cd")
+    assert marks_of(rows.rows_from(Query("a"), 9)) == [1, 1]
+    assert rows.rows_from(Query("c"), 9) == [(Query("c"), None)]
+
+
+def test_models_of_the_hosts_own_look_into_our_sets_alone():
+    """Another set's prompt may be drawn, so that building it a second time would change what is asked."""
+    assert of_ours(Rows("ab").dump_image) is None and of_ours(None) is None
+
+
+class Guarded:
+    """What GuardedVLM asks of a GuardedModel, with answers that say in which batch they were given."""
+
+    def __init__(self, subject, meter):
+        self.subject, self.meter, self.batches = subject, meter, []
+
+    def respond_each(self, queries, dataset):
+        from vlmguard_plugin.hosts.guarded import Answered
+
+        self.batches.append([query.text for query in queries])
+        return [Answered(query.text.upper(), query.text in "bd") for query in queries]
+
+
+def test_a_gate_is_counted_when_the_host_asks_for_the_row_once_a_row():
+    """Rows that were answered ahead and are never asked for do not count; equal ones do, each by its mark."""
+    from types import SimpleNamespace
+
+    from vlmguard_plugin.hosts.guarded import Meter
+
+    model = GuardedVLM.__new__(GuardedVLM)
+    model.guarded = Guarded(SimpleNamespace(batch_size=4), Meter())
+    data = Rows("abbbcdef", [0, 0, 1, 0, 1, 1, 1, 1])
+    model.set_dump_image(data.dump_image)
+    asked = "abbbd"
+    answers = [model.generate_inner([{"type": "text", "value": text}], "set") for text in asked]
+    assert answers == list(asked.upper()) and model.guarded.batches == [["a", "b", "b", "b"], ["d", "e", "f"]]
+    assert model.meter.spent["set"].gates == {"harmful": (2, 2), "harmless": (2, 3)}
