@@ -135,7 +135,7 @@ class Subject(Protocol):
 
 
 class Drawer(Subject, Protocol):
-    """A subject whose answers can be drawn token by token, and gone on with."""
+    """A subject whose answers can be drawn token by token, and continued."""
 
     @property
     def device(self) -> Any:

@@ -1,4 +1,4 @@
-"""Answers drawn token by token, each row by random numbers of its own, and gone on with."""
+"""Answers drawn token by token, each row by random numbers of its own, and continued."""
 
 from __future__ import annotations
 
