@@ -111,7 +111,7 @@ def test_a_damaged_image_costs_its_own_answer_alone(damaged, pictures, tmp_path,
     settings = {"image": str(tmp_path / "border.png")} if guard == "visual_prompt" else {}
     guarded = GuardedModel(GuardSpec(str(tmp_path / "llava"), guard, settings, device="cpu", max_new_tokens=3))
     asked = [vg.Query("What is this?", (image,)) for image in (pictures[0], str(damaged), pictures[1])]
-    before, failed, after = guarded.respond_each(asked)
+    before, (failed, _), after = guarded.respond_each(asked)
     assert isinstance(failed, NoAnswer) and "damaged.png" in failed.reason
     assert [before, after] == guarded.respond([asked[0], asked[2]])
 
@@ -138,7 +138,7 @@ def test_whatever_is_wrong_with_a_query_costs_its_own_answer_alone(kind, guard, 
         wrong, said = vg.Query("What is this?", (pictures[0],), history=history), "System role not supported"
     guarded = GuardedModel(GuardSpec(str(tmp_path / "llava"), guard, device="cpu", max_new_tokens=3))
     asked = [vg.Query("What is this?", (pictures[0],)), wrong, vg.Query("And this?", (pictures[1],))]
-    before, failed, after = guarded.respond_each(asked)
+    before, (failed, _), after = guarded.respond_each(asked)
     assert isinstance(failed, NoAnswer) and said in failed.reason and "\n" not in failed.reason
     assert [before, after] == guarded.respond([asked[0], asked[2]])
 
