@@ -24,8 +24,9 @@ from vlmguard_plugin.leaderboard.build import build_board
 from vlmguard_plugin.leaderboard.outputs.data import as_json, to_csv
 from vlmguard_plugin.leaderboard.outputs.page import to_html
 from vlmguard_plugin.leaderboard.outputs.tables import block_table, overall_table
+from vlmguard_plugin.leaderboard.outputs.wording import gate_lines
 from vlmguard_plugin.runs.facts import RunFacts, facts_file, record
-from vlmguard_plugin.runs.gate_counts import added, are_gate_counts, gate_counts, gate_lines, without
+from vlmguard_plugin.runs.gate_counts import added, are_gate_counts, gate_count, without
 from vlmguard_plugin.runs.rows import marked_harmful
 
 THINGS = "a cup,oars,it,the old gate,milk,a train,two hats,nine nails,my neighbour's bicycle,cheese".split(",")
@@ -122,14 +123,14 @@ def test_the_meter_counts_the_rows_that_are_handed_over(subject, queries, fitted
 
 
 def test_counts_are_added_and_taken_away():
-    one = gate_counts([True, False, True, None], [True, True, False, False])
-    assert one == {"harmful": (1, 2), "harmless": (1, 1)} and gate_counts([None], [True]) is None
+    one = added(gate_count(*each) for each in ((True, True), (False, True), (True, False), (None, False)))
+    assert one == {"harmful": (1, 2), "harmless": (1, 1)} and gate_count(None, True) is None
     two = {"harmful": [3, 4], "unmarked": [0, 2]}
     both = added([one, None, two])
     assert both == {"harmful": (4, 6), "harmless": (1, 1), "unmarked": (0, 2)} and added([None]) is None
     assert without(both, two) == one and without(one, None) == one and without(one, one) is None
     (line,) = gate_lines({"harmful": (63, 120)}, 120)
-    assert line == "gate fired: 52 [44, 61]% of 120 harmful" and gate_lines(None, 9) == gate_lines({}, 9) == ()
+    assert line == "gate fired: 52.5% [43.6, 61.2] of 120 harmful" and gate_lines(None, 9) == gate_lines({}, 9) == ()
     assert gate_lines({"harmful": (63, 120)}, 1200)[1:] == ("gate counted on 120 of 1,200 answers",)
 
 
@@ -158,7 +159,7 @@ def test_the_board_shows_them_beside_the_name(tmp_path):
             True,
         )
     board = build_board([tmp_path])
-    lines = ("gate fired: 73 [56, 86]% of 30 harmful", "gate fired: 0 [0, 20]% of 15 harmless")
+    lines = ("gate fired: 73.3% [55.6, 85.8] of 30 harmful", "gate fired: 0.0% [0.0, 20.4] of 15 harmless")
     for table in (block_table(board, board.blocks[0]), overall_table(board)):
         cells = {row[0][0]: row[0] for row in table.rows}
         assert set(lines) <= set(cells["vlm_vlmguard"]) and not any("gate" in line for line in cells["vlm"])

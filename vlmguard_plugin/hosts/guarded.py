@@ -14,7 +14,7 @@ from vlmguard_plugin.guards.core.gates_heard import hearing_gates
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.runs.facts import RunFacts, folder_name
-from vlmguard_plugin.runs.gate_counts import GateCounts, added, gate_counts
+from vlmguard_plugin.runs.gate_counts import GateCounts, added, gate_count
 from vlmguard_plugin.runs.rows import marked_harmful
 from vlmguard_plugin.subjects.base import AnswersCutShort, Likelihood, Subject
 
@@ -71,7 +71,7 @@ class Meter:
         fired: None where no gate has. row: whatever the host has for a row; its mark is counted, and no guard sees it.
         """
         spent = self.spent.setdefault(dataset, Spent())
-        spent.gates = added([spent.gates, gate_counts([fired], [marked_harmful(row)])])
+        spent.gates = added([spent.gates, gate_count(fired, marked_harmful(row))])
 
 
 @dataclass(frozen=True)

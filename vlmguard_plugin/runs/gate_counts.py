@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Iterable, Mapping, Sequence
 
-from vlmguard_plugin.statistics.rates import wilson
-
 MOST = 1e15
 """Of anything that is counted or timed in a run, at most."""
 REQUESTS = {True: "harmful", False: "harmless", None: "unmarked"}
@@ -14,13 +12,9 @@ GateCounts = Mapping[str, Sequence[int]]
 """(on how many a gate fired, on how many it decided) by kind of request (REQUESTS)."""
 
 
-def gate_counts(fired: Sequence[bool | None], harmful: Sequence[bool | None]) -> GateCounts | None:
-    """Of requests: whether a gate fired on each (None: none decided), and how it is marked; None where none decided."""
-    by_kind: dict[str, list[bool]] = {}
-    for acted, mark in zip(fired, harmful, strict=True):
-        if acted is not None:
-            by_kind.setdefault(REQUESTS[mark], []).append(acted)
-    return {kind: (sum(of_kind), len(of_kind)) for kind, of_kind in by_kind.items()} or None
+def gate_count(fired: bool | None, harmful: bool | None) -> GateCounts | None:
+    """Of one request. fired: None where no gate has decided, which is no count. harmful: its mark, None for none."""
+    return None if fired is None else {REQUESTS[harmful]: (int(fired), 1)}
 
 
 def added(counts: Iterable[GateCounts | None]) -> GateCounts | None:
@@ -52,20 +46,3 @@ def are_gate_counts(value: object) -> bool:
             for of_kind in value.values()
         )
     )
-
-
-def gate_lines(counts: GateCounts | None, answers: int) -> tuple[str, ...]:
-    """For example ("gate fired: 63 [54, 72]% of 120 harmful", "gate fired: 0 [0, 3]% of 120 harmless").
-
-    With Wilson's 95% intervals; empty for no counts. answers: all there are; said where not so many were counted.
-    """
-    if not counts:
-        return ()
-    lines = []
-    for kind, (fired, decided) in counts.items():
-        if decided:
-            low, high = wilson(fired, decided)
-            rates = f"{100 * fired / decided:.0f} [{100 * low:.0f}, {100 * high:.0f}]%"
-            lines.append(f"gate fired: {rates} of {decided:,} {kind}")
-    counted = sum(decided for _, decided in counts.values())
-    return (*lines, *([f"gate counted on {counted:,} of {answers:,} answers"] if counted != answers else []))

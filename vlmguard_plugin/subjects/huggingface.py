@@ -31,7 +31,7 @@ from vlmguard_plugin.subjects.scoring import (
     scored_tokens,
     sharing_a_pass,
 )
-from vlmguard_plugin.subjects.stopping import stopping
+from vlmguard_plugin.subjects.stopping import before, stopping
 
 if TYPE_CHECKING:
     from vlmguard_plugin.subjects.base import EditsForBatch
@@ -314,8 +314,7 @@ class HuggingFaceSubject(LocalSubject):
         tokenizer = self.processor.tokenizer
         self.generated_tokens += int((new != tokenizer.pad_token_id).sum())
         texts: list[str] = tokenizer.batch_decode(new, skip_special_tokens=True)
-        for end in stop:
-            texts = [text.split(end)[0] for text in texts]
+        texts = [before(text, stop) for text in texts]
         return [text if query.raw else text.strip() for query, text in zip(queries, texts)]
 
     def _likelihoods(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Sequence
 
-import torch
-from torch import Tensor
+from vlmguard_plugin.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def stopping(tokenizer: Any, stop: Sequence[str], prompt_tokens: int) -> Callable[..., Tensor]:
@@ -17,3 +19,10 @@ def stopping(tokenizer: Any, stop: Sequence[str], prompt_tokens: int) -> Callabl
         return torch.tensor([any(text in end for text in stop) for end in ends], device=tokens.device)
 
     return stopped
+
+
+def before(text: str, stop: Sequence[str]) -> str:
+    """The text before the first of these texts; an empty one ends nothing."""
+    for end in filter(None, stop):
+        text = text.partition(end)[0]
+    return text

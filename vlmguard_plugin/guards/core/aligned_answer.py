@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Sequence
 
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.subjects.base import Drawn
+from vlmguard_plugin.subjects.stopping import before
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -51,7 +52,5 @@ class AlignedAnswer:
 
     def cut(self, stop: Sequence[str]) -> str:
         """The answer, up to the texts that it ends before."""
-        text = self.prefix + self.said
-        for end in stop:
-            text = text.split(end)[0]
+        text = before(self.prefix + self.said, stop)
         return text if self.query.raw else text.strip()

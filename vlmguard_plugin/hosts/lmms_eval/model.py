@@ -35,6 +35,7 @@ from vlmguard_plugin.reading import parsed_json
 from vlmguard_plugin.runs.facts import Session
 from vlmguard_plugin.runs.gate_counts import added
 from vlmguard_plugin.subjects.loading import default_device
+from vlmguard_plugin.subjects.stopping import before
 
 GENERATION = GenerationConfig()
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p")
@@ -211,7 +212,7 @@ class GuardedLMM(lmms):
         for asked, answered in zip(batch, answers):
             self.guarded.meter.count_gate(first.task, answered.fired, asked.content)
         texts = [answered.text for answered in answers]
-        return [text if isinstance(text, NoAnswer) else cut(text, first.stops) for text in texts]
+        return [text if isinstance(text, NoAnswer) else before(text, first.stops) for text in texts]
 
     def clean(self) -> None:
         """Called by the host in every process when all is answered: gathers the run's facts, frees the model."""
@@ -294,13 +295,6 @@ def as_generation(arguments: Mapping[str, Any], max_new_tokens: int) -> tuple[di
     return {"max_new_tokens": length, **known, "do_sample": sample}, (stops,) if isinstance(stops, str) else tuple(
         stops
     )
-
-
-def cut(text: str, stops: Sequence[str]) -> str:
-    """The text before the first stop string."""
-    for stop in filter(None, stops):
-        text = text.partition(stop)[0]
-    return text
 
 
 def parsed(name: str, value: Any) -> Any:

@@ -27,6 +27,7 @@ from vlmguard_plugin.leaderboard.outputs.published import READ_FROM, published_r
 from vlmguard_plugin.leaderboard.outputs.sentences import Finding, finding_of
 from vlmguard_plugin.leaderboard.outputs.wording import (
     JUDGED_BY_RULES,
+    gate_lines,
     interval,
     number,
     p_number,
@@ -38,7 +39,6 @@ from vlmguard_plugin.leaderboard.outputs.wording import (
     shortened,
 )
 from vlmguard_plugin.runs.facts import RunFacts
-from vlmguard_plugin.runs.gate_counts import gate_lines
 from vlmguard_plugin.statistics.differences import PairedDifference
 from vlmguard_plugin.statistics.levels import MAX_UNPARSED
 from vlmguard_plugin.statistics.measures import MEASURES, WORSE, change_for_the_worse

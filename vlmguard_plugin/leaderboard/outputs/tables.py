@@ -17,6 +17,7 @@ from vlmguard_plugin.leaderboard.outputs.wording import (
     NONE,
     POWER_IN_WORDS,
     difference_text,
+    gate_lines,
     judged_by,
     not_scored_text,
     p_text,
@@ -26,7 +27,6 @@ from vlmguard_plugin.leaderboard.outputs.wording import (
 )
 from vlmguard_plugin.reading import visible
 from vlmguard_plugin.runs.facts import RunFacts
-from vlmguard_plugin.runs.gate_counts import gate_lines
 from vlmguard_plugin.statistics.differences import PairedDifference
 from vlmguard_plugin.statistics.levels import MAX_UNPARSED
 from vlmguard_plugin.statistics.measures import MEASURES

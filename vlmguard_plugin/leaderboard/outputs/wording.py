@@ -10,9 +10,11 @@ import json
 from typing import TYPE_CHECKING, Any, Sequence
 
 from vlmguard_plugin.statistics.levels import ALPHA, POWER
+from vlmguard_plugin.statistics.rates import wilson
 
 if TYPE_CHECKING:
     from vlmguard_plugin.runs.answers import HostFigure
+    from vlmguard_plugin.runs.gate_counts import GateCounts
     from vlmguard_plugin.statistics.differences import PairedDifference
     from vlmguard_plugin.statistics.rates import Rate
 
@@ -46,6 +48,21 @@ def rate_text(rate: Rate) -> str:
     if rate.withheld:
         return f"withheld: {rate.unparsed} of {rate.n} answers can't be read" if rate.unparsed else "withheld"
     return f"{percent(rate.value)}% {interval(rate.low, rate.high)}" if rate.n else "none judged"
+
+
+def gate_lines(counts: GateCounts | None, answers: int) -> tuple[str, ...]:
+    """How often a gate fired: "gate fired: 66.7% [48.8, 80.8] of 30 harmful", and the same of other kinds of requests.
+
+    With Wilson's 95% intervals; empty for no counts. answers: all there are; said where not so many were counted.
+    """
+    if not counts:
+        return ()
+    lines = [
+        f"gate fired: {percent(fired / decided)}% {interval(*wilson(fired, decided))} of {decided:,} {kind}"
+        for kind, (fired, decided) in counts.items()
+    ]
+    counted = sum(decided for _, decided in counts.values())
+    return (*lines, *([f"gate counted on {counted:,} of {answers:,} answers"] if counted != answers else []))
 
 
 def difference_text(difference: PairedDifference, unit: str = "") -> str:
