@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import LlavaConfig, LlavaForConditionalGeneration, Qwen2Config
 
+from training.questions import DESCRIBE, TRAINING_WEIGHTS, training_question
 from training.stage import image_tokens
 from training.train_adapter import STAGES, average_with, load_tower
 from vlmguard_plugin.demo import weights
@@ -17,7 +18,7 @@ from vlmguard_plugin.demo.build import CHAT_TEMPLATE, adapter_state, load_adapte
 from vlmguard_plugin.demo.instructions import instructions
 from vlmguard_plugin.demo.measures.on_task import is_on_task
 from vlmguard_plugin.demo.vlms import ADAPTERS, DEMO_VLMS, TOWER, demo_vlm
-from vlmguard_plugin.demo.weights import QWEN_05B
+from vlmguard_plugin.demo.weights import QWEN_05B, QWEN_15B
 
 
 def skeleton_of(width, heads):
@@ -50,8 +51,9 @@ ANSWERS, CAPTIONS = DEMO_VLMS["demo_vlm"].adapter_file, DEMO_VLMS["demo_vlm_cont
 
 
 @pytest.mark.parametrize("name", DEMO_VLMS)
-def test_adapters_fit_and_load(skeleton, name):
+def test_adapters_fit_and_load(name):
     vlm = DEMO_VLMS[name]
+    skeleton = skeleton_of({QWEN_05B: 896, QWEN_15B: 1536}[vlm.language], heads=4)
     load_adapter(skeleton, vlm.adapter_file)
     saved, loaded = load_file(vlm.adapter_file), adapter_state(skeleton)
     assert saved.keys() == loaded.keys()
@@ -123,9 +125,16 @@ def test_instructions_are_held_out_cleanly():
     assert not set(train) & set(held_out) and len(held_out) >= 50 and len(train) >= 400
 
 
-@pytest.fixture(params=[QWEN_05B], ids=["0.5b"])
+@pytest.fixture(params=[QWEN_05B, QWEN_15B], ids=["0.5b", "1.5b"])
 def language(request):
     return request.param
+
+
+def test_training_asks_the_kinds_that_a_stage_weighs():
+    of_sides = [training_question(seed, (0, 0, 0, 1, 0, 0)) for seed in range(40)]
+    assert {shown.kind for shown, prompt, _ in of_sides if prompt not in DESCRIBE} == {"pair"}
+    kinds = {training_question(seed, TRAINING_WEIGHTS)[0].kind for seed in range(40)}
+    assert {"pair", "word", "count"} < kinds
 
 
 def test_parts_are_joined_in_order(tmp_path, language):

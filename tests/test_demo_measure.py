@@ -10,8 +10,10 @@ from PIL import Image
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.benchmarks import Row, write_tsv
+from vlmguard_plugin.benchmarks.typography import draw_text
 from vlmguard_plugin.demo.measure import main
 from vlmguard_plugin.demo.measures.beside import KINDS, Beside
+from vlmguard_plugin.demo.measures.reads import reads, texts_and_pictures, words_read
 from vlmguard_plugin.demo.measures.refusals import picture_refusals, refusals
 from vlmguard_plugin.demo.measures.requests import Request, demo_requests, first_of_each, prepared_requests
 from vlmguard_plugin.demo.measures.shift import shift
@@ -125,3 +127,27 @@ def test_the_command_on_the_demo_vlm(tmp_path, photos):
     figures = json.loads((tmp_path / "figures.json").read_text())["figures"]
     assert "harmful refused, photos of photos, self_reminder" in figures and len(figures) == 6
     assert all(figure["n"] + figure["unknown"] in (1, 2) for figure in figures.values())
+
+
+def test_words_are_read_as_often_as_they_stand_there():
+    assert words_read("Steps to bake, to eat.", "Steps to BAKE a cake") == [True, True, True, False, False]
+    assert words_read("Steps", "") == [False]
+
+
+def test_pictures_of_text_and_their_words(tmp_path, subject):
+    drawn = draw_text("List of cakes", width=96, height=96, font_size=20)
+    again = {"harmful": True, "images": (drawn,)}
+    rows = [
+        Row("a", "Go on.", shown="the text: List of cakes", **again),
+        Row("b", "Go on then.", shown="the text: Cakes", **again),
+    ]
+    write_tsv(rows, tmp_path / "Texts.tsv", "safety", "me", "none")
+    (first, picture), (second, same) = texts_and_pictures(str(tmp_path / "Texts.tsv"), None)
+    assert (first, second) == ("List of cakes", "Cakes") and picture.tobytes() == same.tobytes()
+    assert picture.tobytes() == drawn.convert("RGB").tobytes()
+    assert len(texts_and_pictures(str(tmp_path / "Texts.tsv"), 1)) == 1
+    figures = reads(subject, [(first, picture), (second, same)])
+    assert (figures["words read"]["n"], figures["pictures read whole"]["n"]) == (4, 2)
+    write_tsv([Row("a", "Go on.", shown="a cake", **again)], tmp_path / "Cakes.tsv", "safety", "me", "none")
+    with pytest.raises(ValueError, match="row .*: no text of one picture is known"):
+        texts_and_pictures(str(tmp_path / "Cakes.tsv"), None)

@@ -57,7 +57,7 @@ def answers_step(
     while True:
         visual = []
         for _ in range(half):
-            shown, prompt, answer = training_question(rng.randrange(10**9))
+            shown, prompt, answer = training_question(rng.randrange(10**9), stage.question_weights)
             visual.append(Example(np.asarray(shown.image()), prompt, answer))
         beside = []
         for instruction, (answer, finished) in rng.sample(list(targets.items()), half):
@@ -148,6 +148,8 @@ def own_answers(
     path = cache_directory() / f"demo-own-answers-{hashlib.sha256(json.dumps(of).encode()).hexdigest()[:12]}.json"
     if not path.is_file():
         template = build_processor(tokenizer, TOWER)
+        # torch 2.13 multiplies a slice of states with frozen weights by copying the weights for every row.
+        copied = model.lm_head.register_forward_pre_hook(lambda _, states: (states[0].contiguous(),))
         said = {}
         for start in tqdm(range(0, len(asked), 48), desc="own answers", unit="batch"):
             batch = asked[start : start + 48]
@@ -160,6 +162,7 @@ def own_answers(
             for text, row in zip(batch, output.tolist()):
                 finished = any(token in model.generation_config.eos_token_id for token in row)
                 said[text] = (tokenizer.decode(row, skip_special_tokens=True), finished)
+        copied.remove()
         write_whole(path, json.dumps(said, indent=1))
     said = json.loads(path.read_text(encoding="utf-8"))
     return {text: tuple(answer) for text, answer in said.items() if judge(text, answer[0]).label == "compliance"}

@@ -38,9 +38,11 @@ class CaptionLoss:
         wanted = caption_tokens(captions, self.tokenizer)
         counted = torch.full_like(wanted, True, dtype=torch.bool) if padding else wanted != self.padding
         wanted = torch.searchsorted(self.vocabulary, wanted[counted])
-        logits = 40 * tokens[counted] @ self.embeddings.T
-        distance = (tokens[counted] - self.embeddings[wanted]).square().sum(-1).mean()
-        return F.cross_entropy(logits, wanted, weight=self.weights) + 0.5 * distance
+        with torch.autocast("cpu", enabled=False):
+            seen = tokens[counted].float()
+            logits = 40 * seen @ self.embeddings.T
+            distance = (seen - self.embeddings[wanted]).square().sum(-1).mean()
+            return F.cross_entropy(logits, wanted, weight=self.weights) + 0.5 * distance
 
 
 def captions_step(

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from transformers import LlavaForConditionalGeneration
 
+from training.questions import TRAINING_WEIGHTS
 from vlmguard_plugin.demo.build import adapter_modules
 
 
@@ -15,12 +17,15 @@ from vlmguard_plugin.demo.build import adapter_modules
 class Stage:
     """Settings of one stage. batch: examples a step. rate: peak learning rate.
 
+    question_weights: of answers, how often each of QUESTION_KINDS is asked.
+
     pool: captioned pictures, drawn beforehand (captions, words) or freshly for every step (answers).
     """
 
     batch: int
     rate: float
     pool: int
+    question_weights: tuple[int, ...] = TRAINING_WEIGHTS
 
 
 def image_tokens(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> torch.Tensor:
@@ -31,8 +36,20 @@ def image_tokens(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> 
 
 def tower_states(tower: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
     """The vision tower's last layer [B, 17, 256], class token first, before the pooling's layer norm."""
-    states = tower.pre_layrnorm(tower.embeddings(pixels))
+    states = tower.pre_layrnorm(embedded(tower.embeddings, pixels))
     return tower.encoder(inputs_embeds=states).last_hidden_state
+
+
+def embedded(embeddings: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+    """The tower's class token and patches [B, 17, 256], as its own embedding computes them.
+
+    Patches go through a matrix product: the gradient of the same convolution takes a CPU several times as long.
+    """
+    convolution = embeddings.patch_embedding
+    patches = F.unfold(pixels, convolution.kernel_size, stride=convolution.stride).mT  # [B, 16, 3 * 24 * 24]
+    seen = F.linear(patches, convolution.weight.flatten(1))
+    first = embeddings.class_embedding.expand(len(pixels), 1, -1)
+    return torch.cat([first.to(seen.dtype), seen], dim=1) + embeddings.position_embedding.weight
 
 
 def pixels_of(images: np.ndarray | list[np.ndarray]) -> torch.Tensor:

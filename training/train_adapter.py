@@ -43,9 +43,11 @@ from training.captions import captions_step, projector_step
 from training.stage import Stage
 from training.words import words_step
 from vlmguard_plugin.demo.build import adapter_modules, adapter_state, load_adapter, load_parts
+from vlmguard_plugin.demo.questions import QUESTION_KINDS
 from vlmguard_plugin.demo.vlms import DEMO_VLMS
 from vlmguard_plugin.demo.weights import fetch_language_model
 from vlmguard_plugin.files import write_whole
+from vlmguard_plugin.subjects.loading import default_dtype
 
 CHECKPOINT_SECONDS = 180
 STAGES = {
@@ -64,6 +66,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--init", type=Path, help="adapter to start from; without it the adapter starts untrained")
     parser.add_argument("--init-tower", type=Path, help="adapter of another model, whose vision tower to start from")
     parser.add_argument("--pool", type=int, help="captioned pictures drawn beforehand, instead of the stage's own")
+    parser.add_argument("--rate", type=float, help="peak learning rate, instead of the stage's own")
+    parser.add_argument(
+        "--question-weights",
+        type=int,
+        nargs=len(QUESTION_KINDS),
+        metavar="N",
+        help=f"of answers: how often each kind of question is asked: {', '.join(QUESTION_KINDS)}",
+    )
     parser.add_argument("--minutes", type=float, default=30.0, help="how long to train, pictures and targets apart")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mean-with", type=Path, help="at the end, save the mean of the weights and this adapter's")
@@ -76,16 +86,25 @@ def main(arguments: list[str] | None = None) -> None:
     if options.minutes <= 0:
         parser.error(f"--minutes is {options.minutes}; give a positive number")
 
+    if options.rate is not None and not 0 < options.rate < 1:
+        parser.error(f"--rate is {options.rate}; give a number between 0 and 1, 0.0003 for instance")
+    if options.question_weights and (min(options.question_weights) < 0 or not any(options.question_weights)):
+        parser.error("--question-weights has a negative number, or zeros alone")
     if options.mean_with and not options.mean_with.is_file():
         parser.error(f"--mean-with {options.mean_with} is no file")
 
     vlm = DEMO_VLMS[options.model]
     model, tokenizer = load_parts(fetch_language_model(vlm.language), vlm.language, vlm.tower)
-    model.float().requires_grad_(False)  # bfloat16 is slow on CPUs that lack it
+    precision = default_dtype("cpu", torch.bfloat16)
+    model.to(precision).requires_grad_(False)
     for module in adapter_modules(model).values():
-        module.requires_grad_(True)
+        module.float().requires_grad_(True)
+    model.model.vision_tower.set_attn_implementation("eager")  # the quickest for so few image tokens
     history = {"model": options.model, "stage": options.stage, "seed": str(options.seed)}
     history |= {"minutes": str(options.minutes), "init": "untrained"}
+    if options.question_weights:
+        history["question_weights"] = " ".join(map(str, options.question_weights))
+    history |= {"rate": str(options.rate)} if options.rate else {}
     if options.init:
         load_adapter(model, options.init)
         history["init"] = hashlib.sha256(options.init.read_bytes()).hexdigest()
@@ -97,6 +116,10 @@ def main(arguments: list[str] | None = None) -> None:
     stage = STAGES[options.stage]
     if options.pool:
         stage = replace(stage, pool=options.pool)
+    if options.question_weights:
+        stage = replace(stage, question_weights=tuple(options.question_weights))
+    if options.rate:
+        stage = replace(stage, rate=options.rate)
     losses = STEPS[options.stage](model, tokenizer, stage, options.seed)
     fit(model, losses, stage, options, history)
 
@@ -117,11 +140,19 @@ def fit(
     options: argparse.Namespace,
     history: dict[str, str],
 ) -> None:
-    """AdamW on the adapter until the time is up; losses: gives the next step's loss with its graph."""
+    """AdamW on the adapter until the time is up; losses: gives the next step's loss with its graph.
+
+    The adapter's weights are float32; where the language model is bfloat16, the products are too.
+    """
+
+    def next_loss() -> torch.Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=model.lm_head.weight.dtype == torch.bfloat16):
+            return next(losses)
+
     parameters = [value for module in adapter_modules(model).values() for value in module.parameters()]
     parameters = [value for value in parameters if value.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=stage.rate, weight_decay=0.01, betas=(0.9, 0.98))
-    loss, steps, average = next(losses), 0, None  # drawing the pool of pictures is not counted as training
+    loss, steps, average = next_loss(), 0, None  # drawing the pool of pictures is not counted as training
     start = saved = time.monotonic()
     with tqdm(total=round(options.minutes * 60), unit="s", desc=f"{options.stage} adapter") as bar:
         while (elapsed := time.monotonic() - start) < options.minutes * 60:
@@ -139,7 +170,7 @@ def fit(
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 save_adapter(model, options.out, history | {"steps": str(steps), "finished": "no"})
                 saved = time.monotonic()
-            loss = next(losses)
+            loss = next_loss()
     if options.mean_with:
         average_with(model, options.mean_with)
         history["mean_with"] = hashlib.sha256(options.mean_with.read_bytes()).hexdigest()

@@ -127,11 +127,26 @@ DEMO_VLM_CONTROL = Variable(
     "built at first use",
     "A local checkpoint for the model demo_vlm_control.",
 )
+DEMO_VLM_15B = Variable(
+    "VLMGUARD_DEMO_VLM_15B", "folder", "built at first use", "A local checkpoint for the model demo_vlm_15b."
+)
+DEMO_VLM_15B_CONTROL = Variable(
+    "VLMGUARD_DEMO_VLM_15B_CONTROL",
+    "folder",
+    "built at first use",
+    "A local checkpoint for the model demo_vlm_15b_control.",
+)
 DEMO_GGUF = Variable(
     "VLMGUARD_DEMO_GGUF",
     "file",
     "downloaded at first use",
     "The language model of demo_vlm, where it lies already; its hash is checked.",
+)
+DEMO_GGUF_15B = Variable(
+    "VLMGUARD_DEMO_GGUF_15B",
+    "file",
+    "downloaded at first use",
+    "The language model of demo_vlm_15b, where it lies already; its hash is checked.",
 )
 JUDGE_BASE_URL = Variable(
     "VLMGUARD_JUDGE_BASE_URL", "URL", "none", "OpenAI-compatible endpoint of judges that are not local."
@@ -169,7 +184,10 @@ VARIABLES = (
     LLAVA,
     DEMO_VLM,
     DEMO_VLM_CONTROL,
+    DEMO_VLM_15B,
+    DEMO_VLM_15B_CONTROL,
     DEMO_GGUF,
+    DEMO_GGUF_15B,
     JUDGE_BASE_URL,
     JUDGE_KEY,
     JUDGE_DEVICE,

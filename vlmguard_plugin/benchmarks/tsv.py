@@ -5,6 +5,7 @@ The sidecar `NAME.vlmguard.json` holds kind, source, licence, rows, sha256 (of t
 
 from __future__ import annotations
 
+import ast
 import base64
 import csv
 import hashlib
@@ -12,7 +13,7 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Sequence
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from vlmguard_plugin.benchmarks.picture import encoded
 from vlmguard_plugin.benchmarks.row import LETTERS, BenchmarkError, Row, SourceMissing
@@ -177,6 +178,13 @@ def open_prepared(path: Path, columns: Sequence[str] = ("index", "question")) ->
         if len(cell) < SHORTEST_PICTURE and cell not in indices:
             raise BenchmarkError(f"{path} has the image {cell!r}, which is neither a picture nor another row; {again}")
     return frame
+
+
+def pictures_of_cell(cell: str | float, cells: Mapping[str, str]) -> Sequence[str]:
+    """Base64 of the pictures of one cell of the column image. cells: all of them by index, for cells that name one."""
+    if not isinstance(cell, str):  # NaN: no picture
+        return ()
+    return ast.literal_eval(cell) if cell.startswith("[") else (cells.get(cell, cell),)
 
 
 def read_tsv(path: Path) -> DataFrame:

@@ -60,7 +60,7 @@ CHAT_TEMPLATE = (
 
 
 def build_demo_vlm(name: str = "demo_vlm", cache_dir: str | Path | None = None) -> Path:
-    """Folder of a demo VLM, built the first time (about a minute and 1 GB of disk).
+    """Folder of a demo VLM, built the first time (a minute and 1 GB of disk; for the 1.5B ones two minutes and 3 GB).
 
     name: one of `vlms.DEMO_VLMS`. cache_dir: where to build; by default $VLMGUARD_CACHE or the user's cache directory.
     The folder's name carries a hash of the adapter and the language model, so a new adapter is a new folder,

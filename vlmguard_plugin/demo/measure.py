@@ -1,6 +1,6 @@
 """Measure what a demo VLM is: whether it sees, stays on task, refuses, and how far pictures shift its states.
 
-    python -m vlmguard_plugin.demo.measure sees|on-task|refusals|picture-refusals|shift --model demo_vlm
+    python -m vlmguard_plugin.demo.measure sees|on-task|refusals|picture-refusals|shift|reads --model demo_vlm
 
 Answers are greedy, rates come with 95% Wilson intervals. Answers to harmful requests are judged and thrown away: only
 labels and counts leave this program.
@@ -20,6 +20,7 @@ from vlmguard_plugin.demo.build import build_demo_vlm
 from vlmguard_plugin.demo.measures.beside import KINDS, PICTURE_KINDS, Beside
 from vlmguard_plugin.demo.measures.figures import Figure, in_words
 from vlmguard_plugin.demo.measures.on_task import on_task
+from vlmguard_plugin.demo.measures.reads import reads, texts_and_pictures
 from vlmguard_plugin.demo.measures.refusals import picture_refusals, refusals
 from vlmguard_plugin.demo.measures.requests import demo_requests, first_of_each, prepared_requests
 from vlmguard_plugin.demo.measures.sees import sees
@@ -33,8 +34,9 @@ from vlmguard_plugin.guards.core.registry import build_guard
 from vlmguard_plugin.reading import parsed_json
 from vlmguard_plugin.subjects.loading import load_subject
 
-MEASURES = ("sees", "on-task", "refusals", "picture-refusals", "shift")
+MEASURES = ("sees", "on-task", "refusals", "picture-refusals", "shift", "reads")
 UNGUARDED = "none"
+TEXT_PICTURES = "FigStep_Tiny"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,7 +47,7 @@ UNGUARDED = "none"
     "set_name",
     metavar="SET",
     help="Of refusals and shift: a prepared set, by its name in $LMUData or the path of its TSV, in place of the "
-    "demo's own requests. Pictures of the set are left out.",
+    "demo's own requests; its pictures are left out. Of reads: a set with text on its pictures; default: FigStep_Tiny.",
 )
 @click.option(
     "--beside",
@@ -87,8 +89,9 @@ def main(
     try:
         conditions = [Beside(name) for name in beside or KINDS]
         requests = first_of_each(prepared_requests(set_name) if set_name else demo_requests(), items)
+        pictured = texts_and_pictures(set_name or TEXT_PICTURES, items) if measure == "reads" else []
         built = {named: guard_named(named, model) for named in guards if named != UNGUARDED}
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     subject = load_subject(build_demo_vlm(model), batch_size=batch_size)
     anchors = load_anchors().split(pairs)[0] if pairs else load_anchors()
@@ -97,6 +100,8 @@ def main(
         figures = sees(subject, per_kind)
     elif measure == "on-task":
         figures = on_task(subject, tuple(kind for kind in beside or PICTURE_KINDS))
+    elif measure == "reads":
+        figures = reads(subject, pictured)
     elif measure == "shift":
         figures = shift(subject, requests, [condition for condition in conditions if condition.name != "text"])
     else:

@@ -13,8 +13,14 @@ ON_05B: dict[str, dict[str, Any]] = {
     "nullsteer": {"layers": (15,), "alpha": 0.5},
 }
 
+ON_15B: dict[str, dict[str, Any]] = {
+    "shiftdc": {"caption_tokens": 24},
+}
+
 GUARD_SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "demo_vlm": ON_05B,
     "demo_vlm_control": ON_05B,
+    "demo_vlm_15b": ON_15B,
+    "demo_vlm_15b_control": ON_15B,
 }
 """By model and guard; a guard that is not named has its own defaults."""

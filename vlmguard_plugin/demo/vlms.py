@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlmguard_plugin.demo.weights import QWEN_05B, LanguageModel
+from vlmguard_plugin.demo.weights import QWEN_05B, QWEN_15B, LanguageModel
 
 ADAPTERS = Path(__file__).parent / "adapters"
 
@@ -47,6 +47,8 @@ TOWER = Tower(image_size=96, patch_size=24)
 DEMO_VLMS = {
     "demo_vlm": DemoVLM(QWEN_05B, TOWER, "answers"),
     "demo_vlm_control": DemoVLM(QWEN_05B, TOWER, "captions"),
+    "demo_vlm_15b": DemoVLM(QWEN_15B, TOWER, "answers-15b"),
+    "demo_vlm_15b_control": DemoVLM(QWEN_15B, TOWER, "captions-15b"),
 }
 
 

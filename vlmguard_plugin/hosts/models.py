@@ -58,4 +58,8 @@ MODELS = {
     "llava": Model("llava-hf/llava-1.5-7b-hf", environment.LLAVA),
     "demo_vlm": Model("demo", environment.DEMO_VLM, demo="demo_vlm", max_new_tokens=48),
     "demo_vlm_control": Model("demo", environment.DEMO_VLM_CONTROL, demo="demo_vlm_control", max_new_tokens=48),
+    "demo_vlm_15b": Model("demo", environment.DEMO_VLM_15B, demo="demo_vlm_15b", max_new_tokens=48),
+    "demo_vlm_15b_control": Model(
+        "demo", environment.DEMO_VLM_15B_CONTROL, demo="demo_vlm_15b_control", max_new_tokens=48
+    ),
 }

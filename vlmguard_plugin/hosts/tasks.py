@@ -8,7 +8,6 @@ written by hand.
 
 from __future__ import annotations
 
-import ast
 import base64
 import binascii
 import io
@@ -22,6 +21,7 @@ from PIL import Image
 
 from vlmguard_plugin.benchmarks import BENCHMARKS, OF_VLMEVALKIT, BenchmarkError, SourceMissing, lmu_data, open_prepared
 from vlmguard_plugin.benchmarks.row import LETTERS, choice_prompt
+from vlmguard_plugin.benchmarks.tsv import pictures_of_cell
 from vlmguard_plugin.judges import exact
 from vlmguard_plugin.judges.base import Case, decide
 from vlmguard_plugin.judges.rules import RulesJudge
@@ -72,7 +72,7 @@ def read_prepared(path: Path, written: int) -> DocumentsOfSet:
     if "harmful" not in frame and "answer" not in frame:
         raise BenchmarkError(f"{path} lacks the column harmful or answer; prepare {path.stem} again")
     cells = dict(zip(frame["index"], frame["image"])) if "image" in frame else {}
-    pictures_of = {index: pictures_in(cell, cells) for index, cell in cells.items()}
+    pictures_of = {index: pictures_of_cell(cell, cells) for index, cell in cells.items()}
     documents = []
     for row in frame.to_dict("records"):
         document = {"dataset": path.stem, **{column: row.get(column, "") for column in COLUMNS}}
@@ -83,13 +83,6 @@ def read_prepared(path: Path, written: int) -> DocumentsOfSet:
         document["pictures"] = len(pictures_of.get(row["index"], ()))
         documents.append(document)
     return DocumentsOfSet(tuple(documents), pictures_of)
-
-
-def pictures_in(cell: str | float, cells: Mapping[str, str]) -> Sequence[str]:
-    """Base64 of the pictures of one cell of the column image. cells: all of them by index, for cells that name one."""
-    if not isinstance(cell, str):  # NaN: no picture
-        return ()
-    return ast.literal_eval(cell) if cell.startswith("[") else (cells.get(cell, cell),)
 
 
 def documents(name: str) -> Dataset:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Sequence
 
 from vlmguard_plugin.benchmarks import lmu_data, open_prepared
 from vlmguard_plugin.demo.datasets import REQUESTS_FILE
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 ANSWER_TOKENS = 40
 """Length of answers that are judged, in tokens."""
@@ -28,15 +32,17 @@ def demo_requests() -> list[Request]:
 
 
 def prepared_requests(name: str) -> list[Request]:
-    """The requests of a prepared set: a name in $LMUData, or the path of a TSV; its own pictures are left out.
+    """The requests of a prepared set whose rows say whether they are harmful; pictures are left out."""
+    frame = prepared_set(name, ("index", "question", "harmful"))
+    return [Request(text, bool(harmful)) for text, harmful in zip(frame["question"], frame["harmful"]) if text.strip()]
 
-    ValueError where there is none, or where its rows do not say whether they are harmful.
-    """
+
+def prepared_set(name: str, columns: Sequence[str]) -> DataFrame:
+    """The rows of a prepared set: a name in $LMUData, or the path of a TSV. ValueError where a column is missing."""
     path = Path(name) if name.endswith(".tsv") else lmu_data() / f"{name}.tsv"
     if not path.is_file():
         raise ValueError(f"there is no prepared set {path}; run `vlmguard data prepare {path.stem} --source ...`")
-    frame = open_prepared(path, ("index", "question", "harmful"))
-    return [Request(text, bool(harmful)) for text, harmful in zip(frame["question"], frame["harmful"]) if text.strip()]
+    return open_prepared(path, columns)
 
 
 def first_of_each(requests: list[Request], items: int | None) -> list[Request]:
