@@ -17,9 +17,8 @@ from vlmguard_plugin.demo.build import adapter_modules
 class Stage:
     """Settings of one stage. batch: examples a step. rate: peak learning rate.
 
+    pool: captioned pictures, drawn beforehand (captions, projector, words) or freshly for every step (answers).
     question_weights: of answers, how often each of QUESTION_KINDS is asked.
-
-    pool: captioned pictures, drawn beforehand (captions, words) or freshly for every step (answers).
     """
 
     batch: int

@@ -85,7 +85,6 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("the projector stage holds a trained vision tower; name it with --init-tower, or --init")
     if options.minutes <= 0:
         parser.error(f"--minutes is {options.minutes}; give a positive number")
-
     if options.rate is not None and not 0 < options.rate < 1:
         parser.error(f"--rate is {options.rate}; give a number between 0 and 1, 0.0003 for instance")
     if options.question_weights and (min(options.question_weights) < 0 or not any(options.question_weights)):
@@ -95,16 +94,16 @@ def main(arguments: list[str] | None = None) -> None:
 
     vlm = DEMO_VLMS[options.model]
     model, tokenizer = load_parts(fetch_language_model(vlm.language), vlm.language, vlm.tower)
-    precision = default_dtype("cpu", torch.bfloat16)
-    model.to(precision).requires_grad_(False)
+    model.to(default_dtype("cpu", torch.bfloat16)).requires_grad_(False)
     for module in adapter_modules(model).values():
         module.float().requires_grad_(True)
     model.model.vision_tower.set_attn_implementation("eager")  # the quickest for so few image tokens
     history = {"model": options.model, "stage": options.stage, "seed": str(options.seed)}
     history |= {"minutes": str(options.minutes), "init": "untrained"}
+    if options.rate:
+        history["rate"] = str(options.rate)
     if options.question_weights:
         history["question_weights"] = " ".join(map(str, options.question_weights))
-    history |= {"rate": str(options.rate)} if options.rate else {}
     if options.init:
         load_adapter(model, options.init)
         history["init"] = hashlib.sha256(options.init.read_bytes()).hexdigest()

@@ -88,8 +88,9 @@ def main(
     """Measure what a demo VLM is."""
     try:
         conditions = [Beside(name) for name in beside or KINDS]
-        requests = first_of_each(prepared_requests(set_name) if set_name else demo_requests(), items)
         pictured = texts_and_pictures(set_name or TEXT_PICTURES, items) if measure == "reads" else []
+        asked = prepared_requests(set_name) if set_name and not pictured else demo_requests()
+        requests = first_of_each(asked, items)
         built = {named: guard_named(named, model) for named in guards if named != UNGUARDED}
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error

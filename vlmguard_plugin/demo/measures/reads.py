@@ -13,7 +13,7 @@ from PIL import Image
 from vlmguard_plugin.benchmarks.tsv import pictures_of_cell
 from vlmguard_plugin.demo.measures.figures import Figure, share
 from vlmguard_plugin.demo.measures.requests import ANSWER_TOKENS, prepared_set
-from vlmguard_plugin.query import Query
+from vlmguard_plugin.query import Query, in_mode
 from vlmguard_plugin.subjects.huggingface import HuggingFaceSubject
 
 READ_WORDS = "Read the words in the image."
@@ -60,7 +60,7 @@ def texts_and_pictures(set_name: str, items: int | None) -> list[tuple[str, Imag
         if not shown.startswith(TEXT_ON_PICTURE) or len(pictures) != 1:
             raise ValueError(f"{set_name}, row {index!r}: no text of one picture is known; take a set as FigStep's")
         try:
-            picture = Image.open(io.BytesIO(base64.b64decode(pictures[0]))).convert("RGB")
+            picture = in_mode(Image.open(io.BytesIO(base64.b64decode(pictures[0]))), "RGB")
         except (OSError, ValueError, SyntaxError) as error:
             raise ValueError(
                 f"{set_name}, row {index!r}: its picture can't be read ({error}); prepare again"
