@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -186,3 +187,33 @@ def test_answers_that_the_host_has_moved_keep_their_facts(tmp_path):
     again.write(asked, "complete", ProcessShare(1.0, 2, None))
     (run,) = read_facts(again.path)
     assert [session.status for session in run.sessions] == ["running", "complete"]
+
+
+def test_the_first_process_to_know_its_model_names_the_run(tmp_path, monkeypatch):
+    """The one that records may still be loading when another has answered and ends."""
+    from vlmguard_plugin.hosts.vlmeval.recording import DatasetRun
+
+    class Model:
+        def run_facts(self, name):
+            return RunFacts(host="vlmevalkit", model=name, guard="cmrm", settings={"alpha": 1.0})
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    processes = []
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+        processes.append(DatasetRun(str(tmp_path), "m", "S"))
+        processes[rank].begin()
+    recording, other = processes
+    (unnamed,) = read_facts(recording.path)
+    assert unnamed.guard is None
+    with ExitStack() as stack:
+        other.watch(Model(), stack)
+        (named,) = read_facts(recording.path)
+        assert (named.guard, named.sessions) == ("cmrm", unnamed.sessions)
+        recording.watch(Model(), stack)
+        (run,) = read_facts(recording.path)
+        assert [session.started for session in run.sessions] == [recording.started]
+        monkeypatch.setattr(Model, "run_facts", lambda self, name: replace(named, settings={"alpha": 2.0}))
+        other.watch(Model(), stack)
+    assert read_facts(recording.path) == (run,), "a run that has a name keeps it"
+    assert not recording.broken and not other.broken

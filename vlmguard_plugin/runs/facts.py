@@ -11,7 +11,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from filelock import FileLock
 
@@ -182,14 +182,35 @@ def record(path: Path, facts: RunFacts, session: Session, kept_answers: bool) ->
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(".vlmguard.lock")):
-        try:
-            runs = list(read_facts(path)) if kept_answers else []
-        except ValueError:
-            runs = []
+        runs = readable_runs(path) if kept_answers else []
         if runs and runs[-1].identity == parsed_json(json.dumps(facts.identity)):
             earlier = [known for known in runs[-1].sessions if known.started != session.started]
             runs[-1] = replace(facts, sessions=(*earlier, session))
         else:
             runs.append(replace(facts, sessions=(session,)))
-        text = json.dumps({"format": FORMAT, "runs": [run.to_dict() for run in runs]}, indent=1)
-        write_whole(path, text)
+        write_runs(path, runs)
+
+
+def name_run(path: Path, facts: RunFacts) -> None:
+    """Say what the run under way is, where its file does not yet: of several processes, the first to know does.
+
+    Without it, answers of one process stay without facts where it ends before the process that records is that far.
+    """
+    with FileLock(path.with_name(".vlmguard.lock")):
+        runs = readable_runs(path)
+        if runs and runs[-1].identity == RunFacts(host=runs[-1].host, model=runs[-1].model).identity:
+            runs[-1] = replace(facts, sessions=runs[-1].sessions)
+            write_runs(path, runs)
+
+
+def readable_runs(path: Path) -> list[RunFacts]:
+    """The runs of a file of facts, none where there is no file or a damaged one, which is written anew."""
+    try:
+        return list(read_facts(path))
+    except ValueError:
+        return []
+
+
+def write_runs(path: Path, runs: Sequence[RunFacts]) -> None:
+    """Write a file of facts; `read_facts` reads it."""
+    write_whole(path, json.dumps({"format": FORMAT, "runs": [run.to_dict() for run in runs]}, indent=1))

@@ -29,7 +29,7 @@ from vlmguard_plugin.hosts.vlmeval.kept_answers import (
 )
 from vlmguard_plugin.hosts.vlmeval.models import guarded_host, guarded_vlm
 from vlmguard_plugin.reading import in_line, read_json
-from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, read_facts, record
+from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, name_run, read_facts, record
 from vlmguard_plugin.runs.gate_counts import GateCounts, added, without
 
 FAILED = "Failed to obtain answer"  # how the host marks a row without an answer
@@ -249,13 +249,14 @@ class DatasetRun:
                 own = vars(model).get(name)
                 stack.callback(vars(model).pop if own is None else vars(model).__setitem__, name, own)
                 setattr(model, name, self.timed(getattr(model, name)))
-        if self.rank == 0:
-            self.facts = (
-                model.run_facts(self.name)
-                if hasattr(type(model), "run_facts")
-                else facts_of_host_model(model, self.name)
-            )
-            self.write(self.facts, "running", ProcessShare(None, None, None))
+        facts = (
+            model.run_facts(self.name) if hasattr(type(model), "run_facts") else facts_of_host_model(model, self.name)
+        )
+        if self.rank > 0:
+            name_run(self.path, facts)
+        else:
+            self.facts = facts
+            self.write(facts, "running", ProcessShare(None, None, None))
 
     def timed(self, ask: Callable[..., Any]) -> Callable[..., Any]:
         """The host's call for an answer; one inside another is not counted."""
