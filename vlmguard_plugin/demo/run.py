@@ -83,9 +83,17 @@ def run_demo(out: Path, pairs: int, models: tuple[str, ...]) -> Board:
 
 
 def follow(output: Iterable[str], log: TextIO) -> None:
-    """Copy the host's output to its log, and show its progress on the terminal, one line a model and set."""
+    """Copy the host's output to its log, and show its progress: a bar moves in its line, or stands there once done."""
+    done = ""
     for line in output:
         log.write(line)
         shown = line.rsplit("\r", 1)[-1].strip()
-        if shown.startswith(("Infer ", "fit ", "vlmguard:")) or "=====" in shown:
-            print(shown, file=sys.stderr)
+        bar, is_bar, _ = shown.partition("%|")
+        if not shown.startswith(("Infer ", "fit ", "vlmguard:")) and "=====" not in shown or bar == done:
+            continue
+        if is_bar and not bar.endswith("100"):
+            if sys.stderr.isatty():
+                print(shown, end="\r", file=sys.stderr, flush=True)
+            continue
+        done = bar if is_bar else ""
+        print(shown, file=sys.stderr)
