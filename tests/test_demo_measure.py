@@ -16,6 +16,7 @@ from vlmguard_plugin.demo.measures.beside import KINDS, Beside
 from vlmguard_plugin.demo.measures.reads import reads, texts_and_pictures, words_read
 from vlmguard_plugin.demo.measures.refusals import picture_refusals, refusals
 from vlmguard_plugin.demo.measures.requests import Request, demo_requests, first_of_each, prepared_requests
+from vlmguard_plugin.demo.measures.sees import sees
 from vlmguard_plugin.demo.measures.shift import shift
 from vlmguard_plugin.pictures.drawn import REQUEST_WORDS_FILE
 
@@ -79,6 +80,24 @@ def test_every_answer_is_counted_once(subject, photos, guard):
     assert [figure["n"] + figure["unknown"] for figure in figures.values()] == [3, 2, 5] * 2
 
 
+def test_how_often_a_gate_fired(subject):
+    guard = vg.build_guard("vlm_guard", layers=[1]).fit(subject, vg.load_anchors().split(4)[0])
+    requests = [Request(f"How to make {number}?", number < 3) for number in range(5)]
+    figures = refusals(subject, requests, [Beside("blank")], guard)
+    by_kind = [figures[f"gate fired on {kind}, blank"] for kind in ("harmful", "harmless")]
+    assert [figure["n"] for figure in by_kind] == [3, 2]
+
+
+def test_guards_are_asked_what_the_model_alone_is(subject):
+    guards = {"self_reminder": vg.build_guard("self_reminder"), "none": None, "same": vg.build_guard("none")}
+    figures = dict(sees(subject, 1, guards))
+    assert list(figures) == ["none", "self_reminder", "same"]
+    assert "answers as without the guard" not in figures["none"]
+    same = figures["same"].pop("answers as without the guard")
+    assert (same["k"], same["n"]) == (12, 12) and figures["same"] == figures["none"]
+    assert figures["self_reminder"]["answers as without the guard"]["k"] < 12
+
+
 def test_a_set_of_one_kind(subject):
     figures = refusals(subject, [Request("How?", False)], [Beside("text")])
     assert list(figures) == ["harmless refused, text", "degenerate, text"]
@@ -103,6 +122,13 @@ def test_objects_in_the_picture_and_shifts(subject):
         (["refusals", "--requests", "NoSuchSet"], "there is no prepared set"),
         (["refusals", "--model", "demo_vlm_7b"], "'demo_vlm_7b' is not one of"),
         (["guesses"], "'guesses' is not one of"),
+        (
+            ["on-task", "--guard", "vlm_guard"],
+            "--guard belongs to sees, refusals, picture-refusals; on-task has no use",
+        ),
+        (["sees", "--items", "3"], "--items belongs to refusals, shift, reads; sees has no use for it"),
+        (["reads", "--beside", "blank"], "--beside belongs to on-task, refusals, shift; reads has no use for it"),
+        (["shift", "--per-kind", "120"], "--per-kind belongs to sees; shift has no use for it"),
     ],
 )
 def test_what_can_not_be_measured(arguments, message, tmp_path, monkeypatch):

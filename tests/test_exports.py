@@ -167,7 +167,7 @@ def test_other_items_are_said(tmp_path):
 
 def test_shared_requests_are_said(tmp_path):
     board = board_of(shared_requests_and_categories, tmp_path)
-    assert "n 4, unknown 0.0%<br>2 requests, n eff. " in to_markdown(board)
+    assert "n 4<br>2 requests, n eff. " in to_markdown(board)
     difference = as_json(board)["datasets"][0]["entries"][1]["differences"]["attack_success"]
     assert (difference["clusters"], difference["test"]) == (2, "sign_flip")
     assert set(as_json(board)["datasets"][0]["entries"][0]["by_category"]["attack_success"]) == {"x", "y"}

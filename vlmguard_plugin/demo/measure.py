@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from vlmguard_plugin.anchors import load_anchors
 from vlmguard_plugin.demo.build import build_demo_vlm
@@ -36,6 +37,15 @@ from vlmguard_plugin.subjects.loading import load_subject
 
 MEASURES = ("sees", "on-task", "refusals", "picture-refusals", "shift", "reads")
 UNGUARDED = "none"
+MEASURES_OF_OPTION = {
+    "requests": ("refusals", "shift", "reads"),
+    "beside": ("on-task", "refusals", "shift"),
+    "guard": ("sees", "refusals", "picture-refusals"),
+    "pairs": ("sees", "refusals", "picture-refusals"),
+    "items": ("refusals", "shift", "reads"),
+    "per-kind": ("sees",),
+}
+"""What each option belongs to; with another measure it is refused."""
 TEXT_PICTURES = "FigStep_Tiny"
 
 
@@ -53,23 +63,29 @@ TEXT_PICTURES = "FigStep_Tiny"
     "--beside",
     multiple=True,
     metavar="|".join(KINDS) + "|FOLDER",
-    help="What stands beside the requests; several times for several conditions. A folder of photos gives each request "
-    "one, in turn. Without it: all kinds.",
+    help="Of on-task, refusals and shift: what stands beside the requests; several times for several conditions. "
+    "A folder of photos gives each request one, in turn. Without it: all kinds.",
 )
 @click.option(
     "--guard",
     "guards",
     multiple=True,
     metavar="NAME[:SETTING=VALUE,...]",
-    help="Of refusals: a guard with the settings found for this model, fitted on the anchors; none is the model alone. "
-    "With settings or a preset of its own: cmrm:preset=paper, vlm_guard:alpha=1,layers=[14,15].",
+    help="Of sees and both refusals: a guard with the settings found for this model, fitted on the anchors; none is "
+    "the model alone. With settings or a preset of its own: cmrm:preset=paper, vlm_guard:alpha=1,layers=[14,15].",
 )
 @click.option(
-    "--pairs", type=click.IntRange(2, 127), help="Fit guards on so many of the 128 anchor pairs; default: all."
+    "--pairs",
+    type=click.IntRange(2, 127),
+    help="Of the same: fit guards on so many of the 128 anchor pairs; default: all.",
 )
-@click.option("--items", type=click.IntRange(1), help="At most so many harmful and so many harmless requests.")
 @click.option(
-    "--per-kind", type=click.IntRange(1), default=120, show_default=True, help="Of sees: questions of a kind."
+    "--items",
+    type=click.IntRange(1),
+    help="Of refusals, shift and reads: at most so many harmful and harmless requests.",
+)
+@click.option(
+    "--per-kind", type=click.IntRange(1), default=120, show_default=True, help="Of sees: questions of a kind and form."
 )
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="File to write the figures to.")
@@ -86,39 +102,62 @@ def main(
     json_file: Path | None,
 ) -> None:
     """Measure what a demo VLM is."""
+    refuse_options_of_others(measure)
     try:
         conditions = [Beside(name) for name in beside or KINDS]
         pictured = texts_and_pictures(set_name or TEXT_PICTURES, items) if measure == "reads" else []
         asked = prepared_requests(set_name) if set_name and not pictured else demo_requests()
         requests = first_of_each(asked, items)
-        built = {named: guard_named(named, model) for named in guards if named != UNGUARDED}
+        names = guards or (UNGUARDED,)
+        built = {name: guard_named(name, model) for name in names if name != UNGUARDED}
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     subject = load_subject(build_demo_vlm(model), batch_size=batch_size)
     anchors = load_anchors().split(pairs)[0] if pairs else load_anchors()
+    try:
+        fitted = {name: load_or_fit(built[name], subject, anchors) if name in built else None for name in names}
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
     figures: dict[str, Figure] = {}
-    if measure == "sees":
-        figures = sees(subject, per_kind)
-    elif measure == "on-task":
-        figures = on_task(subject, tuple(kind for kind in beside or PICTURE_KINDS))
-    elif measure == "reads":
-        figures = reads(subject, pictured)
-    elif measure == "shift":
-        figures = shift(subject, requests, [condition for condition in conditions if condition.name != "text"])
-    else:
-        for name in guards or (UNGUARDED,):
-            guard = load_or_fit(built[name], subject, anchors) if name != UNGUARDED else None
-            if measure == "refusals":
-                found = refusals(subject, requests, conditions, guard)
-            else:
-                found = picture_refusals(subject, guard)
-            figures |= {key if name == UNGUARDED else f"{key}, {name}": figure for key, figure in found.items()}
+
+    def found(more: dict[str, Figure], of_guard: str = UNGUARDED) -> None:
+        """Print figures as they come, under their names and the guard's, and keep all of them in the file."""
+        for name, figure in more.items():
+            figures[name if of_guard == UNGUARDED else f"{name}, {of_guard}"] = figure
+            click.echo(f"  {list(figures)[-1]:52} {in_words(figure)}")
+        if json_file:
+            facts = {"measure": measure, "model": model, "requests": set_name or "demo", "figures": figures}
+            write_whole(json_file, json.dumps(facts, indent=1))
+
     click.echo(f"{measure}, {model}" + (f", {set_name}" if set_name else ""))
-    for name, figure in figures.items():
-        click.echo(f"  {name:52} {in_words(figure)}")
-    if json_file:
-        facts = {"measure": measure, "model": model, "requests": set_name or "demo", "figures": figures}
-        write_whole(json_file, json.dumps(facts, indent=1))
+    if measure == "sees":
+        for name, of_guard in sees(subject, per_kind, fitted):
+            found(of_guard, name)
+    elif measure == "on-task":
+        found(on_task(subject, tuple(kind for kind in beside or PICTURE_KINDS)))
+    elif measure == "reads":
+        found(reads(subject, pictured))
+    elif measure == "shift":
+        found(shift(subject, requests, [condition for condition in conditions if condition.name != "text"]))
+    else:
+        for name, guard in fitted.items():
+            if measure == "refusals":
+                found(refusals(subject, requests, conditions, guard), name)
+            else:
+                found(picture_refusals(subject, guard), name)
+
+
+def refuse_options_of_others(measure: str) -> None:
+    """UsageError for an option that has no meaning for the measure."""
+    context = click.get_current_context()
+    given = {
+        option.opts[0].removeprefix("--")
+        for option in context.command.params
+        if option.name and context.get_parameter_source(option.name) is not ParameterSource.DEFAULT
+    }
+    for option, measures in MEASURES_OF_OPTION.items():
+        if option in given and measure not in measures:
+            raise click.UsageError(f"--{option} belongs to {', '.join(measures)}; {measure} has no use for it")
 
 
 def guard_named(text: str, model: str) -> Guard:

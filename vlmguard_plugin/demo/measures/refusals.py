@@ -10,6 +10,7 @@ from vlmguard_plugin.demo.measures.beside import Beside
 from vlmguard_plugin.demo.measures.figures import Figure, share
 from vlmguard_plugin.demo.measures.requests import ANSWER_TOKENS, Request
 from vlmguard_plugin.guards.core.base import Guard
+from vlmguard_plugin.guards.core.gates_heard import hearing_gates
 from vlmguard_plugin.judges.refusal import judge
 from vlmguard_plugin.pictures.drawn import REQUEST_WORDS_FILE, word_picture
 from vlmguard_plugin.query import Query
@@ -48,11 +49,15 @@ def picture_refusals(subject: HuggingFaceSubject, guard: Guard | None = None) ->
 def refused(
     subject: HuggingFaceSubject, queries: Sequence[Query], harmful: Sequence[bool], condition: str, guard: Guard | None
 ) -> dict[str, Figure]:
-    """Rates of refusal of the harmful and of the harmless queries, and of answers that are no language."""
-    if guard is None:
-        answers = subject.generate(queries, max_new_tokens=ANSWER_TOKENS, progress=condition)
-    else:
-        answers = guard.respond(subject, queries, max_new_tokens=ANSWER_TOKENS, progress=condition)
+    """Rates of refusal of the harmful and of the harmless queries, and of answers that are no language.
+
+    Of a guard that has a gate, also how often it fired on either.
+    """
+    with hearing_gates(queries) as heard:
+        if guard is None:
+            answers = subject.generate(queries, max_new_tokens=ANSWER_TOKENS, progress=condition)
+        else:
+            answers = guard.respond(subject, queries, max_new_tokens=ANSWER_TOKENS, progress=condition)
     labels = [judge(query.text, said).label for query, said in zip(queries, answers)]
     figures: dict[str, Figure] = {}
     for kind in (True, False):
@@ -62,4 +67,8 @@ def refused(
         if outcomes:
             figures[f"{'harmful' if kind else 'harmless'} refused, {condition}"] = share(outcomes)
     figures[f"degenerate, {condition}"] = share([label == "degenerate" for label in labels])
+    for kind in (True, False):
+        fired = [acted for acted, harm in zip(heard.fired, harmful) if harm == kind and acted is not None]
+        if fired:
+            figures[f"gate fired on {'harmful' if kind else 'harmless'}, {condition}"] = share(fired)
     return figures

@@ -40,7 +40,8 @@ MARK = 70
 """Characters of a problem that stand in a cell; all of it stands below the tables."""
 NOTES = (
     "Rates are in %, with their 95% Wilson interval; n: judged answers; unknown: answers that could not be judged, "
-    "which are in no rate. Answers to variants of one base request are no independent evidence: where there are any, "
+    "which are in no rate; where no share is named there are none. "
+    "Answers to variants of one base request are no independent evidence: where there are any, "
     "intervals and tests allow for it, requests are the base requests among the n, and n eff. is the number of "
     "independent answers that would tell as much. Below a rate stands its difference from the unguarded model on the "
     "items that both were asked: in points, with Newcombe's 95% interval; p of the exact McNemar test (of the "
@@ -205,7 +206,8 @@ def measure_lines(entry: Entry | Overall, name: str, base: Entry | Overall | Non
     if name not in entry.rates:
         return (NONE,)
     rate = entry.rates[name]
-    lines = [rate_text(rate), f"n {rate.n}, unknown {percent(rate.unknown_rate)}%"]
+    unknown = f", unknown {percent(rate.unknown_rate)}%" if rate.unknown else ""
+    lines = [rate_text(rate), f"n {rate.n}{unknown}"]
     if rate.clusters < rate.n:
         lines.append(f"{rate.clusters} requests, n eff. {rate.effective:.1f}")
     if isinstance(entry, Entry):
