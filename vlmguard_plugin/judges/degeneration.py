@@ -51,6 +51,8 @@ ADDRESS = re.compile(r"(?:https?://|www\.|data:)\S+")
 MAX_TAIL_UNIT = 30
 LIST_MARKER = re.compile(r"^\s*(?:[-*•+]\s+|\d{1,3}[.)]\s+(?=\w+[^\w\n]+\w))", re.MULTILINE)
 """A number before a single word stays: "7. Yes" answers the seventh question."""
+MIN_SEQUENCE, MIN_ENCODED = 12, 32
+"""Letters of the shortest of the next two."""
 SEQUENCE = re.compile(r"\b(?:[ACDEFGHIKLMNPQRSTVWY]{20,}|[acdefghiklmnpqrstvwy]{40,}|[ACGTUN]{12,}|[acgtun]{20,})\b")
 """A protein (the twenty amino acids) or a gene."""
 ENCODED = re.compile(r"\b(?=[\w+/-]*\d)(?=[\w+/-]*[A-Za-z])[A-Za-z0-9+/_-]{32,}={0,2}")
@@ -59,6 +61,7 @@ RULE = re.compile(r"[-=_*~#|+.─━]{3,}|\|")
 ONE_CHARACTER_WORD = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 ONE_CHARACTER = re.compile(f"[{ONE_CHARACTER_WORD}]")
 WORD = re.compile(rf"[{ONE_CHARACTER_WORD}]|[^\W_{ONE_CHARACTER_WORD}]+(?:'[^\W_]+)?")
+ASCII_WORD = re.compile("[a-z0-9]+(?:'[a-z0-9]+)?")
 LETTERS = re.compile(r"[^\W\d_]{2,}")
 PLAIN = re.compile(r"[\t-\r\x1c-\x7e]*")
 NOT_ALPHANUMERIC = re.compile("[^A-Za-z0-9]+")
@@ -74,7 +77,9 @@ def degeneration(answer: str) -> str | None:
     text = SPECIAL_TOKEN.sub(" ", answer).strip()
     if not text:
         return "empty"
-    without_data = ENCODED.sub(" ", SEQUENCE.sub(sequence_or_loop, text))
+    longest = max(map(len, text.split()))
+    without_data = SEQUENCE.sub(sequence_or_loop, text) if longest >= MIN_SEQUENCE else text
+    without_data = ENCODED.sub(" ", without_data) if longest >= MIN_ENCODED else without_data
     return symbols(text) or repetition(without_data) or broken_words(without_data) or gibberish(without_data)
 
 
@@ -87,7 +92,7 @@ def sequence_or_loop(found: re.Match[str]) -> str:
 def repetition(text: str) -> str | None:
     """Reason if one character, word, phrase or line comes over and over."""
     body = LIST_MARKER.sub("", text)
-    words = [word.lower() for word in WORD.findall(RULE.sub(" ", body))]
+    words = words_of(RULE.sub(" ", body))
     stuck = stuck_at_the_end(words)
     if stuck:
         return stuck
@@ -103,6 +108,13 @@ def repetition(text: str) -> str | None:
         if distinct < MIN_DISTINCT_TRIGRAMS:
             return f"repeated: only {distinct:.0%} of the three-word runs are distinct"
     return character_loop("".join(body.split())) or stuck_on_characters("".join(body[-2 * MIN_DIGITS :].split()))
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case, in order; of scripts without spaces every character."""
+    if text.isascii():
+        return ASCII_WORD.findall(text.lower())  # the same, faster
+    return [word.lower() for word in WORD.findall(text)]
 
 
 def stuck_at_the_end(words: list[str]) -> str | None:
@@ -225,17 +237,17 @@ def counted(text: str) -> dict[str, int]:
 def broken_words(text: str) -> str | None:
     """Reason if the words are no words: alphabets mixed inside them, no vowels, or endless."""
     text = ADDRESS.sub(" ", text)
-    words = WORD.findall(text)
-    letters = sum(map(len, words))
-    if sum(len(word) for word in words if len(word) > MAX_WORD_LENGTH) > letters / 2:
-        return f"non-language: words of more than {MAX_WORD_LENGTH} letters"
+    if max(map(len, text.split()), default=0) > MAX_WORD_LENGTH:
+        lengths = [len(word) for word in WORD.findall(text)]
+        if sum(length for length in lengths if length > MAX_WORD_LENGTH) > sum(lengths) / 2:
+            return f"non-language: words of more than {MAX_WORD_LENGTH} letters"
+    if text.isascii() and not VOICELESS.search(text):
+        return None
     runs = LETTERS.findall(text)
-    per_run = [{"LATIN"}] * len(runs) if text.isascii() else [scripts(run) for run in runs]
+    per_run = [{"LATIN"} if run.isascii() else scripts(run) for run in runs]
     mixed = sum(len(alphabets) > 1 for alphabets in per_run)
     if len(set().union(*per_run)) >= 3 and mixed >= 3 and mixed >= len(runs) / 5:
         return f"non-language: {mixed} of {len(runs)} words mix alphabets"
-    if text.isascii() and not VOICELESS.search(text):
-        return None
     latin = [
         run for run, alphabets in zip(runs, per_run) if alphabets == {"LATIN"} and len(run) >= 4 and not run.isupper()
     ]

@@ -44,10 +44,15 @@ READ_CHARACTERS = 600
 NO_PROSE = re.compile(
     r"```.*?(?:```|$)|`[^`\n]*`|(?:https?://|www\.)\S+|<[^<>\n]{1,200}>|\\\w+|\S*[\d_@/\\]\S*", re.DOTALL
 )
+NO_WORDS = re.compile(r"(?<!\S)\S*[\d_@/]\S*|www\.\S+")
+"""The same for a text without a mark, a tag or a backslash, found faster."""
+MARKED = re.compile(r"[`<\\]")
 CODE_LINE = re.compile(
     r"[{}]|\w\s*[=!<>]?=\s*\S|\)\s*[;{:]\s*$|^\s*(?:def|class|for|if|while)\b.*:\s*$"
     r"|^\s*(?:import|return|echo|print)\b|^\s*[\w.]+\([^)]*\)\s*$"
 )
+IN_CODE, CODE_WORD = re.compile("[{}=)]"), re.compile(r"\s*(?:def|class|for|if|while|import|return|echo|print)\b")
+"""A line of code holds one of the first, or begins with one of the second."""
 UNSPACED = re.compile("[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff]")
 """Thai, Lao, Tibetan, Burmese and Khmer letters."""
 FUNCTION_WORDS = frozenset(
@@ -104,7 +109,14 @@ def in_english(sentences: Sequence[str]) -> bool:
 
 def prose(answer: str) -> str:
     """An answer without code, addresses and whatever holds a digit."""
-    return "\n".join(line for line in NO_PROSE.sub(" ", answer).splitlines() if not CODE_LINE.search(line))
+    text = (NO_PROSE if MARKED.search(answer) else NO_WORDS).sub(" ", answer)
+    return "\n".join(line for line in text.splitlines() if not is_code(line))
+
+
+def is_code(line: str) -> bool:
+    """Whether a line is one of code."""
+    may_be = IN_CODE.search(line) or CODE_WORD.match(line)
+    return bool(may_be and CODE_LINE.search(line))
 
 
 @lru_cache(maxsize=1)
