@@ -96,15 +96,15 @@ def repetition(text: str) -> str | None:
     stuck = stuck_at_the_end(words)
     if stuck:
         return stuck
-    span, unit = longest_loop(words, max(MIN_LOOP_WORDS, math.ceil(MIN_LOOP_SHARE * len(words))))
+    varied = len(set(zip(words, words[1:], words[2:])))
+    span, unit = longest_loop(words, max(MIN_LOOP_WORDS, math.ceil(MIN_LOOP_SHARE * len(words))), varied)
     letters = any(character.isalpha() for word in unit for character in word)
     share = MIN_LOOP_SHARE if letters else MIN_LOOP_SHARE_NUMBERS
     shortest = MIN_LOOP_WORDS * (CHARACTERS_PER_WORD if all(ONE_CHARACTER.fullmatch(word) for word in unit) else 1)
     if span >= shortest and span >= share * len(words):
         return f"repeated: the same {len(unit)} word(s) {span // len(unit)} times in a row"
     if len(words) >= MIN_WORDS_FOR_VARIETY:
-        trigrams = list(zip(words, words[1:], words[2:]))
-        distinct = len(set(trigrams)) / len(trigrams)
+        distinct = varied / (len(words) - 2)
         if distinct < MIN_DISTINCT_TRIGRAMS:
             return f"repeated: only {distinct:.0%} of the three-word runs are distinct"
     return character_loop("".join(body.split())) or stuck_on_characters("".join(body[-2 * MIN_DIGITS :].split()))
@@ -120,6 +120,8 @@ def words_of(text: str) -> list[str]:
 def stuck_at_the_end(words: list[str]) -> str | None:
     """Reason if the last words are a loop, whatever came before it. The very last may be cut off."""
     for said_last in (words, words[:-1]):
+        if said_last.count(said_last[-1] if said_last else "") < MIN_TAIL_TIMES:
+            continue
         for size in range(1, min(MAX_TAIL_UNIT, len(said_last) // MIN_TAIL_TIMES) + 1):
             span = length_of_tail(said_last, size)
             if span < max(MIN_TAIL_WORDS, MIN_TAIL_TIMES * size):
@@ -149,14 +151,16 @@ def length_of_tail(said: Sequence[str], size: int) -> int:
     return len(said) - 1 - position + size
 
 
-def longest_loop(words: list[str], shortest: int = 0, longest_unit: int = 30) -> tuple[int, tuple[str, ...]]:
+def longest_loop(
+    words: list[str], shortest: int, varied: int, longest_unit: int = 30
+) -> tuple[int, tuple[str, ...]]:
     """(words covered, repeated unit) of the longest run of one unit said at least MIN_TIMES.
 
-    shortest: runs that cover fewer words don't count either.
+    shortest: runs that cover fewer words don't count either. varied: how many different runs of three words there are.
     """
     best: tuple[int, tuple[str, ...]] = (0, ())
-    if 3 * len(set(words)) > 3 * len(words) - 2 * shortest:
-        return best  # a run that long says each of its words three times, which leaves room for fewer different ones
+    if 4 * varied > 4 * len(words) - 3 * shortest:
+        return best  # of a loop's runs of three words no more than a quarter differ
     for size in range(1, min(longest_unit, len(words) // 3) + 1):
         needed = MIN_TIMES.get(size, MIN_TIMES_LONGER)
         if not may_repeat(words, size, max(needed * size, shortest) - size):

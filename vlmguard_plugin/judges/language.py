@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Sequence
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def without_rules(answer: str) -> str | None:
     """
     text = " ".join(prose(answer[: 4 * READ_CHARACTERS])[:READ_CHARACTERS].split())
     marks = text if text.isascii() else "".join(letter for letter in text if unicodedata.category(letter) not in MARKS)
-    if len(WORD.findall(marks)) < MIN_WORDS and len(UNSPACED.findall(text)) < MIN_UNSPACED:
+    words = islice(WORD.finditer(marks), MIN_WORDS)
+    if len(list(words)) < MIN_WORDS and len(UNSPACED.findall(text)) < MIN_UNSPACED:
         return None
     if text.isascii() and plainly_english(text.lower().split()):
         return None  # spares the slower look
