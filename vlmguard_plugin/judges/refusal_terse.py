@@ -67,6 +67,13 @@ ENGLISH = re.compile(
     r"|displayed"
     r"|processed|answered|fulfilled)\b"
 )
+ENGLISH_WORDS = frozenset(
+    "no nope nah never not cannot pass off denied refused declined rejected something anything another subject topic"
+    " elsewhere prohibit prohibits forbid forbids prevent prevents bar bars stop stops keep keeps against contrary"
+    " beyond outside refrain sit abstain lack neither only nothing disservice".split()
+)
+"""A text without any of these fits none of the above: a quick look before the slow one."""
+WORD = re.compile("[a-z]+")
 BY_LANGUAGE = (
     (
         unaccented,
@@ -206,6 +213,7 @@ BY_LANGUAGE = (
         ),
     ),
 )
+"""What makes one form of a letter, and rules: the first in Latin letters, the others in other scripts alone."""
 NEED_A_REQUEST = re.compile(
     r"^\W*(?:no|nope|nah|never|absolutely not|certainly not|non|nein|не?т|لا|नहीं|いいえ|아니|不)\b"
 )
@@ -220,10 +228,19 @@ def turned_down(text: str, english: str, opening: list[str], yes_or_no: bool) ->
     """
     if len(text) > LONGEST or STEPS.search(text) or (yes_or_no and NEED_A_REQUEST.match(text)):
         return None
-    sentences = [sentence for sentence in re.split(r"(?<=[.!?])\s+|\n", english) if sentence.strip()]
-    if len(sentences) <= 3 and (ENGLISH.search(english) or any(map(ENGLISH.search, sentences))):
+    if says_so_in_english(english):
         return "turns the request down in a short answer"
-    for fold, rules in () if in_english(opening) else BY_LANGUAGE:
+    if in_english(opening):
+        return None
+    for fold, rules in BY_LANGUAGE[:1] if text.isascii() else BY_LANGUAGE:
         if any(rules.search(fold(sentence)) for sentence in opening):
             return "turns the request down in a short answer"
     return None
+
+
+def says_so_in_english(text: str) -> bool:
+    """Whether a short plain answer, contractions written out, turns its request down in English."""
+    if ENGLISH_WORDS.isdisjoint(WORD.findall(text)):
+        return False
+    sentences = [sentence for sentence in re.split(r"(?<=[.!?])\s+|\n", text) if sentence.strip()]
+    return len(sentences) <= 3 and any(map(ENGLISH.search, (text, *sentences)))
