@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import string
 import unicodedata
 from collections import Counter
 from functools import lru_cache
@@ -64,7 +65,7 @@ WORD = re.compile(rf"[{ONE_CHARACTER_WORD}]|[^\W_{ONE_CHARACTER_WORD}]+(?:'[^\W_
 ASCII_WORD = re.compile("[a-z0-9]+(?:'[a-z0-9]+)?")
 LETTERS = re.compile(r"[^\W\d_]{2,}")
 PLAIN = re.compile(r"[\t-\r\x1c-\x7e]*")
-NOT_ALPHANUMERIC = re.compile("[^A-Za-z0-9]+")
+ALPHANUMERIC = (string.ascii_letters + string.digits).encode()
 VOWEL = re.compile("[aeiouyAEIOUY]")
 VOICELESS = re.compile("[B-DF-HJ-NP-TV-XZb-df-hj-np-tv-xz]{4}")
 """Four letters without a vowel, as any word of four letters and no vowel has them."""
@@ -210,7 +211,7 @@ def character_loop(text: str) -> str | None:
 
 def symbols(text: str) -> str | None:
     """Reason if the text is broken Unicode or holds hardly a letter or digit."""
-    if PLAIN.fullmatch(text) and 2 * len(NOT_ALPHANUMERIC.sub("", text)) > len(text):
+    if PLAIN.fullmatch(text) and 2 * len(text.encode().translate(None, ALPHANUMERIC)) < len(text):
         return None  # no broken characters, and letters and digits enough whatever is left out
     counts = counted(text)
     visible = sum(counts.values())

@@ -47,7 +47,7 @@ NO_PROSE = re.compile(
 )
 NO_WORDS = re.compile(r"(?<!\S)\S*[\d_@/]\S*|www\.\S+")
 """The same for a text without a mark, a tag or a backslash, found faster."""
-MARKED = re.compile(r"[`<\\]")
+MARKED, MARKED_WORD = re.compile(r"[`<\\]"), re.compile(r"[\d_@/]|www\.")
 CODE_LINE = re.compile(
     r"[{}]|\w\s*[=!<>]?=\s*\S|\)\s*[;{:]\s*$|^\s*(?:def|class|for|if|while)\b.*:\s*$"
     r"|^\s*(?:import|return|echo|print)\b|^\s*[\w.]+\([^)]*\)\s*$"
@@ -111,7 +111,10 @@ def in_english(sentences: Sequence[str]) -> bool:
 
 def prose(answer: str) -> str:
     """An answer without code, addresses and whatever holds a digit."""
-    text = (NO_PROSE if MARKED.search(answer) else NO_WORDS).sub(" ", answer)
+    if MARKED.search(answer):
+        text = NO_PROSE.sub(" ", answer)
+    else:
+        text = NO_WORDS.sub(" ", answer) if MARKED_WORD.search(answer) else answer
     return "\n".join(line for line in text.splitlines() if not is_code(line))
 
 

@@ -224,7 +224,7 @@ def says_no(text: str) -> bool:
 
 def own_words(asked: str, text: str) -> list[str]:
     """The first sentences of a plain answer that are neither the request's nor code."""
-    own = (part for part in sentences(text) if not quotes(part, asked) and not refusal_english.CODE.search(part))
+    own = (part for part in sentences(text) if not quotes(part, asked) and not refusal_english.is_code(part))
     return list(islice(own, OPENING_SENTENCES))
 
 

@@ -185,6 +185,8 @@ GIVES = re.compile(
     r"|^to (?:\w+ )[^.!?\n]{3,80}, (?!it is|i |you should not|that is)\w"
 )
 CODE = re.compile(r"\w\((?!e?s\)|ren\)|[^)]*[\u3400-\u9fff])|[{}=]|^\W*(?:return|def|import|echo)\b")
+IN_CODE, CODE_WORD = re.compile("[({}=]"), re.compile(r"\W*(?:return|def|import|echo)\b")
+"""A sentence of code holds one of the first, or begins with one of the second."""
 STEPS = re.compile(r"(?:^|\n|\s)(?:\d{1,2}[.)]|[-*•])\s+\S", re.MULTILINE)
 REDIRECTION_CHARACTERS = 800
 """Characters read for advice that replaces what was asked; "instead" further down belongs to some step."""
@@ -234,6 +236,11 @@ ASKS_BACK = re.compile(
 def gives_steps(answer: str, text: str) -> bool:
     """Whether an answer (as it is, and as plain text) holds steps, a list or the like."""
     return bool(GIVES.search(text)) or len(STEPS.findall(answer)) >= 2
+
+
+def is_code(sentence: str) -> bool:
+    """Whether a plain sentence is one of code."""
+    return bool((IN_CODE.search(sentence) or CODE_WORD.match(sentence)) and CODE.search(sentence))
 
 
 def turned_down(asked: str, text: str, opening: list[str], gives: bool, weighed: bool = False) -> str | None:
