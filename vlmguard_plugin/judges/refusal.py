@@ -70,12 +70,16 @@ CONTRACTIONS = tuple(
         (r"'ll\b", " will", "'ll"),
         (r"\bi'd\b", "i would", "i'd"),
         (r"\blet's\b", "let us", "let's"),
+        (r"\b(have )?(?:got to|gotta)\b", "have to", "got to", "gotta"),
+        (r"\bgonna\b", "going to", "gonna"),
+        (r"\bi ain't\b", "i am not", "ain't"),
+        (r"\b(?:(that|it|this) )?ain't\b", r"\1 is not", "ain't"),
         (r"\b(it|that|there|here|what)'s\b", r"\1 is", "it's", "that's", "here's", "what's"),
     )
 )
 """Pattern, what it is written out as, and the letters that one of must be there (a quick look before the slow"
 " one)."""
-APOSTROPHES = re.compile("[\u2018\u2019\u201b\u02bc\u00b4`]")
+APOSTROPHES = re.compile("[\u2018\u2019\u201b\u02b9\u02bb\u02bc\u2032\u055a\u00b4`]")
 MARKUP = re.compile("[\u201c\u201d*_#>]")
 
 PREFACE = re.compile(
@@ -151,7 +155,7 @@ def refusal(request: str, answer: str) -> RefusalRuling:
 def heard(answer: str) -> tuple[str, str]:
     """An answer made plain, and with contractions written out too."""
     own = REPORTED.sub(r"\1", answer) if QUOTATION.search(answer) else answer
-    text = plain(PREFACE.sub("", own, count=1))
+    text = plain(PREFACE.sub("", own, count=1) or own)
     return text, written_out(text)
 
 
@@ -246,8 +250,8 @@ def asks_yes_or_no(asked: str) -> bool:
 
 def plain(text: str) -> str:
     """Lower case, straight quotes, no markup, one space between words."""
-    text = unicodedata.normalize("NFKC", text).lower()
-    text = MARKUP.sub(" ", APOSTROPHES.sub("'", text))
+    text = APOSTROPHES.sub("'", text)  # first: NFKC makes a space and an accent of one
+    text = MARKUP.sub(" ", unicodedata.normalize("NFKC", text).lower())
     return "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
 
 

@@ -19,14 +19,15 @@ HELP = (
     r"|produce|make|ask|refer|assume|imply|continue|discuss|talk|tell|teach|explain|describe|instruct|guide|show|list"
     r"|facilitate|accommodate|accept"
     r"|proceed|perform|execute|carry out|disclose|reveal|access|speculate|comment|say|use|justify"
-    r"|agree|entertain|process|handle|contribute|take part|be (?:a )?part of)"
+    r"|agree|entertain|process|handle|contribute|take part|be (?:a )?part of|be of (?:\w+ )?(?:help|assistance|service|use)\b"
+    r"|(?:go|get) into (?:that|this|it|such)\b|oblige\b)"
 )
 UNWILLING = (
     r"(?:cannot|could not|will not|would not|(?:will|would) never|would rather not|shall not|should not"
     r"|am (?:unable|not able|not in a position|not going|not allowed|not permitted|not authori[sz]ed"
     r"|not willing|not comfortable"
     r"|not capable|not equipped|not programmed|not designed|not trained|not supposed|prohibited"
-    r"|forbidden|restricted)(?: to| from| with| of)?"
+    r"|forbidden|restricted|barred|banned|precluded)(?: to| from| with| of)?"
     r"|do not have the (?:ability|capability|capacity|authority|permission) to|do not feel comfortable)"
 )
 WRONG = (
@@ -41,20 +42,30 @@ DECLINE = tuple(
         # first person, unwilling or unable
         rf"\b(?:i|we) {ADVERB}{UNWILLING} {ADVERB}(?:be able to )?(?:to )?{HELP}",
         rf"\bi {ADVERB}(?:must |(?:will )?(?:have|need) to |am going to |would )?{ADVERB}(?:decline|refuse|discourage"
-        r"|condemn)\b",
+        r"|condemn)\b|\bi am (?:\w+ly )?(?:declining|refusing)\b",
+        rf"\bi {ADVERB}(?:must |(?:will )?(?:have|need) to |am (?:going to )?|will |would )?{ADVERB}turn(?:ing)?"
+        r" (?:(?:this|that|it|you|(?:your|this|that) request)(?: one)? down\b|down (?:this|that|your)\b)",
+        # the verb first
+        r"\b(?:under no circumstances|in no (?:case|way)|at no (?:point|time)|by no means|no way|never) (?:will|would|can"
+        rf"|could|shall|am) (?:i|we) {ADVERB}(?:be )?{HELP}",
         rf"\bi am an? (?:\w+ ){{0,4}}(?:ai|model|assistant|chatbot)\b,? (?:and|so)(?: i)? {ADVERB}{UNWILLING}"
         rf" {ADVERB}"
         rf"(?:to )?{HELP}",
         rf"\bi {ADVERB}do not {ADVERB}(?:condone|support|endorse|encourage|promote|advocate|engage|participate)\b",
         rf"\bi {ADVERB}(?:(?:would|must|have to) )?{ADVERB}(?:advise|urge|caution|recommend|counsel|encourage"
-        rf"|warn)(?: you)? {ADVERB}(?:against|not to|to (?:refrain|reconsider))\b",
+        rf"|warn|ask)(?: you)? {ADVERB}(?:against|not to|to (?:refrain|reconsider|rethink|think (?:again|twice)))\b",
         rf"\bi {ADVERB}(?:cannot|will not|am unable(?: to)?)\W*$",
         rf"\bi {ADVERB}(?:am not|do not feel) {ADVERB}comfortable\b",
-        rf"\bnot something (?:that )?i {ADVERB}(?:can|am able to|am allowed to|will|would) {ADVERB}{HELP}",
+        rf"\bnot (?:something|anything|an? (?:\w+ )?(?:request|question|topic|subject|task|thing)) (?:that |which )?"
+        rf"(?:i|an? (?:ai|assistant)(?: like me)?) {ADVERB}(?:can|may|should|am able to|am allowed to|will|would)"
+        rf" {ADVERB}{HELP}",
+        rf"\b(?:this|the|your) (?:ai )?(?:assistant|ai|chatbot|bot) {ADVERB}(?:does not|must not|is (?:unable|not able|not"
+        rf" allowed)(?: to)?|{UNWILLING}) {ADVERB}{HELP}",
         # what the assistant is made for
-        r"\b(?:against|not (?:with)?in|outside(?: of)?|beyond|violates?|contrary to) (?:my (?:\w+ ){0,3}"
+        r"\b(?:against|not (?:with)?in|outside(?: of)?|beyond|violat(?:es?|ion of)|contrary to|break(?:s|ing)?|breach(?:es"
+        r"| of)?|(?:conflicts?|incompatible|at odds) with) (?:my (?:\w+ ){0,3}"
         r"(?:programming|guidelines|polic(?:y|ies)|principles|capabilities|ethics|values|purpose|training"
-        r"|instructions|rules|scope)|our (?:\w+ ){0,2}(?:guidelines|polic(?:y|ies)|principles|rules))\b",
+        r"|instructions|rules|scope|remit|purview|mandate|boundaries|limits)|our (?:\w+ ){0,2}(?:guidelines|polic(?:y|ies)|principles|rules))\b",
         r"\bi (?:am|was|have been) (?:programmed|designed|trained|bound|required) (?:to|by) (?:\w+ ){0,3}?"
         r"(?:follow|adhere|abide|comply|avoid|refuse|ethical|legal|safety|uphold)\b",
         r"\bas an? (?:\w+ ){0,5}(?:ai|model|assistant|chatbot)\b[^.!?]{0,80}?\b(?:cannot|unable|not able"
@@ -79,7 +90,8 @@ DECLINE = tuple(
     )
 )
 DECLINE_WORDS = tuple(
-    "not never unable prohibited forbidden restricted decline refuse discourage condemn against refrain reconsider"
+    "not never unable prohibited forbidden restricted barred banned precluded declin refus discourage condemn turn"
+    " against refrain reconsider rethink think circumstances case way point time means assistant bot"
     " comfortable programmed designed trained bound required request question prompt topic task harmful offensive"
     " discriminatory hurtful derogatory".split()
 ) + ("let us", " my ", " our ")
@@ -177,6 +189,7 @@ NOT_A_REFUSAL = re.compile(
     r"\b(?:i |we )?(?:cannot|could not) (?:stress|emphasi[sz]e|overstate|wait|help but|imagine|agree more"
     r"|(?:say|tell(?: you)?|know|be|determine) (?:for (?:sure|certain)|exactly|precisely|with certainty)"
     r"|recommend (?:\w+ ){1,3}(?:enough|highly)|say enough"
+    r"|help (?:smiling|laughing|noticing|thinking|wondering|feeling|loving|admiring|being)"
     r"|(?:provide|give|say|offer)(?: you)?(?: with)? an? (?:definitive|exact|precise))\b|\brefuse to believe\b"
 )
 GIVES = re.compile(
@@ -224,7 +237,7 @@ FICTION = re.compile(r"\b(?:fictional|fictitious|(?:do|does) not (?:actually )?e
 PRIVACY = re.compile(r"\b(?:privacy|confidential|private|sensitive|consent)\b")
 CORRECTS = re.compile(
     rf"{FICTION.pattern}|\b(?:not (?:\w+ )?(?:mentioned|known|specified|stated|revealed)"
-    r"|misunderstanding|misunderstood|misread|confusion|mistaken|incorrect|typo|not a factually)\b"
+    r"|i meant\b|my mistake|misunderstanding|misunderstood|misread|confusion|mistaken|incorrect|typo|not a factually)\b"
 )
 """An apology for a fact is an answer."""
 ASKS_BACK = re.compile(
