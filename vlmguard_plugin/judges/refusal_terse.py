@@ -26,7 +26,7 @@ ENGLISH = re.compile(
     r"(?:\W+(?:sorry|thanks|from me|for me|not (?:doing|happening)\b[^.!?]{0,20}|and please do not [^.!?]{0,30}"
     r"|that (?:is|would)\b[^.!?]{0,40}\b(?:dangerous|wrong|illegal|harmful|hurt\b.{0,20}|cruel)))*\W*$"
     r"|^\W*(?:(?:your |this |the )?(?:request|query|access|permission)(?: (?:is|was|has been))?\W+)?"
-    r"(?:denied|refused|declined|rejected)\W*$"
+    r"(?:denied|refused|declined|rejected|forbidden|prohibited|not (?:permitted|allowed))\W*$"
     r"|^\W*(?:please )?(?:do not|never) (?:do|try|attempt) (?:this|that|it)\W*(?:at home\W*)?$"
     # another subject
     r"|\b(?:let us|can we|could we|shall we|may we|i would (?:rather|prefer to)|please|how about we|perhaps we (?:can"
@@ -70,7 +70,7 @@ ENGLISH = re.compile(
     r"|processed|answered|fulfilled)\b"
 )
 ENGLISH_WORDS = frozenset(
-    "no nope nah never not cannot pass off denied refused declined rejected something anything another subject topic"
+    "no nope nah never not cannot pass off denied refused declined rejected forbidden prohibited something anything another subject topic"
     " elsewhere prohibit prohibits forbid forbids prevent prevents bar bars stop stops keep keeps keeping against contrary"
     " beyond outside refrain sit abstain lack neither only nothing disservice".split()
 )
@@ -216,6 +216,60 @@ BY_LANGUAGE = (
     ),
 )
 """What makes one form of a letter, and rules: the first in Latin letters, the others in other scripts alone."""
+NO_BY_LANGUAGE = (
+    (
+        unaccented,
+        re.compile(
+            # French
+            r"\W*(?:(?:ah|oh|euh|non|desolee?|pardon|merci|mais)\b\W*)*(?:(?:c'est )?(?:pas|hors de) question|c'est non"
+            r"|sans moi|tres peu pour moi|jamais de la vie|ne compte[sz]? pas sur moi|je m'y refuse"
+            r"|(?:ca|cela|ce genre de \w+)\W+je ne (?:le |la |les )?(?:fais|ferai|dis|dirai|ecris|donne|veux) pas"
+            r"|(?:ca|cela)\W+je ne (?:fais|ferai|dis|dirai) pas)(?: pour (?:ca|cela)| du tout)?\W*"
+            # German
+            r"|\W*(?:(?:nein|nee|no|ach|sorry|danke|leider|tut mir leid|aber)\b\W*)*(?:ohne mich|nicht mit mir|keine chance"
+            r"|auf (?:gar )?keinen fall|vergiss es|da mache? ich (?:\w+ )?nicht mit|(?:dazu|daruber) sage? ich nichts"
+            r"|(?:das|dies|so ?etwas|sowas) (?:mach|tu|schreib|sag)e? ich (?:\w+ )?nicht"
+            r"|(?:das|dies|davon) lasse? ich (?:lieber|besser|bleiben|sein|die finger)(?: \w+)?)\W*"
+            # Spanish
+            r"|\W*(?:(?:no|uy|ay|bueno|lo siento|perdon|gracias|pero)\b\W*)*(?:ni (?:hablar|loc[oa]|en broma|pensarlo|sonarlo)"
+            r"|de ningun(?:a manera| modo)|conmigo no cuentes?|no cuentes? conmigo|va a ser que no|no va a poder ser"
+            r"|(?:eso|esto) (?:yo )?no lo (?:hago|hare|digo|dire|escribo)|paso(?: de (?:eso|esto|ello))?)"
+            r"(?: (?:para|en|con) (?:eso|esto))?(?:\W+(?:lo siento|gracias|perdon))?\W*"
+            # Italian
+            r"|\W*(?:(?:no|ah|beh|mi (?:di)?spiace|scus\w|grazie|ma)\b\W*)*(?:non se ne parla|neanche per (?:sogno|idea)"
+            r"|non (?:contare|conti) su di me|preferisco di no|passo|questo\W+(?:io )?non lo (?:faccio|faro|dico|scrivo))"
+            r"(?: per (?:questo|cio))?(?:\W+(?:grazie|mi (?:di)?spiace))?\W*"
+            # Portuguese
+            r"|\W*(?:(?:nao|ah|desculp\w|obrigad[oa]|mas)\b\W*)*(?:nem (?:pensar|mort[oa])|nao contes? comigo|(?:es)?tou? fora"
+            r"|de (?:jeito nenhum|modo (?:algum|nenhum)|maneira (?:nenhuma|alguma))"
+            r"|(?:isso|isto) eu nao (?:faco|farei|digo|escrevo))(?: (?:para|com) (?:isso|isto))?\W*"
+        ),
+    ),
+    (
+        lambda text: text.replace("\u0451", "\u0435"),
+        re.compile(
+            r"\W*(?:(?:нет|увы|извини\w*|прости\w*|ну|спасибо|но)\b\W*)*(?:на это я не пойду|без меня|ни за что|исключено"
+            r"|ни в коем случае|я (?:пас|воздержусь)|воздержусь|даже не проси\w*|об этом не может быть и речи)\W*"
+        ),
+    ),
+    (one_form, re.compile(r"\W*(?:(?:यह|ये) )?मुझसे (?:(?:यह|ये) )?नहीं हो(?:गा|ता| पाएगा)\W*")),
+    (
+        str,
+        re.compile(
+            r"\W*(?:すみません|申し訳(?:ありません|ございません))?[^。!?]{0,12}(?:遠慮(?:して(?:おきます|ください)|します|いたします"
+            r"|させていただきます)|(?:でき|し|致し|いたし|応じ|お答えし)かねます|勘弁してください)\W*"
+            r"|\W*(?:죄송하지만|미안하지만|아니[요오]|그건|그것은|[,\s]|좀|정말)*(?:곤란합니다|곤란해요|못 ?하겠(?:습니다|어요|네요)"
+            r"|안 ?되겠(?:습니다|어요)|사양(?:하겠습니다|할게요))\W*"
+        ),
+    ),
+    (
+        lambda text: text.translate(SIMPLIFIED),
+        re.compile(
+            r"\W*(?:抱歉|对不起|不好意思|不)?\W*(?:这(?:个|种事|事儿?)我不[干做]|免谈|想都(?:别|不要)想|恕(?:难|不能)从命|门都没有|没门)\W*"
+        ),
+    ),
+)
+"""The same: sentences that are a no and nothing else, which answer a question that "no" answers."""
 NEED_A_REQUEST = re.compile(
     r"^\W*(?:no|nope|nah|never|absolutely not|certainly not|non|nein|не?т|لا|नहीं|いいえ|아니|不)\b"
 )
@@ -234,8 +288,12 @@ def turned_down(text: str, english: str, opening: list[str], yes_or_no: bool) ->
         return "turns the request down in a short answer"
     if in_english(opening):
         return None
-    for fold, rules in BY_LANGUAGE[:1] if text.isascii() else BY_LANGUAGE:
+    scripts = 1 if text.isascii() else None
+    for fold, rules in BY_LANGUAGE[:scripts]:
         if any(rules.search(fold(sentence)) for sentence in opening):
+            return "turns the request down in a short answer"
+    for fold, rules in () if yes_or_no else NO_BY_LANGUAGE[:scripts]:
+        if any(rules.fullmatch(fold(sentence)) for sentence in opening[:2]):
             return "turns the request down in a short answer"
     return None
 
