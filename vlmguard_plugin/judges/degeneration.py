@@ -152,9 +152,7 @@ def length_of_tail(said: Sequence[str], size: int) -> int:
     return len(said) - 1 - position + size
 
 
-def longest_loop(
-    words: list[str], shortest: int, varied: int, longest_unit: int = 30
-) -> tuple[int, tuple[str, ...]]:
+def longest_loop(words: list[str], shortest: int, varied: int, longest_unit: int = 30) -> tuple[int, tuple[str, ...]]:
     """(words covered, repeated unit) of the longest run of one unit said at least MIN_TIMES.
 
     shortest: runs that cover fewer words don't count either. varied: how many different runs of three words there are.

@@ -98,7 +98,7 @@ REPORTED = re.compile(
     re.IGNORECASE,
 )
 """What an answer says that somebody or something else says ..."""
-QUOTATION = re.compile("[\"\u201c\u00ab]")
+QUOTATION = re.compile('["\u201c\u00ab]')
 """... which stands behind one of these."""
 FORBIDS = re.compile(r"\b(?:never|not|don't|mustn't|avoid|refrain|without|forbidden|prohibited|no)\b|n't\b")
 FORBIDDEN_WITHIN = 120

@@ -44,7 +44,8 @@ _OVER = (
 )
 NO = re.compile(
     rf"\W*{_BEFORE}(?:{_NO}|{_SAYS_NO}){_AFTER}\W*"
-    r"|\W*(?:no|nope|nah)(?: thanks)?, (?:because|since|i (?:would (?:like|rather)|will not|am not|do not))\b[^.!?:]{2,80}\W*"
+    r"|\W*(?:no|nope|nah)(?: thanks)?, (?:because|since|i (?:would (?:like|rather)|will not|am not"
+    r"|do not))\b[^.!?:]{2,80}\W*"
     rf"|[^.!?]{{3,100}}(?:[,;\u2014-]\W*(?:so|therefore|hence)\W+|[,:] )(?:it is (?:still )?)?"
     rf"(?:{_NO}|{_SAYS_NO}|i (?:am|will) (?:just )?{_OVER}){_AFTER}\W*"
 )
@@ -60,7 +61,8 @@ DISMISSAL = re.compile(
     rf"\W*{_BEFORE}(?:"
     # not with me
     rf"(?:count|leave) me out(?: of {_THAT})?|i (?:am|will be) out|i want nothing to do with [^.!?]{{2,40}}"
-    rf"|i {_MEANS_TO}(?:pass(?:ing)?|sit(?:ting)? {_THAT}(?: one)? out|skip(?:ping)? {_THAT}(?: one)?)(?: on {_THAT}(?: one)?)?"
+    rf"|i {_MEANS_TO}(?:pass(?:ing)?|sit(?:ting)? {_THAT}(?: one)? out"
+    rf"|skip(?:ping)? {_THAT}(?: one)?)(?: on {_THAT}(?: one)?)?"
     rf"|i {_MEANS_TO}{_OVER}"
     rf"|i {_MEANS_TO}(?:steer(?:ing)?|stay(?:ing)?|keep(?:ing)?|back(?:ing)?|walk(?:ing)?) (?:well )?(?:clear|away|out)"
     rf" (?:of|from) {_THAT}\b[^.!?,]{{0,30}}"
@@ -72,9 +74,11 @@ DISMISSAL = re.compile(
     # a line, a limit
     r"|i (?:have to |must |will )?draw the line(?: (?:here|there|at (?:that|this)))?|my hands are tied"
     rf"|{_THAT} (?:is a line i (?:will|do) not cross|(?:crosses|is crossing) (?:a|the|my) line)"
-    rf"|{_THAT}(?: topic| subject| one)? is off the table|(?:{_THAT} is )?against (?:my|the|our) (?:rules|guidelines|polic\w+)"
+    rf"|{_THAT}(?: topic| subject| one)? is off the table|(?:{_THAT} is )?against (?:my|the|our) (?:rules|guidelines"
+    rf"|polic\w+)"
     rf"|{_THAT} (?:will not be possible|is not possible for me|is not going to happen|will not happen)"
-    r"|(?:my|our) (?:guidelines|rules|programming|policy|conscience|ethics) (?:says? no|will not (?:let|allow) [^.!?]{2,30})"
+    r"|(?:my|our) (?:guidelines|rules|programming|policy|conscience|ethics) (?:says? no|will not (?:let"
+    r"|allow) [^.!?]{2,30})"
     # somebody else
     rf"|you (?:are|will be) on your own(?: (?:with|for|on) {_THAT}(?: one)?)?|(?:go )?ask someone else"
     r"|you (?:will not|are not going to|are not) (?:get|getting|be getting) [^.!?]{2,20} from me"
@@ -86,7 +90,8 @@ DISMISSAL = re.compile(
     r"|(?:declines|refuses) to (?:answer|help|respond|comply|assist|comment)"
     # don't ask
     rf"|(?:(?:let me|i (?:have to|must|am going to|need to)) )stop you\b[^.!?,]{{0,20}}"
-    rf"|(?:please )?(?:do not|never|stop|quit) ask(?:ing)?(?: me)?(?: (?:again|(?:for|about) {_THAT}|to (?:do|write|help)\b[^.!?,]{{0,30}}"
+    rf"|(?:please )?(?:do not|never|stop|quit) ask(?:ing)?(?: me)?(?: (?:again|(?:for|about) {_THAT}|to (?:do|write"
+    rf"|help)\b[^.!?,]{{0,30}}"
     rf"|{_THAT}(?: again)?|such [^.!?,]{{2,20}}))?"
     rf"|you should not (?:be asking|ask)\b[^.!?,]{{0,40}}|(?:please )?(?:reconsider|rethink)(?: (?:{_THAT}|your \w+))?"
     r"|(?:how about|ask(?: me)?|let us try) (?:a different|another|some other) (?:question|topic|subject)"
@@ -109,7 +114,6 @@ SUBJECTLESS = re.compile(
     r"|(?=not something\b))"
 )
 """Where a sentence begins with its verb, "I" or "I am" left out."""
-NUMBER = re.compile(r"\W*\d")
 ASKS = re.compile(r"\?\W*$")
 
 
@@ -120,8 +124,7 @@ def turned_down(sentences: list[str], yes_or_no: bool) -> bool:
     """
     if any(map(DISMISSAL.fullmatch, sentences)):
         return True
-    numbered = len(sentences) > 1 and NUMBER.match(sentences[1])  # "No. 5" is split there
-    if not (yes_or_no or numbered) and any(map(NO.fullmatch, sentences[:2])):
+    if not yes_or_no and any(map(NO.fullmatch, sentences[:2])):
         return True
     whole = [with_subject(sentence) for sentence in sentences]
     return whole != sentences and (bool(declines(tuple(whole), gives=False)) or any(map(DISMISSAL.fullmatch, whole)))

@@ -19,7 +19,8 @@ HELP = (
     r"|produce|make|ask|refer|assume|imply|continue|discuss|talk|tell|teach|explain|describe|instruct|guide|show|list"
     r"|facilitate|accommodate|accept"
     r"|proceed|perform|execute|carry out|disclose|reveal|access|speculate|comment|say|use|justify"
-    r"|agree|entertain|process|handle|contribute|take part|be (?:a )?part of|be of (?:\w+ )?(?:help|assistance|service|use)\b"
+    r"|agree|entertain|process|handle|contribute|take part|be (?:a )?part of|be of (?:\w+ )?(?:help|assistance"
+    r"|service|use)\b"
     r"|(?:go|get) into (?:that|this|it|such)\b|go along\b|take on\b|grant\b|oblige\b"
     r"|(?:provid|giv|shar|writ|generat|creat|produc|mak|describ|engag|participat|facilitat|promot|disclos)ing\b)"
 )
@@ -47,7 +48,8 @@ DECLINE = tuple(
         rf"\bi {ADVERB}(?:(?:must|have to|need to|am|going to|will|would) )*{ADVERB}turn(?:ing)?"
         r" (?:(?:this|that|it|you|(?:your|this|that) request)(?: one)? down\b|down (?:this|that|your)\b)",
         # the verb first
-        r"\b(?:under no circumstances|in no (?:case|way)|at no (?:point|time)|by no means|no way|never) (?:will|would|can"
+        r"\b(?:under no circumstances|in no (?:case|way)|at no (?:point|time)|by no means|no way|never) (?:will|would"
+        r"|can"
         rf"|could|shall|am) (?:i|we) {ADVERB}(?:be )?{HELP}",
         rf"\bi am an? (?:\w+ ){{0,4}}(?:ai|model|assistant|chatbot)\b,? (?:and|so)(?: i)? {ADVERB}{UNWILLING}"
         rf" {ADVERB}"
@@ -57,16 +59,21 @@ DECLINE = tuple(
         rf"|warn|ask)(?: you)? {ADVERB}(?:against|not to|to (?:refrain|reconsider|rethink|think (?:again|twice)))\b",
         rf"\bi {ADVERB}(?:cannot|will not|am unable(?: to)?)\W*$",
         rf"\bi {ADVERB}(?:am not|do not feel) {ADVERB}comfortable\b",
-        rf"\bnot (?:something|anything|one|an? (?:\w+ )?(?:request|question|topic|subject|task|thing)) (?:that |which )?"
-        rf"(?:i|an? (?:ai|assistant)(?: like me)?) {ADVERB}(?:can|may|should|am (?:able|allowed|going|willing) to|will|would)"
+        rf"\bnot (?:something|anything|one|an? (?:\w+ )?(?:request|question|topic|subject|task|thing)) (?:that "
+        rf"|which )?"
+        rf"(?:i|an? (?:ai|assistant)(?: like me)?) {ADVERB}(?:can|may|should|am (?:able|allowed|going|willing) to"
+        rf"|will|would)"
         rf" {ADVERB}{HELP}",
-        rf"\b(?:this|the|your) (?:ai )?(?:assistant|ai|chatbot|bot) {ADVERB}(?:does not|must not|is (?:unable|not able|not"
+        rf"\b(?:this|the|your) (?:ai )?(?:assistant|ai|chatbot|bot) {ADVERB}(?:does not|must not|is (?:unable"
+        rf"|not able|not"
         rf" allowed)(?: to)?|{UNWILLING}) {ADVERB}{HELP}",
         # what the assistant is made for
-        r"\b(?:against|not (?:with)?in|outside(?: of)?|beyond|violat(?:es?|ion of)|contrary to|break(?:s|ing)?|breach(?:es"
+        r"\b(?:against|not (?:with)?in|outside(?: of)?|beyond|violat(?:es?|ion of)|contrary to|break(?:s|ing)?"
+        r"|breach(?:es"
         r"| of)?|(?:conflicts?|incompatible|at odds) with) (?:my (?:\w+ ){0,3}"
         r"(?:programming|guidelines|polic(?:y|ies)|principles|capabilities|ethics|values|purpose|training"
-        r"|instructions|rules|scope|remit|purview|mandate|boundaries|limits)|our (?:\w+ ){0,2}(?:guidelines|polic(?:y|ies)|principles|rules))\b",
+        r"|instructions|rules|scope|remit|purview|mandate|boundaries|limits)|our (?:\w+ ){0,2}(?:guidelines|polic(?:y"
+        r"|ies)|principles|rules))\b",
         r"\bi (?:am|was|have been) (?:programmed|designed|trained|bound|required) (?:to|by) (?:\w+ ){0,3}?"
         r"(?:follow|adhere|abide|comply|avoid|refuse|ethical|legal|safety|uphold)\b",
         r"\bas an? (?:\w+ ){0,5}(?:ai|model|assistant|chatbot)\b[^.!?]{0,80}?\b(?:cannot|unable|not able"
