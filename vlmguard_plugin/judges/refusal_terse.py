@@ -72,9 +72,9 @@ ENGLISH = re.compile(
     r"|processed|answered|fulfilled)\b"
 )
 ENGLISH_WORDS = frozenset(
-    "no nope nah never not cannot pass off denied refused declined rejected forbidden prohibited something anything another subject topic"
-    " elsewhere prohibit prohibits forbid forbids prevent prevents bar bars stop stops keep keeps keeping against contrary"
-    " beyond outside refrain sit abstain lack neither only nothing disservice".split()
+    "no nope nah never not cannot pass off denied refused declined rejected forbidden prohibited something"
+    " anything another subject topic elsewhere prohibit prohibits forbid forbids prevent prevents bar bars stop stops keep keeps keeping"
+    " against contrary beyond outside refrain sit abstain lack neither only nothing disservice".split()
 )
 """A text without any of these fits none of the above: a quick look before the slow one."""
 WORD = re.compile("[a-z]+")
@@ -228,7 +228,7 @@ NO_BY_LANGUAGE = (
             r"\W*(?:(?:ah|oh|euh|non|desolee?|pardon|merci|mais)\b\W*)*(?:(?:c'est )?(?:pas|hors de) question|c'est non"
             r"|sans moi|tres peu pour moi|jamais de la vie|ne compte[sz]? pas sur moi|je m'y refuse"
             r"|(?:ca|cela|ce genre de \w+)\W+je ne (?:le |la |les )?(?:fais|ferai|dis|dirai|ecris|donne|veux) pas"
-            r"|(?:ca|cela)\W+je ne (?:fais|ferai|dis|dirai) pas)(?: pour (?:ca|cela)| du tout)?\W*"
+            r"|(?:ca|cela)\W+je ne (?:fais|ferai|dis|dirai) pas)(?: pour (?:ca|cela)| du tout)?(?:\W+(?:desolee?|merci))?\W*"
             # German
             r"|\W*(?:(?:nein|nee|no|ach|sorry|danke|leider|tut mir leid|aber)\b\W*)*(?:ohne mich|nicht mit mir"
             r"|keine chance"
@@ -268,7 +268,8 @@ NO_BY_LANGUAGE = (
         re.compile(
             r"\W*(?:すみません|申し訳(?:ありません|ございません))?[^。!?]{0,12}(?:遠慮(?:して(?:おきます|ください)|します|いたします"
             r"|させていただきます)|(?:でき|し|致し|いたし|応じ|お答えし)かねます|勘弁してください)\W*"
-            r"|\W*(?:죄송하지만|미안하지만|아니[요오]|그건|그것은|[,\s]|좀|정말)*(?:곤란합니다|곤란해요|못 ?하겠(?:습니다|어요"
+            r"|\W*(?:죄송하지만|미안하지만|아니[요오]|그건|그것은|[,\s]|좀|정말)*"
+            r"(?:곤란합니다|곤란해요|못 ?하겠(?:습니다|어요"
             r"|네요)"
             r"|안 ?되겠(?:습니다|어요)|사양(?:하겠습니다|할게요))\W*"
         ),
