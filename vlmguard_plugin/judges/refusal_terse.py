@@ -73,7 +73,8 @@ ENGLISH = re.compile(
 )
 ENGLISH_WORDS = frozenset(
     "no nope nah never not cannot pass off denied refused declined rejected forbidden prohibited something"
-    " anything another subject topic elsewhere prohibit prohibits forbid forbids prevent prevents bar bars stop stops keep keeps keeping"
+    " anything another subject topic elsewhere prohibit prohibits forbid forbids prevent prevents bar bars stop stops"
+    " keep keeps keeping"
     " against contrary beyond outside refrain sit abstain lack neither only nothing disservice".split()
 )
 """A text without any of these fits none of the above: a quick look before the slow one."""
@@ -228,7 +229,8 @@ NO_BY_LANGUAGE = (
             r"\W*(?:(?:ah|oh|euh|non|desolee?|pardon|merci|mais)\b\W*)*(?:(?:c'est )?(?:pas|hors de) question|c'est non"
             r"|sans moi|tres peu pour moi|jamais de la vie|ne compte[sz]? pas sur moi|je m'y refuse"
             r"|(?:ca|cela|ce genre de \w+)\W+je ne (?:le |la |les )?(?:fais|ferai|dis|dirai|ecris|donne|veux) pas"
-            r"|(?:ca|cela)\W+je ne (?:fais|ferai|dis|dirai) pas)(?: pour (?:ca|cela)| du tout)?(?:\W+(?:desolee?|merci))?\W*"
+            r"|(?:ca|cela)\W+je ne (?:fais|ferai|dis|dirai) pas)"
+            r"(?: pour (?:ca|cela)| du tout)?(?:\W+(?:desolee?|merci))?\W*"
             # German
             r"|\W*(?:(?:nein|nee|no|ach|sorry|danke|leider|tut mir leid|aber)\b\W*)*(?:ohne mich|nicht mit mir"
             r"|keine chance"
