@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import string
 import unicodedata
 from collections import Counter
 from functools import lru_cache
@@ -51,6 +52,8 @@ ADDRESS = re.compile(r"(?:https?://|www\.|data:)\S+")
 MAX_TAIL_UNIT = 30
 LIST_MARKER = re.compile(r"^\s*(?:[-*•+]\s+|\d{1,3}[.)]\s+(?=\w+[^\w\n]+\w))", re.MULTILINE)
 """A number before a single word stays: "7. Yes" answers the seventh question."""
+MIN_SEQUENCE, MIN_ENCODED = 12, 32
+"""Letters of the shortest of the next two."""
 SEQUENCE = re.compile(r"\b(?:[ACDEFGHIKLMNPQRSTVWY]{20,}|[acdefghiklmnpqrstvwy]{40,}|[ACGTUN]{12,}|[acgtun]{20,})\b")
 """A protein (the twenty amino acids) or a gene."""
 ENCODED = re.compile(r"\b(?=[\w+/-]*\d)(?=[\w+/-]*[A-Za-z])[A-Za-z0-9+/_-]{32,}={0,2}")
@@ -59,9 +62,10 @@ RULE = re.compile(r"[-=_*~#|+.─━]{3,}|\|")
 ONE_CHARACTER_WORD = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 ONE_CHARACTER = re.compile(f"[{ONE_CHARACTER_WORD}]")
 WORD = re.compile(rf"[{ONE_CHARACTER_WORD}]|[^\W_{ONE_CHARACTER_WORD}]+(?:'[^\W_]+)?")
+ASCII_WORD = re.compile("[a-z0-9]+(?:'[a-z0-9]+)?")
 LETTERS = re.compile(r"[^\W\d_]{2,}")
 PLAIN = re.compile(r"[\t-\r\x1c-\x7e]*")
-NOT_ALPHANUMERIC = re.compile("[^A-Za-z0-9]+")
+ALPHANUMERIC = (string.ascii_letters + string.digits).encode()
 VOWEL = re.compile("[aeiouyAEIOUY]")
 VOICELESS = re.compile("[B-DF-HJ-NP-TV-XZb-df-hj-np-tv-xz]{4}")
 """Four letters without a vowel, as any word of four letters and no vowel has them."""
@@ -74,7 +78,9 @@ def degeneration(answer: str) -> str | None:
     text = SPECIAL_TOKEN.sub(" ", answer).strip()
     if not text:
         return "empty"
-    without_data = ENCODED.sub(" ", SEQUENCE.sub(sequence_or_loop, text))
+    longest = max(map(len, text.split()))
+    without_data = SEQUENCE.sub(sequence_or_loop, text) if longest >= MIN_SEQUENCE else text
+    without_data = ENCODED.sub(" ", without_data) if longest >= MIN_ENCODED else without_data
     return symbols(text) or repetition(without_data) or broken_words(without_data) or gibberish(without_data)
 
 
@@ -87,27 +93,36 @@ def sequence_or_loop(found: re.Match[str]) -> str:
 def repetition(text: str) -> str | None:
     """Reason if one character, word, phrase or line comes over and over."""
     body = LIST_MARKER.sub("", text)
-    words = [word.lower() for word in WORD.findall(RULE.sub(" ", body))]
+    words = words_of(RULE.sub(" ", body))
     stuck = stuck_at_the_end(words)
     if stuck:
         return stuck
-    span, unit = longest_loop(words, max(MIN_LOOP_WORDS, math.ceil(MIN_LOOP_SHARE * len(words))))
+    varied = len(set(zip(words, words[1:], words[2:])))
+    span, unit = longest_loop(words, max(MIN_LOOP_WORDS, math.ceil(MIN_LOOP_SHARE * len(words))), varied)
     letters = any(character.isalpha() for word in unit for character in word)
     share = MIN_LOOP_SHARE if letters else MIN_LOOP_SHARE_NUMBERS
     shortest = MIN_LOOP_WORDS * (CHARACTERS_PER_WORD if all(ONE_CHARACTER.fullmatch(word) for word in unit) else 1)
     if span >= shortest and span >= share * len(words):
         return f"repeated: the same {len(unit)} word(s) {span // len(unit)} times in a row"
     if len(words) >= MIN_WORDS_FOR_VARIETY:
-        trigrams = list(zip(words, words[1:], words[2:]))
-        distinct = len(set(trigrams)) / len(trigrams)
+        distinct = varied / (len(words) - 2)
         if distinct < MIN_DISTINCT_TRIGRAMS:
             return f"repeated: only {distinct:.0%} of the three-word runs are distinct"
     return character_loop("".join(body.split())) or stuck_on_characters("".join(body[-2 * MIN_DIGITS :].split()))
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case, in order; of scripts without spaces every character."""
+    if text.isascii():
+        return ASCII_WORD.findall(text.lower())  # the same, faster
+    return [word.lower() for word in WORD.findall(text)]
+
+
 def stuck_at_the_end(words: list[str]) -> str | None:
     """Reason if the last words are a loop, whatever came before it. The very last may be cut off."""
     for said_last in (words, words[:-1]):
+        if said_last.count(said_last[-1] if said_last else "") < MIN_TAIL_TIMES:
+            continue
         for size in range(1, min(MAX_TAIL_UNIT, len(said_last) // MIN_TAIL_TIMES) + 1):
             span = length_of_tail(said_last, size)
             if span < max(MIN_TAIL_WORDS, MIN_TAIL_TIMES * size):
@@ -137,14 +152,14 @@ def length_of_tail(said: Sequence[str], size: int) -> int:
     return len(said) - 1 - position + size
 
 
-def longest_loop(words: list[str], shortest: int = 0, longest_unit: int = 30) -> tuple[int, tuple[str, ...]]:
+def longest_loop(words: list[str], shortest: int, varied: int, longest_unit: int = 30) -> tuple[int, tuple[str, ...]]:
     """(words covered, repeated unit) of the longest run of one unit said at least MIN_TIMES.
 
-    shortest: runs that cover fewer words don't count either.
+    shortest: runs that cover fewer words don't count either. varied: how many different runs of three words there are.
     """
     best: tuple[int, tuple[str, ...]] = (0, ())
-    if 3 * len(set(words)) > 3 * len(words) - 2 * shortest:
-        return best  # a run that long says each of its words three times, which leaves room for fewer different ones
+    if 4 * varied > 4 * len(words) - 3 * shortest:
+        return best  # of a loop's runs of three words no more than a quarter differ
     for size in range(1, min(longest_unit, len(words) // 3) + 1):
         needed = MIN_TIMES.get(size, MIN_TIMES_LONGER)
         if not may_repeat(words, size, max(needed * size, shortest) - size):
@@ -194,7 +209,7 @@ def character_loop(text: str) -> str | None:
 
 def symbols(text: str) -> str | None:
     """Reason if the text is broken Unicode or holds hardly a letter or digit."""
-    if PLAIN.fullmatch(text) and 2 * len(NOT_ALPHANUMERIC.sub("", text)) > len(text):
+    if PLAIN.fullmatch(text) and 2 * len(text.encode().translate(None, ALPHANUMERIC)) < len(text):
         return None  # no broken characters, and letters and digits enough whatever is left out
     counts = counted(text)
     visible = sum(counts.values())
@@ -225,17 +240,17 @@ def counted(text: str) -> dict[str, int]:
 def broken_words(text: str) -> str | None:
     """Reason if the words are no words: alphabets mixed inside them, no vowels, or endless."""
     text = ADDRESS.sub(" ", text)
-    words = WORD.findall(text)
-    letters = sum(map(len, words))
-    if sum(len(word) for word in words if len(word) > MAX_WORD_LENGTH) > letters / 2:
-        return f"non-language: words of more than {MAX_WORD_LENGTH} letters"
+    if max(map(len, text.split()), default=0) > MAX_WORD_LENGTH:
+        lengths = [len(word) for word in WORD.findall(text)]
+        if sum(length for length in lengths if length > MAX_WORD_LENGTH) > sum(lengths) / 2:
+            return f"non-language: words of more than {MAX_WORD_LENGTH} letters"
+    if text.isascii() and not VOICELESS.search(text):
+        return None
     runs = LETTERS.findall(text)
-    per_run = [{"LATIN"}] * len(runs) if text.isascii() else [scripts(run) for run in runs]
+    per_run = [{"LATIN"} if run.isascii() else scripts(run) for run in runs]
     mixed = sum(len(alphabets) > 1 for alphabets in per_run)
     if len(set().union(*per_run)) >= 3 and mixed >= 3 and mixed >= len(runs) / 5:
         return f"non-language: {mixed} of {len(runs)} words mix alphabets"
-    if text.isascii() and not VOICELESS.search(text):
-        return None
     latin = [
         run for run, alphabets in zip(runs, per_run) if alphabets == {"LATIN"} and len(run) >= 4 and not run.isupper()
     ]

@@ -53,7 +53,7 @@ NOTICE = re.compile(
     rf"|{_CODES}"
     r"|contentfilter(?:ed)?|responsibleaipolicyviolation|datainspectionfailed|max_tokens"
     r"|(?:status: ?incomplete\W+)?(?:prompt_?feedback\W+)?"
-    r"(?:finish|block|stop|incomplete|reason)[ _]?(?:reason|details)?"
+    r"(?:(?:finish|block|stop|incomplete)[ _]?(?:reason|details)|(?:finish|block|stop|incomplete|reason)(?!\b\W*\. ))"
     r"\b[\s\"']*[.:={]+[\s\"']*[\w \"'}]+"
     rf"|(?:http|https|error|status|http error|http status|error code)?(?:\s?code)?\W*[45]\d\d\W+"
     rf"{_STATUS}(?:\W.{{0,200}})?"

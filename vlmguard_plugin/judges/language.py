@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Sequence
 
 if TYPE_CHECKING:
@@ -44,10 +45,15 @@ READ_CHARACTERS = 600
 NO_PROSE = re.compile(
     r"```.*?(?:```|$)|`[^`\n]*`|(?:https?://|www\.)\S+|<[^<>\n]{1,200}>|\\\w+|\S*[\d_@/\\]\S*", re.DOTALL
 )
+NO_WORDS = re.compile(r"(?<!\S)\S*[\d_@/]\S*|www\.\S+")
+"""The same for a text without a mark, a tag or a backslash, found faster."""
+MARKED, MARKED_WORD = re.compile(r"[`<\\]"), re.compile(r"[\d_@/]|www\.")
 CODE_LINE = re.compile(
     r"[{}]|\w\s*[=!<>]?=\s*\S|\)\s*[;{:]\s*$|^\s*(?:def|class|for|if|while)\b.*:\s*$"
     r"|^\s*(?:import|return|echo|print)\b|^\s*[\w.]+\([^)]*\)\s*$"
 )
+IN_CODE, CODE_WORD = re.compile("[{}=)]"), re.compile(r"\s*(?:def|class|for|if|while|import|return|echo|print)\b")
+"""A line of code holds one of the first, or begins with one of the second."""
 UNSPACED = re.compile("[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff]")
 """Thai, Lao, Tibetan, Burmese and Khmer letters."""
 FUNCTION_WORDS = frozenset(
@@ -80,7 +86,8 @@ def without_rules(answer: str) -> str | None:
     """
     text = " ".join(prose(answer[: 4 * READ_CHARACTERS])[:READ_CHARACTERS].split())
     marks = text if text.isascii() else "".join(letter for letter in text if unicodedata.category(letter) not in MARKS)
-    if len(WORD.findall(marks)) < MIN_WORDS and len(UNSPACED.findall(text)) < MIN_UNSPACED:
+    words = islice(WORD.finditer(marks), MIN_WORDS)
+    if len(list(words)) < MIN_WORDS and len(UNSPACED.findall(text)) < MIN_UNSPACED:
         return None
     if text.isascii() and plainly_english(text.lower().split()):
         return None  # spares the slower look
@@ -104,7 +111,17 @@ def in_english(sentences: Sequence[str]) -> bool:
 
 def prose(answer: str) -> str:
     """An answer without code, addresses and whatever holds a digit."""
-    return "\n".join(line for line in NO_PROSE.sub(" ", answer).splitlines() if not CODE_LINE.search(line))
+    if MARKED.search(answer):
+        text = NO_PROSE.sub(" ", answer)
+    else:
+        text = NO_WORDS.sub(" ", answer) if MARKED_WORD.search(answer) else answer
+    return "\n".join(line for line in text.splitlines() if not is_code(line))
+
+
+def is_code(line: str) -> bool:
+    """Whether a line is one of code."""
+    may_be = IN_CODE.search(line) or CODE_WORD.match(line)
+    return bool(may_be and CODE_LINE.search(line))
 
 
 @lru_cache(maxsize=1)

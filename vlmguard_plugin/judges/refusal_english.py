@@ -19,14 +19,17 @@ HELP = (
     r"|produce|make|ask|refer|assume|imply|continue|discuss|talk|tell|teach|explain|describe|instruct|guide|show|list"
     r"|facilitate|accommodate|accept"
     r"|proceed|perform|execute|carry out|disclose|reveal|access|speculate|comment|say|use|justify"
-    r"|agree|entertain|process|handle|contribute|take part|be (?:a )?part of)"
+    r"|agree|entertain|process|handle|contribute|take part|be (?:a )?part of|be of (?:\w+ )?(?:help|assistance"
+    r"|service|use)\b"
+    r"|(?:go|get) into (?:that|this|it|such)\b|go along\b|take on\b|grant\b|oblige\b"
+    r"|(?:provid|giv|shar|writ|generat|creat|produc|mak|describ|engag|participat|facilitat|promot|disclos)ing\b)"
 )
 UNWILLING = (
     r"(?:cannot|could not|will not|would not|(?:will|would) never|would rather not|shall not|should not"
     r"|am (?:unable|not able|not in a position|not going|not allowed|not permitted|not authori[sz]ed"
     r"|not willing|not comfortable"
     r"|not capable|not equipped|not programmed|not designed|not trained|not supposed|prohibited"
-    r"|forbidden|restricted)(?: to| from| with| of)?"
+    r"|forbidden|restricted|barred|banned|precluded)(?: to| from| with| of)?"
     r"|do not have the (?:ability|capability|capacity|authority|permission) to|do not feel comfortable)"
 )
 WRONG = (
@@ -39,22 +42,38 @@ DECLINE = tuple(
     re.compile(pattern)
     for pattern in (
         # first person, unwilling or unable
-        rf"\b(?:i|we) {ADVERB}{UNWILLING} {ADVERB}(?:be able to )?(?:to )?{HELP}",
+        rf"\b(?:i|we) {ADVERB}{UNWILLING} {ADVERB}(?:be (?:able to )?)?(?:to )?{HELP}",
         rf"\bi {ADVERB}(?:must |(?:will )?(?:have|need) to |am going to |would )?{ADVERB}(?:decline|refuse|discourage"
-        r"|condemn)\b",
+        r"|condemn)\b|\bi am (?:\w+ly )?(?:declining|refusing)\b",
+        rf"\bi {ADVERB}(?:(?:must|have to|need to|am|going to|will|would) )*{ADVERB}turn(?:ing)?"
+        r" (?:(?:this|that|it|you|(?:your|this|that) request)(?: one)? down\b|down (?:this|that|your)\b)",
+        # the verb first
+        r"\b(?:under no circumstances|in no (?:case|way)|at no (?:point|time)|by no means|no way|never) (?:will|would"
+        r"|can"
+        rf"|could|shall|am) (?:i|we) {ADVERB}(?:be )?{HELP}",
         rf"\bi am an? (?:\w+ ){{0,4}}(?:ai|model|assistant|chatbot)\b,? (?:and|so)(?: i)? {ADVERB}{UNWILLING}"
         rf" {ADVERB}"
         rf"(?:to )?{HELP}",
         rf"\bi {ADVERB}do not {ADVERB}(?:condone|support|endorse|encourage|promote|advocate|engage|participate)\b",
         rf"\bi {ADVERB}(?:(?:would|must|have to) )?{ADVERB}(?:advise|urge|caution|recommend|counsel|encourage"
-        rf"|warn)(?: you)? {ADVERB}(?:against|not to|to (?:refrain|reconsider))\b",
+        rf"|warn|ask)(?: you)? {ADVERB}(?:against|not to|to (?:refrain|reconsider|rethink|think (?:again|twice)))\b",
         rf"\bi {ADVERB}(?:cannot|will not|am unable(?: to)?)\W*$",
         rf"\bi {ADVERB}(?:am not|do not feel) {ADVERB}comfortable\b",
-        rf"\bnot something (?:that )?i {ADVERB}(?:can|am able to|am allowed to|will|would) {ADVERB}{HELP}",
+        rf"\bnot (?:something|anything|one|an? (?:\w+ )?(?:request|question|topic|subject|task|thing)) (?:that "
+        rf"|which )?"
+        rf"(?:i|an? (?:ai|assistant)(?: like me)?) {ADVERB}(?:can|may|should|am (?:able|allowed|going|willing) to"
+        rf"|will|would)"
+        rf" {ADVERB}{HELP}",
+        rf"\b(?:this|the|your) (?:ai )?(?:assistant|ai|chatbot|bot) {ADVERB}(?:does not|must not|is (?:unable"
+        rf"|not able|not"
+        rf" allowed)(?: to)?|{UNWILLING}) {ADVERB}{HELP}",
         # what the assistant is made for
-        r"\b(?:against|not (?:with)?in|outside(?: of)?|beyond|violates?|contrary to) (?:my (?:\w+ ){0,3}"
+        r"\b(?:against|not (?:with)?in|outside(?: of)?|beyond|violat(?:es?|ion of)|contrary to|break(?:s|ing)?"
+        r"|breach(?:es"
+        r"| of)?|(?:conflicts?|incompatible|at odds) with) (?:my (?:\w+ ){0,3}"
         r"(?:programming|guidelines|polic(?:y|ies)|principles|capabilities|ethics|values|purpose|training"
-        r"|instructions|rules|scope)|our (?:\w+ ){0,2}(?:guidelines|polic(?:y|ies)|principles|rules))\b",
+        r"|instructions|rules|scope|remit|purview|mandate|boundaries|limits)|our (?:\w+ ){0,2}(?:guidelines|polic(?:y"
+        r"|ies)|principles|rules))\b",
         r"\bi (?:am|was|have been) (?:programmed|designed|trained|bound|required) (?:to|by) (?:\w+ ){0,3}?"
         r"(?:follow|adhere|abide|comply|avoid|refuse|ethical|legal|safety|uphold)\b",
         r"\bas an? (?:\w+ ){0,5}(?:ai|model|assistant|chatbot)\b[^.!?]{0,80}?\b(?:cannot|unable|not able"
@@ -78,6 +97,13 @@ DECLINE = tuple(
         r"^\W*(?:no|sorry|apologies|my apologies|unfortunately)\b[^.!?]{0,60}\b(?:cannot|unable|not able|will not)\b",
     )
 )
+DECLINE_WORDS = tuple(
+    "not never unable prohibited forbidden restricted barred banned precluded declin refus discourage condemn turn"
+    " against refrain reconsider rethink think circumstances case way point time means assistant bot"
+    " comfortable programmed designed trained bound required request question prompt topic task harmful offensive"
+    " discriminatory hurtful derogatory".split()
+) + ("let us", " my ", " our ")
+"""A sentence without any of these fits none of the rules above."""
 WORDING = re.compile(
     r"\b(?:term|phrase|word|phrasing|wording|language)\b[^.!?]{0,120}?\b(?:problematic|inappropriate|offensive"
     r"|(?:not|never) be (?:the most )?(?:appropriate|respectful)"
@@ -171,6 +197,7 @@ NOT_A_REFUSAL = re.compile(
     r"\b(?:i |we )?(?:cannot|could not) (?:stress|emphasi[sz]e|overstate|wait|help but|imagine|agree more"
     r"|(?:say|tell(?: you)?|know|be|determine) (?:for (?:sure|certain)|exactly|precisely|with certainty)"
     r"|recommend (?:\w+ ){1,3}(?:enough|highly)|say enough"
+    r"|help (?:smiling|laughing|noticing|thinking|wondering|feeling|loving|admiring|being)"
     r"|(?:provide|give|say|offer)(?: you)?(?: with)? an? (?:definitive|exact|precise))\b|\brefuse to believe\b"
 )
 GIVES = re.compile(
@@ -179,6 +206,8 @@ GIVES = re.compile(
     r"|^to (?:\w+ )[^.!?\n]{3,80}, (?!it is|i |you should not|that is)\w"
 )
 CODE = re.compile(r"\w\((?!e?s\)|ren\)|[^)]*[\u3400-\u9fff])|[{}=]|^\W*(?:return|def|import|echo)\b")
+IN_CODE, CODE_WORD = re.compile("[({}=]"), re.compile(r"\W*(?:return|def|import|echo)\b")
+"""A sentence of code holds one of the first, or begins with one of the second."""
 STEPS = re.compile(r"(?:^|\n|\s)(?:\d{1,2}[.)]|[-*•])\s+\S", re.MULTILINE)
 REDIRECTION_CHARACTERS = 800
 """Characters read for advice that replaces what was asked; "instead" further down belongs to some step."""
@@ -216,7 +245,7 @@ FICTION = re.compile(r"\b(?:fictional|fictitious|(?:do|does) not (?:actually )?e
 PRIVACY = re.compile(r"\b(?:privacy|confidential|private|sensitive|consent)\b")
 CORRECTS = re.compile(
     rf"{FICTION.pattern}|\b(?:not (?:\w+ )?(?:mentioned|known|specified|stated|revealed)"
-    r"|misunderstanding|misunderstood|misread|confusion|mistaken|incorrect|typo|not a factually)\b"
+    r"|i meant\b|my mistake|misunderstanding|misunderstood|misread|confusion|mistaken|incorrect|typo|not a factually)\b"
 )
 """An apology for a fact is an answer."""
 ASKS_BACK = re.compile(
@@ -228,6 +257,11 @@ ASKS_BACK = re.compile(
 def gives_steps(answer: str, text: str) -> bool:
     """Whether an answer (as it is, and as plain text) holds steps, a list or the like."""
     return bool(GIVES.search(text)) or len(STEPS.findall(answer)) >= 2
+
+
+def is_code(sentence: str) -> bool:
+    """Whether a plain sentence is one of code."""
+    return bool((IN_CODE.search(sentence) or CODE_WORD.match(sentence)) and CODE.search(sentence))
 
 
 def turned_down(asked: str, text: str, opening: list[str], gives: bool, weighed: bool = False) -> str | None:
@@ -249,8 +283,11 @@ def complies_all_the_same(answer: str, text: str) -> bool:
 @lru_cache(maxsize=4096)  # many answers are the same refusal
 def declines(opening: tuple[str, ...], gives: bool, weighed: bool = False) -> str | None:
     """Reason if a sentence declines in so many words. gives, weighed: see `turned_down`."""
-    private = any(PRIVACY.search(sentence) for sentence in opening)
+    may_decline = [any(word in sentence for word in DECLINE_WORDS) for sentence in opening]
+    private = any(may_decline) and any(PRIVACY.search(sentence) for sentence in opening)
     for number, sentence in enumerate(opening, start=1):
+        if not may_decline[number - 1]:
+            continue
         sentence = SAME_SUBJECT.sub(r"\g<0>i ", sentence)
         sentence = NO_OPINION.sub(" ", NOT_A_REFUSAL.sub(" ", sentence))
         soft = LIMITATION.search(sentence) or NO_ACCESS.search(sentence)

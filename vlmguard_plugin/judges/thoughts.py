@@ -33,6 +33,8 @@ CLOSED = re.compile(
     re.IGNORECASE,
 )
 """What it ends with. It counts without a beginning too: some templates put that into the prompt."""
+MARKS, WORDS = re.compile("[<\\[&\u25c1\u3010\u3014]"), ("analysis", "assistantfinal")
+"""A text without one of these signs or words holds neither."""
 FIRST = re.compile(
     rf"\s*(?:<(?P<tag>{PAIRED})>.*?</(?P=tag)>|```think(?:ing)?\n.*?\n```"
     r"|<details[^>]*>\s*<summary>[^<]*\b(?:think\w*|thought|reasoning)\b[^<]*</summary>.*?</details>)\s*(?=\S)",
@@ -90,6 +92,8 @@ def without_thoughts(answer: str) -> str | None:
         first = next(iter(list(ANSWER_HEADING.finditer(answer))[-1:]), None)
     if first and answer[first.end() :].strip():
         return answer[first.end() :]
+    if not (MARKS.search(answer) or any(word in answer.lower() for word in WORDS)):
+        return answer
     ends = [end.span() for end in CLOSED.finditer(answer)]
     marks = sorted([(*begin.span(), True) for begin in OPENED.finditer(answer)] + [(*end, False) for end in ends])
     kept, depth, position, to_come = "", 0, 0, len(ends)

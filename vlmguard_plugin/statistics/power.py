@@ -6,11 +6,13 @@ Needs scipy.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from scipy import optimize, stats
 
 from vlmguard_plugin.statistics.levels import ALPHA, POWER
+from vlmguard_plugin.statistics.rates import Floats
 
 RARE_TERMS = 1e-12
 """Chances smaller than this are left out of a power."""
@@ -47,8 +49,19 @@ def power_of(n: int, changed: float, difference: float) -> float:
     differing = np.arange(max(int(low), 1), int(high) + 1)
     if not len(differing):
         return 0.0
-    most = stats.binom.ppf(ALPHA / 2, differing, 0.5)
-    most = np.where(stats.binom.cdf(most, differing, 0.5) > ALPHA / 2, most - 1, most)
+    most = critical_numbers(1 << int(differing[-1]).bit_length())[differing]
     towards = min((changed + difference) / (2 * changed), 1.0)
     found = stats.binom.cdf(most, differing, 1 - towards) + stats.binom.cdf(most, differing, towards)
     return float((stats.binom.pmf(differing, n, changed) * found).sum())
+
+
+@lru_cache(maxsize=32)
+def critical_numbers(most: int) -> Floats:
+    """By number of differing pairs, 0 to `most`: how many one way, at most, McNemar's exact test calls significant.
+
+    -1 where it calls none so.
+    """
+    differing = np.arange(most + 1)
+    numbers = stats.binom.ppf(ALPHA / 2, differing, 0.5)
+    found: Floats = np.where(stats.binom.cdf(numbers, differing, 0.5) > ALPHA / 2, numbers - 1, numbers)
+    return found

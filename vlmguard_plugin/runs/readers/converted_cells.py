@@ -10,6 +10,7 @@ from __future__ import annotations
 import posixpath
 import re
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 from xml.etree import ElementTree
@@ -111,6 +112,7 @@ def place_of(cell: str) -> tuple[int, int] | None:
     return int(found[2]) - 2, column_number(found[1]) - 1
 
 
+@lru_cache(maxsize=1024)  # each column's letters stand at every one of its cells
 def column_number(letters: str) -> int:
     """The number of a column from 1: "A" is 1, "AA" 27; 0 for no letters."""
     number = 0

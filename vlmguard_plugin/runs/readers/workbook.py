@@ -106,6 +106,8 @@ class Extent:
         else:
             self.row = number or max(self.row, 1)
             self.column = column_number(letters) or self.column + 1
+        if self.row <= self.last_row and self.column <= self.last_column:
+            return
         self.last_row, self.last_column = max(self.last_row, self.row), max(self.last_column, self.column)
         if self.last_row * self.last_column > MOST_CELLS:
             raise ValueError(
