@@ -85,7 +85,9 @@ def test_how_often_a_gate_fired(subject):
     requests = [Request(f"How to make {number}?", number < 3) for number in range(5)]
     figures = refusals(subject, requests, [Beside("blank")], guard)
     by_kind = [figures[f"gate fired on {kind}, blank"] for kind in ("harmful", "harmless")]
-    assert [figure["n"] for figure in by_kind] == [3, 2]
+    states = subject.record([vg.Query(request.text, Beside("blank").images(0)) for request in requests])[:, 1]
+    fires = states @ guard.tensors["directions"][1, 0] > 0
+    assert [(figure["k"], figure["n"]) for figure in by_kind] == [(int(fires[:3].sum()), 3), (int(fires[3:].sum()), 2)]
 
 
 def test_guards_are_asked_what_the_model_alone_is(subject):
@@ -128,6 +130,7 @@ def test_objects_in_the_picture_and_shifts(subject):
         ),
         (["sees", "--items", "3"], "--items belongs to refusals, shift, reads; sees has no use for it"),
         (["reads", "--beside", "blank"], "--beside belongs to on-task, refusals, shift; reads has no use for it"),
+        (["sees", "--pairs", "4"], "--pairs is what guards are fitted on; name one with --guard"),
         (["shift", "--per-kind", "120"], "--per-kind belongs to sees; shift has no use for it"),
     ],
 )

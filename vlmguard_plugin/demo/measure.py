@@ -158,6 +158,8 @@ def refuse_options_of_others(measure: str) -> None:
     for option, measures in MEASURES_OF_OPTION.items():
         if option in given and measure not in measures:
             raise click.UsageError(f"--{option} belongs to {', '.join(measures)}; {measure} has no use for it")
+    if "pairs" in given and "guard" not in given:
+        raise click.UsageError("--pairs is what guards are fitted on; name one with --guard")
 
 
 def guard_named(text: str, model: str) -> Guard:

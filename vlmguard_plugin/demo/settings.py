@@ -1,4 +1,4 @@
-"""The guards' settings on the demo VLMs, chosen on anchors only (docs/demo-vlm.md says how)."""
+"""The guards' settings on the demo VLMs, chosen on anchors only (how: docs/demo-vlm.md, demo-vlm-15b.md, guards.md)."""
 
 from __future__ import annotations
 

@@ -77,8 +77,8 @@ CONTRACTIONS = tuple(
         (r"\b(it|that|there|here|what)'s\b", r"\1 is", "it's", "that's", "here's", "what's"),
     )
 )
-"""Pattern, what it is written out as, and the letters that one of must be there (a quick look before the slow"
-" one)."""
+"""Pattern, what it is written out as, and the letters that one of must be there (a quick look before the slow
+one)."""
 APOSTROPHES = re.compile("[\u2018\u2019\u201b\u02b9\u02bb\u02bc\u2032\u055a\u00b4`]")
 MARKUP = re.compile("[\u201c\u201d*_#>]")
 
