@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 from dataclasses import dataclass
 from typing import Iterator
@@ -11,6 +12,7 @@ from typing import Iterator
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from transformers import DynamicCache, LlavaForConditionalGeneration, LlavaProcessor, PreTrainedTokenizerBase
 
@@ -38,6 +40,45 @@ class Example:
     finished: bool = True
 
 
+@dataclass(frozen=True)
+class DrawnStep:
+    """What one step trains on. images: uint8 [N, 96, 96, 3], further pictures, with their captions."""
+
+    visual: list[Example]
+    beside: list[Example]
+    images: np.ndarray
+    captions: list[str]
+
+
+class DrawnSteps(Dataset):
+    """The examples and pictures of every step by its number, drawn when asked for; the same for the same seed.
+
+    targets: the model's own answers to instructions.
+    """
+
+    def __init__(self, targets: dict[str, tuple[str, bool]], stage: Stage, seed: int) -> None:
+        self.targets, self.stage, self.seed = list(targets.items()), stage, seed
+
+    def __len__(self) -> int:
+        return 10**7  # more than any clock allows
+
+    def __getitem__(self, step: int) -> DrawnStep:
+        rng = random.Random(f"answers:{self.seed}:{step}")
+        half = self.stage.batch // 2
+        visual = []
+        for _ in range(half):
+            shown, prompt, answer = training_question(rng.randrange(10**9), self.stage.question_weights)
+            visual.append(Example(np.asarray(shown.image()), prompt, answer))
+        beside = []
+        for instruction, (answer, finished) in rng.sample(self.targets, half):
+            kind = rng.choice(("blank", "noise", *[None] * 6))  # None: any kind of picture
+            shown = picture("train", rng.randrange(10**9), kind)
+            beside.append(Example(np.asarray(shown.image()), instruction, answer, finished))
+        pictures = [picture("train", rng.randrange(10**9)) for _ in range(self.stage.pool)]
+        images = np.stack([np.asarray(drawn.image()) for drawn in pictures])
+        return DrawnStep(visual, beside, images, [drawn.caption for drawn in pictures])
+
+
 def answers_step(
     model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, stage: Stage, seed: int
 ) -> Iterator[torch.Tensor]:
@@ -51,23 +92,13 @@ def answers_step(
     template = build_processor(tokenizer, TOWER)
     prefix = prompt_parts(template, "")[0]
     cache = cached_prefix(model, tokenizer, prefix)
-    rng = random.Random(f"answers:{seed}")
-    half = stage.batch // 2
     anchor = CaptionLoss(model, tokenizer)
-    while True:
-        visual = []
-        for _ in range(half):
-            shown, prompt, answer = training_question(rng.randrange(10**9), stage.question_weights)
-            visual.append(Example(np.asarray(shown.image()), prompt, answer))
-        beside = []
-        for instruction, (answer, finished) in rng.sample(list(targets.items()), half):
-            kind = rng.choice(("blank", "noise", *[None] * 6))  # None: any kind of picture
-            shown = picture("train", rng.randrange(10**9), kind)
-            beside.append(Example(np.asarray(shown.image()), instruction, answer, finished))
-        losses = [answer_loss(model, tokenizer, template, cache, examples) for examples in (visual, beside)]
-        pictures = [picture("train", rng.randrange(10**9)) for _ in range(stage.pool)]
-        tokens = image_tokens(model, pixels_of([np.asarray(drawn.image()) for drawn in pictures]))
-        yield sum(losses) / 2 + anchor(tokens, [drawn.caption for drawn in pictures], padding=False)
+    # Beside a GPU, drawing would take as long as a step; on a CPU it is a small part of one.
+    drawers = min(8, (os.cpu_count() or 1) - 1) if model.device.type == "cuda" else 0
+    for drawn in DataLoader(DrawnSteps(targets, stage, seed), batch_size=None, num_workers=drawers):
+        losses = [answer_loss(model, tokenizer, template, cache, part) for part in (drawn.visual, drawn.beside)]
+        tokens = image_tokens(model, pixels_of(drawn.images))
+        yield sum(losses) / 2 + anchor(tokens, drawn.captions, padding=False)
 
 
 def answer_loss(
@@ -99,6 +130,7 @@ def answer_loss(
         labels[row, start : start + len(said)] = torch.tensor(said)
         mask[row, : known + start + len(said)] = 1
 
+    tokens, labels, mask = (values.to(model.device) for values in (tokens, labels, mask))
     seen = image_tokens(model, pixels_of([example.image for example in examples]))
     words = model.get_input_embeddings()(tokens)
     states = model.model.language_model(
@@ -124,7 +156,7 @@ def cached_prefix(
     model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, prefix: str
 ) -> DynamicCache:
     """Keys and values of a text that every prompt begins with, for a batch of one."""
-    tokens = torch.tensor([tokenizer.encode(prefix, add_special_tokens=False)])
+    tokens = torch.tensor([tokenizer.encode(prefix, add_special_tokens=False)], device=model.device)
     return model.model.language_model(input_ids=tokens, use_cache=True).past_key_values
 
 
@@ -157,7 +189,7 @@ def own_answers(
                 template.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True)
                 for text in batch
             ]
-            inputs = tokenizer(prompts, padding=True, return_tensors="pt")
+            inputs = tokenizer(prompts, padding=True, return_tensors="pt").to(model.device)
             output = model.generate(**inputs, max_new_tokens=TARGET_TOKENS)[:, inputs["input_ids"].shape[1] :]
             for text, row in zip(batch, output.tolist()):
                 finished = any(token in model.generation_config.eos_token_id for token in row)

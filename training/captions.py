@@ -26,7 +26,8 @@ class CaptionLoss:
 
     def __init__(self, model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        every = caption_tokens([picture("train", number).caption for number in range(20_000)], tokenizer)
+        captions = [picture("train", number).caption for number in range(20_000)]
+        every = caption_tokens(captions, tokenizer).to(model.device)
         self.vocabulary, positions = every.unique(return_inverse=True)
         self.embeddings = model.get_input_embeddings().weight[self.vocabulary].float()  # [V, d]
         weights = torch.bincount(positions.flatten()).float().rsqrt()
@@ -35,10 +36,10 @@ class CaptionLoss:
 
     def __call__(self, tokens: torch.Tensor, captions: list[str], padding: bool) -> torch.Tensor:
         """Mean loss of image tokens [B, 17, d]. padding: whether the full stops after a caption count."""
-        wanted = caption_tokens(captions, self.tokenizer)
+        wanted = caption_tokens(captions, self.tokenizer).to(tokens.device)
         counted = torch.full_like(wanted, True, dtype=torch.bool) if padding else wanted != self.padding
         wanted = torch.searchsorted(self.vocabulary, wanted[counted])
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(tokens.device.type, enabled=False):
             seen = tokens[counted].float()
             logits = 40 * seen @ self.embeddings.T
             distance = (seen - self.embeddings[wanted]).square().sum(-1).mean()
@@ -69,13 +70,13 @@ def projector_step(
     seen = torch.empty(stage.pool, TOWER.image_tokens, modules["vision_tower"].config.hidden_size, dtype=torch.float16)
     with torch.no_grad():
         for start in tqdm(range(0, stage.pool, 200), desc="seeing", unit="batch"):
-            images = [np.asarray(drawn.image()) for drawn in shown[start : start + 200]]
-            seen[start : start + 200] = tower_states(modules["vision_tower"], pixels_of(images)).half()
+            pixels = pixels_of([np.asarray(drawn.image()) for drawn in shown[start : start + 200]])
+            seen[start : start + 200] = tower_states(modules["vision_tower"], pixels.to(model.device)).half().cpu()
     loss = CaptionLoss(model, tokenizer)
     order = torch.Generator().manual_seed(seed)
     while True:
         for batch in torch.randperm(stage.pool, generator=order).split(stage.batch):
-            tokens = modules["multi_modal_projector"](seen[batch].float())
+            tokens = modules["multi_modal_projector"](seen[batch].float().to(model.device))
             yield loss(tokens, [shown[number].caption for number in batch.tolist()], padding=True)
 
 

@@ -30,7 +30,7 @@ class Stage:
 def image_tokens(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> torch.Tensor:
     """Image tokens [B, 17, d] of pictures [B, 3, 96, 96] in [-1, 1]."""
     modules = adapter_modules(model)
-    return modules["multi_modal_projector"](tower_states(modules["vision_tower"], pixels))
+    return modules["multi_modal_projector"](tower_states(modules["vision_tower"], pixels.to(model.device)))
 
 
 def tower_states(tower: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:

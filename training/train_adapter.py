@@ -20,7 +20,8 @@ words: from an answers adapter, without the language model again. The image toke
     of near meaning or spelling.
 
 No harmful request, no refusal and none of the anchors that guards are fitted on takes part in any. Two CPU
-cores are enough; the learning rate follows the clock, so a faster machine sees more pictures in the same minutes.
+cores are enough; a GPU is taken where there is one. The learning rate follows the clock, so a faster machine sees
+more pictures in the same minutes.
 """
 
 from __future__ import annotations
@@ -77,6 +78,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=30.0, help="how long to train, pictures and targets apart")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mean-with", type=Path, help="at the end, save the mean of the weights and this adapter's")
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: the GPU, where there is one"
+    )
     parser.add_argument("--out", type=Path, required=True, help="adapter file to write, also as a checkpoint")
     options = parser.parse_args(arguments)
     if options.stage == "words" and not options.init:
@@ -94,7 +98,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     vlm = DEMO_VLMS[options.model]
     model, tokenizer = load_parts(fetch_language_model(vlm.language), vlm.language, vlm.tower)
-    model.to(default_dtype("cpu", torch.bfloat16)).requires_grad_(False)
+    model.to(options.device, default_dtype(options.device, torch.bfloat16)).requires_grad_(False)
     for module in adapter_modules(model).values():
         module.float().requires_grad_(True)
     model.model.vision_tower.set_attn_implementation("eager")  # the quickest for so few image tokens
@@ -145,7 +149,8 @@ def fit(
     """
 
     def next_loss() -> torch.Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=model.lm_head.weight.dtype == torch.bfloat16):
+        of_half = model.lm_head.weight.dtype == torch.bfloat16
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=of_half):
             return next(losses)
 
     parameters = [value for module in adapter_modules(model).values() for value in module.parameters()]

@@ -31,11 +31,11 @@ def words_step(
     held = torch.empty(stage.pool, TOWER.image_tokens, embeddings.shape[1], dtype=torch.float16)
     with torch.no_grad():
         for start in tqdm(range(0, stage.pool, 256), desc="as it is", unit="batch"):
-            held[start : start + 256] = image_tokens(model, pixels_of(images[start : start + 256])).half()
+            held[start : start + 256] = image_tokens(model, pixels_of(images[start : start + 256])).half().cpu()
     order = torch.Generator().manual_seed(seed)
     while True:
         for batch in torch.randperm(stage.pool, generator=order).split(stage.batch):
-            goal, words = held[batch].float(), written[batch]
+            goal, words = held[batch].float().to(model.device), written[batch].to(model.device)
             goal[words >= 0] = embeddings[words[words >= 0]].float()
             weights = torch.where(words >= 0, WRITTEN_WEIGHT, 1)
             distances = (image_tokens(model, pixels_of(images[batch.numpy()])) - goal).square().sum(-1)
