@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 import warnings
@@ -11,13 +12,24 @@ from typing import Any, Callable, Iterator
 
 import torch
 from random_llava import SHAPES, Shape, random_anchors, random_queries, random_subject
+from scipy.stats import quantile_test
 
 import vlmguard_plugin as vg
+from vlmguard_plugin.demo.build import demo_folder
+from vlmguard_plugin.demo.measures.beside import Beside
+from vlmguard_plugin.demo.measures.figures import in_words
+from vlmguard_plugin.demo.measures.refusals import refusals
+from vlmguard_plugin.demo.measures.requests import demo_requests
+from vlmguard_plugin.demo.settings import GUARD_SETTINGS
+from vlmguard_plugin.demo.vlms import DEMO_VLMS
 from vlmguard_plugin.guards.core.registry import guard_classes
 from vlmguard_plugin.guards.core.representation import RepresentationGuard
+from vlmguard_plugin.subjects.loading import load_subject
 
 EDITING = tuple(name for name, guard in guard_classes().items() if issubclass(guard, RepresentationGuard))
-OTHER = tuple(name for name in guard_classes() if name not in (*EDITING, "visual_prompt"))  # that one is trained
+NEED_MORE = ("none", "visual_prompt", "eta")  # nothing to measure, trained first, needs a reward model
+OTHER = tuple(name for name in guard_classes() if name not in (*EDITING, *NEED_MORE))
+DEMO_GUARDS = ("vlm_guard", "cmrm", "conditional_refusal")
 Row = dict[str, Any]
 
 
@@ -75,35 +87,76 @@ def overhead(
     guards: tuple[str, ...],
     **_: Any,
 ) -> Iterator[Row]:
-    """Time of an answer, guarded / unguarded, one after the other: preparation of the inputs included.
+    """Time of an answer, guarded / unguarded, one after the other, which is first in turn.
 
-    Prefill: the same with one new token, for guards that edit in the pass itself.
+    Of guards that edit: of what a guard decides beforehand and `generate`, the inputs being encoded before; of the
+    others, which ask in other words or several times, of the whole answer. Prefill: the same with one new token.
     """
     subject = random_subject(shape, device, dtype, 1)
     made = fitted(guards, subject, shape, 8)
     for batch in batches:
         subject.batch_size = batch
         queries = random_queries(shape, batch)
-        for kind, new in (("generation", tokens), ("prefill", 1)):
-            pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in made}
-            for _turn in range(rounds + 1):  # the first round warms up
-                for name, guard in made.items():
-                    alone = seconds(device, subject.generate, queries, max_new_tokens=new)
-                    guarded = seconds(device, guard.respond, subject, queries, max_new_tokens=new)
-                    pairs[name].append((guarded, alone))
-            fastest = min(alone for taken in pairs.values() for _, alone in taken[1:])
-            for name, taken in pairs.items():
-                ratios = sorted(guarded / alone for guarded, alone in taken[1:])
+        inputs = subject.encode(queries)
+        for name, guard in made.items():
+            for kind, new in (("generation", tokens), ("prefill", 1)):
+                ways: tuple[Callable[[], Any], Callable[[], Any]]
+                if name in EDITING:
+                    ways = (
+                        partial(generated, subject, inputs, new, guard, queries),
+                        partial(generated, subject, inputs, new),
+                    )
+                else:
+                    ways = (
+                        partial(guard.respond, subject, queries, max_new_tokens=new),
+                        partial(subject.generate, queries, max_new_tokens=new),
+                    )
                 yield {
                     "guard": name,
                     "batch": batch,
                     "what": f"{kind}, {new} new",
-                    "fastest unguarded, s": round(fastest, 4),
-                    "fastest / fastest": round(min(guarded for guarded, _ in taken[1:]) / fastest, 3),
-                    "median of pairs": round(statistics.median(ratios), 3),
-                    "least": round(ratios[0], 3),
-                    "most": round(ratios[-1], 3),
+                    **side_by_side(device, rounds, ways),
                 }
+
+
+def generated(
+    subject: vg.HuggingFaceSubject,
+    inputs: Any,
+    new: int,
+    guard: vg.Guard | None = None,
+    queries: list[vg.Query] | None = None,
+) -> None:
+    """So many new tokens to inputs, under a guard if there is one."""
+    with guard.on(subject, queries or []) if guard else nullcontext(), torch.no_grad():
+        subject.model.generate(**inputs, do_sample=False, max_new_tokens=new)
+
+
+def side_by_side(device: str, rounds: int, ways: tuple[Callable[[], Any], Callable[[], Any]]) -> Row:
+    """Ratios of the first way's time to the second's, over so many rounds after one that warms up."""
+    pairs: list[tuple[float, float]] = []
+    gc.collect()
+    gc.disable()  # a collection takes as long as several tokens
+    try:
+        for turn in range(rounds + 1):
+            order = (0, 1) if turn % 2 else (1, 0)
+            took = {way: seconds(device, ways[way]) for way in order}
+            pairs.append((took[0], took[1]))
+    finally:
+        gc.enable()
+    pairs = pairs[1:]
+    ratios = [first / second for first, second in pairs]
+    row = {
+        "fastest unguarded, s": round(min(second for _, second in pairs), 4),
+        "fastest / fastest": round(min(first for first, _ in pairs) / min(second for _, second in pairs), 3),
+        "median of pairs": round(statistics.median(ratios), 3),
+    }
+    low, high = quantile_test(ratios, p=0.5).confidence_interval(0.95)  # NaN for fewer than six rounds
+    return {
+        **row,
+        "95% of the median": f"{low:.3f} to {high:.3f}",
+        "least": round(min(ratios), 3),
+        "most": round(max(ratios), 3),
+    }
 
 
 def memory(
@@ -267,4 +320,26 @@ def compiled(device: str, **_: Any) -> Iterator[Row]:
         yield {"what": what, "outcome": outcome, "seconds": round(time.perf_counter() - begin, 1)}
 
 
-PARTS = {part.__name__: part for part in (same, overhead, memory, fit, waits, compiled)}
+def demo(device: str, **_: Any) -> Iterator[Row]:
+    """The demo VLMs that were built on this machine: refusals beside shapes, and the time of the answers."""
+    for model in DEMO_VLMS:
+        folder = demo_folder(model)
+        if not folder.is_dir():
+            continue
+        subject = load_subject(folder, batch_size=240, device=device)
+        requests, conditions = demo_requests(), [Beside("shape")]
+        refusals(subject, requests[:8], conditions)  # warms up
+        guards = {name: vg.build_guard(name, **GUARD_SETTINGS[model].get(name, {})) for name in DEMO_GUARDS}
+        alone = 0.0
+        for name, guard in {"unguarded": None, **guards}.items():
+            guard = guard.fit(subject, vg.load_anchors()) if guard else None
+            synchronize(device)
+            begin = time.perf_counter()
+            figures = refusals(subject, requests, conditions, guard)
+            took = time.perf_counter() - begin
+            alone = alone or took
+            found = {key.split(",")[0]: in_words(figures[key]).strip() for key in figures}
+            yield {"model": model, "guard": name, **found, "seconds": round(took, 2), "ratio": round(took / alone, 3)}
+
+
+PARTS = {part.__name__: part for part in (same, overhead, memory, fit, waits, compiled, demo)}

@@ -163,6 +163,18 @@ def test_the_processor_counts(change, anchors, tmp_path):
     assert vg.load_guard(tmp_path / "guard", vg.HuggingFaceSubject(tiny_llava(), tiny_processor())).is_fitted
 
 
+def test_a_vocabulary_that_grows_in_use_counts_and_is_read_once(monkeypatch):
+    subject = vg.HuggingFaceSubject(tiny_llava(), tiny_processor())
+    tokenizer = subject.prompts.tokenizer
+    read = []
+    own = tokenizer.get_vocab
+    monkeypatch.setattr(tokenizer, "get_vocab", lambda: read.append(1) or own())
+    before = subject.prompt_form
+    assert subject.prompt_form == before and len(read) == 1
+    tokenizer.add_tokens(["steal"])
+    assert subject.prompt_form != before and len(read) == 2
+
+
 def rotary(**changes):
     """A tiny model with other rotary positions, its weights the same."""
     model = tiny_llava()

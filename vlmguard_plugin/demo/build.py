@@ -63,16 +63,11 @@ def build_demo_vlm(name: str = "demo_vlm", cache_dir: str | Path | None = None) 
     """Folder of a demo VLM, built the first time (a minute and 1 GB of disk; for the 1.5B ones two minutes and 3 GB).
 
     name: one of `vlms.DEMO_VLMS`. cache_dir: where to build; by default $VLMGUARD_CACHE or the user's cache directory.
-    The folder's name carries a hash of the adapter and the language model, so a new adapter is a new folder,
-    and the major version of transformers, because versions 4 and 5 name the vision tower's weights differently.
     """
-    vlm = demo_vlm(name)
-    cache = cache_directory(cache_dir)
-    digest = hashlib.sha256(vlm.adapter_file.read_bytes() + vlm.language.sha256.encode() + RECIPE.encode()).hexdigest()
-    major = transformers.__version__.split(".")[0]
-    folder = cache / f"demo-vlm-{vlm.adapter}-transformers{major}-{digest[:12]}"
+    vlm, folder = demo_vlm(name), demo_folder(name, cache_dir)
     if folder.is_dir():
         return folder
+    cache = folder.parent
     with FileLock(cache / f"{folder.name}.lock"):
         if not folder.is_dir():
             gguf = fetch_language_model(vlm.language, cache_dir)
@@ -83,6 +78,18 @@ def build_demo_vlm(name: str = "demo_vlm", cache_dir: str | Path | None = None) 
                 check_reload(built, vlm.adapter_file)
                 built.rename(folder)
     return folder
+
+
+def demo_folder(name: str = "demo_vlm", cache_dir: str | Path | None = None) -> Path:
+    """Where a demo VLM's folder is, or will be.
+
+    Its name carries a hash of the adapter and the language model, so a new adapter is a new folder, and the major
+    version of transformers, because versions 4 and 5 name the vision tower's weights differently.
+    """
+    vlm = demo_vlm(name)
+    digest = hashlib.sha256(vlm.adapter_file.read_bytes() + vlm.language.sha256.encode() + RECIPE.encode()).hexdigest()
+    major = transformers.__version__.split(".")[0]
+    return cache_directory(cache_dir) / f"demo-vlm-{vlm.adapter}-transformers{major}-{digest[:12]}"
 
 
 def assemble(gguf: Path, language: LanguageModel, tower: Tower, adapter: Path, folder: Path) -> None:

@@ -30,7 +30,7 @@ def model_fingerprint(model: nn.Module) -> str:
     kind = getattr(getattr(model, "config", None), "model_type", None) or type(model).__name__
     digest = hashlib.sha256()
     try:
-        for part in parts_of(model):
+        for part in read_together(list(parts_of(model))):
             digest.update(part)
     except Unreadable:
         own = _unread.setdefault(model, secrets.token_hex(5))
@@ -47,8 +47,31 @@ class Unreadable(ValueError):
     """A tensor whose numbers can't be read."""
 
 
-def parts_of(model: nn.Module) -> Iterator[bytes]:
-    """What identifies a model, module by module. Raises Unreadable."""
+def read_together(parts: list[bytes | Tensor]) -> list[bytes]:
+    """Parts with the tensors among them read: floating ones rounded to bfloat16. Raises Unreadable.
+
+    Those of a device and dtype are copied at once, for a GPU is waited for at every copy, and a model has hundreds.
+    """
+    read = {number: part for number, part in enumerate(parts) if isinstance(part, bytes)}
+    kinds: dict[tuple[Any, Any], list[int]] = {}
+    for number, part in enumerate(parts):
+        if not isinstance(part, bytes):
+            kinds.setdefault((part.device, part.dtype), []).append(number)
+    for numbers in kinds.values():
+        values = [part for part in map(parts.__getitem__, numbers) if not isinstance(part, bytes)]
+        try:
+            joined = torch.cat(values)
+            joined = joined.to("cpu", torch.bfloat16) if joined.is_floating_point() else joined.cpu()
+            sizes = [len(own) * joined.element_size() for own in values]
+            pieces = torch.split(joined.contiguous().view(torch.uint8), sizes)
+            read |= {number: piece.numpy().tobytes() for number, piece in zip(numbers, pieces)}
+        except (NotImplementedError, RuntimeError, TypeError) as error:
+            raise Unreadable(f"weights of {values[0].dtype} can't be read ({error})") from error
+    return [read[number] for number in range(len(parts))]
+
+
+def parts_of(model: nn.Module) -> Iterator[bytes | Tensor]:
+    """What identifies a model, module by module: bytes, and samples [n] of weights. Raises Unreadable."""
     seen: set[int] = set()
     left_out: set[int] = set()
     for module in model.modules():
@@ -108,8 +131,8 @@ def present(module: nn.Module, name: str, tensor: Tensor) -> Tensor:
     return there
 
 
-def tensor_parts(tensor: Tensor) -> Iterator[bytes]:
-    """Shape and samples of a tensor; of one made of others (quantised), of those."""
+def tensor_parts(tensor: Tensor) -> Iterator[bytes | Tensor]:
+    """Shape and samples of a tensor; of one made of others (quantised), of those. Raises Unreadable."""
     yield str(tuple(tensor.shape)).encode()
     inner = getattr(tensor, "__tensor_flatten__", None)
     if inner is not None:
@@ -119,7 +142,7 @@ def tensor_parts(tensor: Tensor) -> Iterator[bytes]:
     try:
         flat = tensor.detach().reshape(-1)
         values = flat[:: max(1, flat.numel() // _SAMPLES)][:_SAMPLES]
-        values = values.to("cpu", torch.bfloat16) if values.is_floating_point() else values.cpu()
-        yield values.contiguous().view(torch.uint8).numpy().tobytes()
+        of_odd_floats = values.is_floating_point() and values.element_size() < 2  # of eight bits, which don't join
+        yield values.to(torch.bfloat16) if of_odd_floats else values
     except (NotImplementedError, RuntimeError, TypeError) as error:
         raise Unreadable(f"a {type(tensor).__name__} can't be read ({error})") from error
