@@ -16,14 +16,21 @@ ON_05B: dict[str, dict[str, Any]] = {
 }
 
 ON_15B: dict[str, dict[str, Any]] = {
-    "vlm_guard": {"layers": (17, 18, 19), "alpha": 0.1},
-    "cmrm": {"layers": (19,), "alpha": 0.6, "positions": "all"},
-    "cmrm_sample": {"layers": (19,), "alpha": 0.6, "positions": "all"},
-    "refusal_direction": {"layers": (18,), "condition": True, "alpha": 1.0},
+    "vlm_guard": {"layers": (17, 18, 19), "gate": "zero", "alpha": 0.05},
+    "cmrm": {"layers": (19,), "alpha": 0.4},
+    "cmrm_sample": {"layers": (19,), "alpha": 0.6},
+    "refusal_direction": {"layers": (18,), "alpha": 0.05},
+    "nullsteer": {"layers": (18,), "alpha": 0.1},
     "inferaligner": {"layers": (17, 18, 19), "alpha": 0.25},
-    "shiftdc": {"caption_tokens": 24},
+    "mars": {"layers": (21,), "alpha": 1.0, "trust": 1.0},
+    "tbop": {"layers": (18,), "rank": 1, "alpha": 0.5},
+    "shiftdc": {"layers": (18,), "alpha": 0.5, "caption_tokens": 24},
 }
-"""Guards that are not named keep their own defaults: these did best, or no setting kept the bound."""
+"""Guards that are not named keep their own defaults: these did best, or no setting kept the bound.
+
+On the larger model no setting of cmrm, cmrm_sample, conditional_refusal or jrs_rem keeps the bound. The first two have
+the settings that exceed it least, for with their own they refuse many harmless requests there.
+"""
 
 GUARD_SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "demo_vlm": ON_05B,

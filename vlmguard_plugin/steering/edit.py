@@ -70,11 +70,19 @@ class LayerEdit(Protocol):
 
 
 def on_device(edit: LayerEdit, device: torch.device) -> LayerEdit:
-    """The edit with the tensors among its fields on a device, so that no token waits for a copy."""
+    """The edit with the tensors among its fields on a device, so that no token waits for a copy.
+
+    Nor does the program wait for a copy to a GPU: what is asked of it afterwards comes after the copy.
+    """
     if not is_dataclass(edit) or isinstance(edit, type):
         return edit
     values = {part.name: getattr(edit, part.name) for part in fields(edit)}
-    moved = {name: value.to(device) for name, value in values.items() if isinstance(value, torch.Tensor)}
+    at_once = device.type == "cuda"
+    moved = {
+        name: value.to(device, non_blocking=at_once)
+        for name, value in values.items()
+        if isinstance(value, torch.Tensor)
+    }
     return replace(edit, **moved) if moved else edit
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, Iterable
 
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.steering.edit import Edits, LayerEdit, Prompts, on_device
@@ -98,9 +98,9 @@ class EditedGenerations:
         missed = sorted(set(self.edits.by_layer) - (self.reached if entered else set()))
         if missed:
             self.refuse(missed)
-        wrong = [index for index, finite in self.finite.items() if not bool(finite)]  # waits for the device, once
-        self.finite = {}
-        if wrong:
+        finite, self.finite = self.finite, {}
+        if finite and not bool(all_of(finite.values())):  # waits for the device, once
+            wrong = [index for index, is_finite in finite.items() if not bool(is_finite)]
             raise RuntimeError(
                 f"what is to be added to the hidden states of {self.model_name} after decoder layers {wrong} is not "
                 "finite; load the model in bfloat16 or float32, or fit the guard again"
@@ -176,6 +176,12 @@ class EditedGenerations:
         if self.tokens.mask is None:
             return result
         return torch.where(self.tokens.mask.to(hidden.device).unsqueeze(-1), result, hidden)
+
+
+def all_of(outcomes: Iterable[Tensor]) -> Tensor:
+    """Whether all of several bool [] hold: bool [], on the device of the last, where they lie on several."""
+    several = list(outcomes)
+    return torch.stack([outcome.to(several[-1].device) for outcome in several]).all()
 
 
 def row_numbers(hidden: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from functools import cache
 from typing import TYPE_CHECKING, Any, Iterator
 from weakref import WeakKeyDictionary
 
@@ -75,11 +76,11 @@ def parts_of(model: nn.Module) -> Iterator[bytes | Tensor]:
     seen: set[int] = set()
     left_out: set[int] = set()
     for module in model.modules():
-        if hasattr(module, "adapter_layer_names"):  # of PEFT, which transformers' own adapters are too
+        if hasattr(type(module), "adapter_layer_names"):  # of PEFT, which transformers' own adapters are too
             active = adapters_in(module)
             yield repr(active).encode()
             left_out |= {id(parameter) for parameter in of_other_adapters(module, [name for name, _ in active])}
-        if hasattr(module, "_packed_params"):  # of PyTorch's quantised layers
+        if "_packed_params" in vars(module) or "_packed_params" in module._modules:  # of PyTorch's quantised layers
             raise Unreadable(f"a {type(module).__name__} packs its weights away")
         for name, tensor in kept_tensors(module):
             if id(tensor) not in seen and id(tensor) not in left_out:  # tied weights count once
@@ -89,8 +90,12 @@ def parts_of(model: nn.Module) -> Iterator[bytes | Tensor]:
 
 def kept_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """A module's own parameters, the buffers that a checkpoint keeps, and the frequencies of its rotary positions."""
-    yield from module.named_parameters(recurse=False)
-    for name, buffer in module.named_buffers(recurse=False):
+    for name, parameter in module._parameters.items():
+        if parameter is not None:
+            yield name, parameter
+    for name, buffer in module._buffers.items():
+        if buffer is None:
+            continue
         if name == "inv_freq":
             yield name, getattr(module, "original_inv_freq", buffer)  # some models change theirs for long prompts
         elif name not in module._non_persistent_buffers_set:
@@ -131,17 +136,28 @@ def present(module: nn.Module, name: str, tensor: Tensor) -> Tensor:
     return there
 
 
+@cache
+def plain_kinds() -> tuple[type, type]:
+    """What ordinary weights are."""
+    return torch.Tensor, torch.nn.Parameter
+
+
 def tensor_parts(tensor: Tensor) -> Iterator[bytes | Tensor]:
     """Shape and samples of a tensor; of one made of others (quantised), of those. Raises Unreadable."""
     yield str(tuple(tensor.shape)).encode()
-    inner = getattr(tensor, "__tensor_flatten__", None)
+    plain = type(tensor) in plain_kinds()
+    inner = None if plain else getattr(tensor, "__tensor_flatten__", None)
     if inner is not None:
         for name in inner()[0]:
             yield from tensor_parts(getattr(tensor, name))
         return
     try:
-        flat = tensor.detach().reshape(-1)
-        values = flat[:: max(1, flat.numel() // _SAMPLES)][:_SAMPLES]
+        step = max(1, tensor.numel() // _SAMPLES)
+        if plain and tensor.is_contiguous():  # in one call: a model has hundreds, and this is asked for every batch
+            count = min(_SAMPLES, -(-tensor.numel() // step))
+            values = tensor.detach().as_strided((count,), (step,))
+        else:
+            values = tensor.detach().reshape(-1)[::step][:_SAMPLES]
         of_odd_floats = values.is_floating_point() and values.element_size() < 2  # of eight bits, which don't join
         yield values.to(torch.bfloat16) if of_odd_floats else values
     except (NotImplementedError, RuntimeError, TypeError) as error:
