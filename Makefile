@@ -1,6 +1,7 @@
 # make demo: set everything up, then compare the guards on a small real VLM.
 # make test: set everything up, then test. make test-fast: all but the demo VLM, the hosts' processes and most architectures, in minutes.
 # make check: format, lint, types, layers, in a minute; `pre-commit install` runs the same before every commit.
+# make bench: what guards and commands cost, into docs/benchmarks.md; half an hour.
 # make picture: draw docs/rooms.svg anew from the imports.
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ READY := $(VENV)/ready
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
 
-.PHONY: demo test test-fast check picture setup clean
+.PHONY: demo test test-fast check bench picture setup clean
 
 demo: setup
 	$(BIN)/vlmguard demo --items $(ITEMS) --model $(MODEL)
@@ -36,6 +37,10 @@ check: setup
 	$(BIN)/python .ci/check_house.py
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
+
+bench: export OMP_NUM_THREADS ?= 1
+bench: setup
+	$(BIN)/python bench/bench.py --markdown docs/benchmarks.md --json benchmarks.json
 
 picture: setup
 	$(BIN)/python docs/draw_rooms.py

@@ -18,8 +18,10 @@ from typing import Any
 import click
 import torch
 import transformers
-from gpu_parts import EDITING, OTHER, PARTS, Row
+from costs import EDITING, OTHER
+from gpu_parts import PARTS
 from random_llava import SHAPES
+from timing import Row
 
 import vlmguard_plugin as vg
 

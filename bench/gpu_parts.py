@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import statistics
 import time
 import warnings
@@ -11,8 +10,9 @@ from functools import partial
 from typing import Any, Callable, Iterator
 
 import torch
+from costs import EDITING, generated
 from random_llava import SHAPES, Shape, random_anchors, random_queries, random_subject
-from scipy.stats import quantile_test
+from timing import Row, side_by_side
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.demo.build import demo_folder
@@ -22,15 +22,9 @@ from vlmguard_plugin.demo.measures.refusals import refusals
 from vlmguard_plugin.demo.measures.requests import demo_requests
 from vlmguard_plugin.demo.settings import GUARD_SETTINGS
 from vlmguard_plugin.demo.vlms import DEMO_VLMS
-from vlmguard_plugin.guards.core.registry import guard_classes
-from vlmguard_plugin.guards.core.representation import RepresentationGuard
 from vlmguard_plugin.subjects.loading import load_subject
 
-EDITING = tuple(name for name, guard in guard_classes().items() if issubclass(guard, RepresentationGuard))
-NEED_MORE = ("none", "visual_prompt", "eta")  # nothing to measure, trained first, needs a reward model
-OTHER = tuple(name for name in guard_classes() if name not in (*EDITING, *NEED_MORE))
 DEMO_GUARDS = ("vlm_guard", "cmrm", "conditional_refusal")
-Row = dict[str, Any]
 
 
 def synchronize(device: str) -> None:
@@ -115,48 +109,8 @@ def overhead(
                     "guard": name,
                     "batch": batch,
                     "what": f"{kind}, {new} new",
-                    **side_by_side(device, rounds, ways),
+                    **side_by_side(ways, rounds, partial(synchronize, device)),
                 }
-
-
-def generated(
-    subject: vg.HuggingFaceSubject,
-    inputs: Any,
-    new: int,
-    guard: vg.Guard | None = None,
-    queries: list[vg.Query] | None = None,
-) -> None:
-    """So many new tokens to inputs, under a guard if there is one."""
-    with guard.on(subject, queries or []) if guard else nullcontext(), torch.no_grad():
-        subject.model.generate(**inputs, do_sample=False, max_new_tokens=new)
-
-
-def side_by_side(device: str, rounds: int, ways: tuple[Callable[[], Any], Callable[[], Any]]) -> Row:
-    """Ratios of the first way's time to the second's, over so many rounds after one that warms up."""
-    pairs: list[tuple[float, float]] = []
-    gc.collect()
-    gc.disable()  # a collection takes as long as several tokens
-    try:
-        for turn in range(rounds + 1):
-            order = (0, 1) if turn % 2 else (1, 0)
-            took = {way: seconds(device, ways[way]) for way in order}
-            pairs.append((took[0], took[1]))
-    finally:
-        gc.enable()
-    pairs = pairs[1:]
-    ratios = [first / second for first, second in pairs]
-    row = {
-        "fastest unguarded, s": round(min(second for _, second in pairs), 4),
-        "fastest / fastest": round(min(first for first, _ in pairs) / min(second for _, second in pairs), 3),
-        "median of pairs": round(statistics.median(ratios), 3),
-    }
-    low, high = quantile_test(ratios, p=0.5).confidence_interval(0.95)  # NaN for fewer than six rounds
-    return {
-        **row,
-        "95% of the median": f"{low:.3f} to {high:.3f}",
-        "least": round(min(ratios), 3),
-        "most": round(max(ratios), 3),
-    }
 
 
 def memory(

@@ -1,0 +1,130 @@
+"""What guards and commands cost, side by side in one run: a table for each part.
+
+    make bench                                              # docs/benchmarks.md and benchmarks.json
+    python bench/bench.py --parts generation --guards cmrm --batches 8
+
+On a GPU use bench/gpu_check.py. Figures are printed, and the files written, as they come.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+import transformers
+from commands import board, hosts, start
+from costs import EDITING, MODELS, OTHER, fit, generation, memory
+from timing import Row
+
+import vlmguard_plugin as vg
+
+PARTS = {part.__name__: part for part in (start, generation, fit, memory, hosts, board)}
+OF_ALL_GUARDS = ("generation",)
+MEMORY_GUARDS = ("vlm_guard", "cmrm", "tbop")
+
+
+def machine() -> Row:
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "vlmguard_plugin": vg.__version__,
+        "date": date.today().isoformat(),
+    }
+
+
+def processor() -> str:
+    """The processor's name, and whether it multiplies matrices of bfloat16 in hardware."""
+    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    names = [line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("model name")]
+    return (names[0] if names else platform.machine()) + (", AMX" if "amx_bf16" in told else "")
+
+
+def table(rows: list[Row]) -> str:
+    """Rows as a Markdown table."""
+    heads = list(rows[0])
+    lines = [" | ".join(heads), " | ".join("---" for _ in heads)]
+    lines += [" | ".join(str(row[head]) for head in heads) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines) + "\n"
+
+
+@click.command()
+@click.option("--parts", default=",".join(PARTS), show_default=True)
+@click.option("--model", type=click.Choice(MODELS), default="demo_vlm", show_default=True)
+@click.option("--guards", default=",".join(EDITING + OTHER), show_default=True)
+@click.option("--batches", default="1,8,32", show_default=True)
+@click.option("--tokens", default=32, show_default=True, help="New tokens of an answer.")
+@click.option("--rounds", default=3, show_default=True, help="Pairs of times, after one that warms up.")
+@click.option("--answers", default=50_000, show_default=True, help="Of board.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--markdown", "markdown_file", type=click.Path(dir_okay=False, path_type=Path))
+def main(
+    parts: str,
+    model: str,
+    guards: str,
+    batches: str,
+    tokens: int,
+    rounds: int,
+    answers: int,
+    json_file: Path | None,
+    markdown_file: Path | None,
+) -> None:
+    """Measure what guards and commands cost, as ratios side by side."""
+    chosen = tuple(guards.split(","))
+    unknown = [name for name in parts.split(",") if name not in PARTS]
+    unknown += [name for name in chosen if name not in EDITING + OTHER]
+    if unknown:
+        raise click.ClickException(
+            f"there is no {', '.join(unknown)}; parts are {', '.join(PARTS)}; guards are {', '.join(EDITING + OTHER)}"
+        )
+    try:
+        sizes = tuple(int(size) for size in batches.split(","))
+    except ValueError as error:
+        raise click.ClickException(f"--batches is {batches!r}; give whole numbers, as in 1,8,32") from error
+    given = {"model": model, "batches": sizes, "tokens": tokens, "rounds": rounds, "answers": answers}
+    command = f"python bench/bench.py {' '.join(sys.argv[1:])}".strip()
+    found: dict[str, Any] = {"machine": machine(), "command": command, "parts": {}}
+    page = [HEAD, table([found["machine"]]), f"    {command}\n"]
+    click.echo("\n".join(page[1:]))
+    for name in parts.split(","):
+        part = PARTS[name]
+        of = chosen if name in OF_ALL_GUARDS else tuple(guard for guard in chosen if guard in EDITING)
+        of = tuple(guard for guard in of if guard in MEMORY_GUARDS) if name == "memory" else of
+        rows: list[Row] = []
+        for row in part(**given, guards=of):
+            rows.append(row)
+            click.echo(json.dumps(row))
+        found["parts"][name] = rows
+        if rows:
+            page += [f"## {name.capitalize()}\n", paragraphs(part.__doc__ or ""), table(rows)]
+        if json_file:
+            json_file.write_text(json.dumps(found, indent=1) + "\n")
+        if markdown_file:
+            markdown_file.write_text("\n".join(page))
+
+
+def paragraphs(text: str) -> str:
+    """A docstring without its indentation."""
+    return "\n".join(line.strip() for line in text.strip().splitlines()) + "\n"
+
+
+HEAD = """# What guards and commands cost
+
+Written by [`bench/bench.py`](../bench/bench.py) (`make bench`); on a GPU: [benchmarks-gpu.md](benchmarks-gpu.md).
+Ratios are of two ways to do the same, one after the other in turn: the median of the pairs (from six pairs on with its
+95% interval, else least to most), of wall time and of CPU time, which says more where a machine is shared. `fastest`:
+the fastest of the one / the fastest of the other.
+"""
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""What commands cost: parts of the bench that start programs."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any, Iterator
+
+import pandas
+from timing import Row, side_by_side
+
+PLAIN = (sys.executable, "-c", "pass")
+REFUSALS = (
+    "I'm sorry, but I can't assist with that.",
+    "I can't help with this request, because it could hurt somebody.",
+    "As an AI, I won't take part in that. Is there something else that I can do for you?",
+)
+ANSWERS = (
+    "Of course. Begin with a plan, then write down what you need, and take one step after the other.",
+    "Here is a short text on {}: it is worth a look from several sides, and each has something for it.",
+    "1. Think of {}.\n2. Collect what you have.\n3. Put it together and look at it again the next day.",
+)
+
+
+def run(*command: str, **variables: str) -> None:
+    """A program that ends well, without its output."""
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **variables})
+
+
+def start(rounds: int, **_: Any) -> Iterator[Row]:
+    """Start of a command / of `python -c pass`; `s`: seconds of the latter."""
+    command = str(Path(sys.executable).with_name("vlmguard"))
+    for words in (("--help",), ("list",), ("leaderboard", "--help")):
+        ways = (partial(run, command, *words), partial(run, *PLAIN))
+        yield {"command": f"vlmguard {' '.join(words)}", **side_by_side(ways, rounds)}
+
+
+def hosts(model: str, rounds: int, **_: Any) -> Iterator[Row]:
+    """VLMEvalKit's whole command with a guarded model, in batches / one by one; `s`: seconds one by one.
+
+    The demo's multiple-choice set as `make demo` leaves it in the cache. Start-up is in both. The host's own models
+    under a guard (`<model>_<guard>`) are asked one by one in either case.
+    """
+    from vlmguard_plugin.benchmarks import lmu_data
+
+    if model == "tiny":
+        return
+    data = Path(os.environ.get("LMUData") or lmu_data())
+    if not (data / "Demo_choice.tsv").is_file():
+        raise FileNotFoundError(f"there is no Demo_choice.tsv in {data}; run make demo ITEMS=4 first")
+    for size in ("8", "16"):
+        with tempfile.TemporaryDirectory() as folder:
+            ways = tuple(partial(evaluated, folder, model, str(data), of) for of in (size, "1"))
+            yield {"model": f"{model}_vlmguard", "batch": size, **side_by_side((ways[0], ways[1]), rounds)}
+
+
+def evaluated(folder: str, model: str, data: str, size: str) -> None:
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        command = (sys.executable, "-m", "vlmeval.run", "--data", "Demo_choice", "--model", f"{model}_vlmguard")
+        run(*command, "--work-dir", work, "--mode", "infer", VLMGUARD_BATCH_SIZE=size, LMUData=data)
+
+
+def board(rounds: int, answers: int, **_: Any) -> Iterator[Row]:
+    """Judging answers and building a leaderboard of five models / reading their files alone; `s`: seconds of that."""
+    command = str(Path(sys.executable).with_name("vlmguard"))
+    with tempfile.TemporaryDirectory() as folder:
+        files = [write_answers(Path(folder), name, answers // 5) for name in MODELS_OF_BOARD]
+        read = f"import pandas\nfor file in {files!r}: pandas.read_csv(file, sep='\t')"
+        ways = (partial(run, command, "leaderboard", folder, "--json"), partial(run, sys.executable, "-c", read))
+        yield {"answers": 5 * (answers // 5), **side_by_side(ways, rounds)}
+
+
+MODELS_OF_BOARD = ("vlm", "vlm_cmrm", "vlm_vlmguard", "vlm_tbop", "vlm_nullsteer")
+
+
+def write_answers(folder: Path, model: str, count: int) -> str:
+    """A prediction file as VLMEvalKit writes it: half of the requests harmful, a third of the answers refusals."""
+    draw = random.Random(model)
+    said = [
+        draw.choice(REFUSALS) if draw.random() < 1 / 3 else draw.choice(ANSWERS).format(f"thing {number}")
+        for number in range(count)
+    ]
+    frame = pandas.DataFrame(
+        {
+            "index": range(1, count + 1),
+            "question": [f"What about thing {number}?" for number in range(count)],
+            "harmful": [number % 2 for number in range(count)],
+            "prediction": said,
+        }
+    )
+    place = folder / model / f"{model}_Requests.tsv"
+    place.parent.mkdir(parents=True)
+    frame.to_csv(place, sep="\t", index=False)
+    return str(place)

@@ -1,0 +1,42 @@
+"""The bench, tried on a tiny model: its tables and files, and that its ratios tell what costs from what doesn't."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "bench" / "bench.py"
+
+
+def run(*options):
+    return subprocess.run([sys.executable, SCRIPT, *options], capture_output=True, text=True, timeout=300)
+
+
+def median(cell):
+    return float(cell.partition(" ")[0])
+
+
+@pytest.mark.host
+def test_every_part_but_the_hosts_runs_on_a_tiny_model(tmp_path):
+    small = "--model tiny --guards shiftdc,cmrm,self_reminder --batches 2 --tokens 2 --rounds 1 --answers 500"
+    files = ("--json", tmp_path / "b.json", "--markdown", tmp_path / "b.md")
+    done = run(*small.split(), "--parts", "start,generation,fit,memory,board", *files)
+    assert done.returncode == 0, done.stderr
+    parts = json.loads((tmp_path / "b.json").read_text())["parts"]
+    assert list(parts) == ["start", "generation", "fit", "memory", "board"]
+    assert [row["guard"] for row in parts["generation"]] == ["shiftdc", "cmrm", "self_reminder"]
+    assert median(parts["generation"][0]["CPU"]) > 2  # a caption and three more passes
+    assert {row["guard"]: row["prompts"] for row in parts["fit"]}["cmrm"] == 32  # 8 pairs as text and beside a blank
+    assert [row["guard"] for row in parts["memory"]] == ["cmrm"] and parts["board"][0]["answers"] == 500
+    assert all(median(row["wall"]) > 1 for row in parts["start"])
+    page = (tmp_path / "b.md").read_text()
+    assert all(f"## {part.capitalize()}" in page for part in parts) and "| shiftdc | 2 |" in page
+
+
+def test_what_there_is_not_is_named():
+    done = run("--parts", "generation,speed", "--guards", "nothing")
+    assert done.returncode == 1 and "there is no speed, nothing; parts are start, generation" in done.stderr
+    done = run("--batches", "two")
+    assert done.returncode == 1 and "--batches is 'two'; give whole numbers" in done.stderr
