@@ -15,6 +15,7 @@ from random_llava import SHAPES, random_queries, random_subject
 from timing import Row, side_by_side
 
 import vlmguard_plugin as vg
+from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.demo.build import build_demo_vlm
 from vlmguard_plugin.demo.measures.beside import Beside
 from vlmguard_plugin.demo.measures.requests import demo_requests
@@ -113,7 +114,7 @@ def fit(model: str, guards: tuple[str, ...], rounds: int, **_: Any) -> Iterator[
         yield {"guard": name, "prompts": len(recorded), **side_by_side(ways, rounds)}
 
 
-def recorded_in_fit(guard: vg.Guard, subject: Any, anchors: vg.Anchors) -> list[vg.Query]:
+def recorded_in_fit(guard: vg.Guard, subject: Any, anchors: Anchors) -> list[vg.Query]:
     """Fit, and tell which prompts were recorded for it."""
     recorded: list[vg.Query] = []
     own = subject.record

@@ -8,10 +8,12 @@ from helpers.guard_rows import ALIGNED, QUICK_FITS, settings_with
 from helpers.tiny_models import tiny_llava, tiny_processor
 
 import vlmguard_plugin as vg
+from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.calibration.calibrate import calibrate
 from vlmguard_plugin.calibration.choice import choose, in_words
 from vlmguard_plugin.calibration.grid import combinations
 from vlmguard_plugin.cli.main import main
+from vlmguard_plugin.guards.core.gates_heard import hearing_gates
 
 
 def point(harmful, harmless, degenerate=0.0, **settings):
@@ -67,15 +69,15 @@ def test_points_are_kept_and_gone_on_from(subject, anchors, tmp_path, monkeypatc
     import vlmguard_plugin.calibration.calibrate as module
 
     measured = []
-    real = module.measure
+    real = module.shares
 
-    def measure(ask, held_out):
+    def shares(labels):
         if len(measured) == 2:
             raise KeyboardInterrupt
-        measured.append(ask)
-        return real(ask, held_out)
+        measured.append(labels)
+        return real(labels)
 
-    monkeypatch.setattr(module, "measure", measure)
+    monkeypatch.setattr(module, "shares", shares)
     run = lambda: calibrate(  # noqa: E731
         vg.build_guard("tbop"),
         subject,
@@ -97,6 +99,51 @@ def test_points_are_kept_and_gone_on_from(subject, anchors, tmp_path, monkeypatc
         {"alpha": 1.0},
         {"alpha": 2.0},
     ]
+
+
+def test_only_requests_that_a_gate_fires_on_are_answered_again(subject, anchors, monkeypatch):
+    """With the same labels as when all are answered; the unguarded answers are taken once for all guards."""
+    import vlmguard_plugin.calibration.calibrate as module
+
+    asked = []
+    monkeypatch.setattr(module, "judge", lambda question, said: asked.append(question) or Judged(f"said {said}"))
+    held_out = Anchors(anchors.pairs[:4])
+    shared, alone = {}, module.Unguarded(subject, held_out, {}, "all")
+    unguarded = alone.labels()
+    for name in ("vlm_guard", "conditional_refusal", "mars"):
+        guard = vg.build_guard(name, **({"alpha": 40.0} if name == "vlm_guard" else {})).fit(subject, anchors)
+        asked.clear()
+        labels = module.labels_under(guard, subject, held_out, alone)
+        fired = len(asked)
+        everything = {
+            side: module.judged(
+                module.queries_of(held_out, side), lambda *of, **how: guard.respond(subject, *of, **how)
+            )
+            for side in module.SIDES
+        }
+        assert labels == everything and fired == changed_or_fired(guard, subject, held_out, module)
+        asked.clear()
+        first = not shared
+        calibrate(guard, subject, anchors, grid=[{}], shared=shared)
+        both = len(anchors.pairs) - len(anchors.pairs) // 2
+        assert len(shared) == 1 and (len(asked) >= 2 * both if first else len(asked) < 2 * both)
+    assert all(len(labels) == 4 for labels in unguarded.values())
+
+
+class Judged:
+    def __init__(self, label):
+        self.label = label
+
+
+def changed_or_fired(guard, subject, held_out, module):
+    """How many requests the guard's gates fire on, by its margins: above zero in any layer."""
+    count = 0
+    for side in module.SIDES:
+        queries = module.queries_of(held_out, side)
+        with hearing_gates(queries) as heard:
+            guard.respond(subject, queries, max_new_tokens=2)
+        count += sum(heard.fired)
+    return count
 
 
 def test_a_guard_that_meets_no_bound_says_so_and_keeps_its_settings(tmp_path, anchors):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
@@ -15,6 +16,7 @@ from vlmguard_plugin.calibration.choice import choose, point_with
 from vlmguard_plugin.calibration.grid import combinations
 from vlmguard_plugin.files import write_whole
 from vlmguard_plugin.guards.core.base import Guard
+from vlmguard_plugin.guards.core.gates_heard import hearing_gates
 from vlmguard_plugin.judges.refusal import judge
 from vlmguard_plugin.pictures.drawn import ORDINARY_WORDS, picture, word_picture
 from vlmguard_plugin.pictures.meaningless import meaningless
@@ -25,6 +27,9 @@ from vlmguard_plugin.subjects.base import Subject
 BOUND = 0.02
 ANSWER_TOKENS = 24
 PICTURES = ("blank", "noise", "shape", "word")
+SIDES = ("harmful", "harmless")
+Labels = dict[str, list[str]]
+"""By side, the label of each anchor's answer."""
 PICTURES_DRAWN = 2  # raise when the pictures change, so that points measured beside others are not taken for these
 
 
@@ -38,6 +43,7 @@ def calibrate(
     bound: float = BOUND,
     pairs: int | None = None,
     points_file: Path | None = None,
+    shared: dict[str, Labels] | None = None,
     progress: bool = False,
 ) -> Guard:
     """The guard, fitted on half of the anchors, under the settings that do best on the other half.
@@ -53,12 +59,15 @@ def calibrate(
     pairs: held-out pairs that are answered, all by default.
     points_file: where points are kept as they are measured; those of the same model, anchors and guard that are
         there are not measured again.
+    shared: what calibrations of several guards share: the unguarded model's labels, by what they were given on. Give
+        the same dict to each.
     """
     own_grid = guard.grid(subject.num_layers)
     fitted_on, held_out = anchors.split(len(anchors.pairs) // 2)
     held_out = Anchors(held_out.pairs[:pairs])
     context = context_of(guard, subject, anchors, len(held_out.pairs))
     points = read_points(points_file, context)
+    alone = Unguarded(subject, held_out, {} if shared is None else shared, anchors_known_by(subject, anchors, pairs))
     tried = list(combinations(own_grid if grid is None else grid, fixed))
     fits: dict[str, Guard] = {}
 
@@ -72,8 +81,10 @@ def calibrate(
     with tqdm(total=len(tried) + 1, desc=f"calibrate {guard.name}", unit="setting", disable=not progress) as bar:
         for settings in (None, *tried):
             if not any(point["settings"] == settings for point in points):
-                ask = subject.generate if settings is None else answering(fitted(settings), subject)
-                points.append({"settings": settings, **measure(ask, held_out)})
+                labels = (
+                    alone.labels() if settings is None else labels_under(fitted(settings), subject, held_out, alone)
+                )
+                points.append({"settings": settings, **shares(labels)})
                 keep_points(points_file, context, points)
             bar.update()
     unguarded = point_with(points, None)
@@ -94,32 +105,64 @@ def calibrate(
 
 def context_of(guard: Guard, subject: Subject, anchors: Anchors, pairs: int) -> str:
     """Tells apart what points were measured on: 16 hex digits of guard, model, anchors and number of pairs."""
-    known_by = (
-        PICTURES_DRAWN,
-        guard.name,
-        guard.unfitted_settings(),
-        subject.fingerprint,
-        subject.prompt_form,
-        anchors.sha256,
-        pairs,
-    )
+    known_by = (guard.name, guard.unfitted_settings(), anchors_known_by(subject, anchors, pairs))
     return hashlib.sha256(json.dumps(known_by).encode()).hexdigest()[:16]
 
 
-def answering(guard: Guard, subject: Subject) -> Callable[..., list[str]]:
-    """`subject.generate` with the guard in its way."""
-    return lambda queries, **generation: guard.respond(subject, queries, **generation)
+def anchors_known_by(subject: Subject, anchors: Anchors, pairs: int | None) -> str:
+    """The same of model, anchors and number of pairs alone."""
+    known_by = (PICTURES_DRAWN, subject.fingerprint, subject.prompt_form, anchors.sha256, pairs)
+    return hashlib.sha256(json.dumps(known_by).encode()).hexdigest()[:16]
 
 
-def measure(ask: Callable[..., list[str]], held_out: Anchors) -> dict[str, Any]:
-    """Shares of harmful and harmless anchors refused, and of degenerate answers, beside pictures in turn; n a side."""
-    labels = {}
-    for side in ("harmful", "harmless"):
-        queries = [Query(text, (beside(number),)) for number, text in enumerate(getattr(held_out, side))]
-        labels[side] = [
-            judge(query.text, said).label for query, said in zip(queries, ask(queries, max_new_tokens=ANSWER_TOKENS))
-        ]
-    n = len(held_out.pairs)
+class Unguarded:
+    """The unguarded model's labels of held-out anchors, asked for once."""
+
+    def __init__(self, subject: Subject, held_out: Anchors, shared: dict[str, Labels], known_by: str) -> None:
+        self.subject, self.held_out, self.shared, self.known_by = subject, held_out, shared, known_by
+
+    def labels(self) -> Labels:
+        if self.known_by not in self.shared:
+            sides = {side: queries_of(self.held_out, side) for side in SIDES}
+            self.shared[self.known_by] = {side: judged(own, self.subject.generate) for side, own in sides.items()}
+        return self.shared[self.known_by]
+
+
+def labels_under(guard: Guard, subject: Subject, held_out: Anchors, alone: Unguarded) -> Labels:
+    """What the answers of held-out anchors are under a fitted guard.
+
+    Of a guard whose every part has a gate only the requests that one fires on are answered. To the others nothing is
+    done, so that their labels are the unguarded model's.
+    """
+    gated = all(part.has_gate for part in guard.parts)
+    labels: Labels = {}
+    for side in SIDES:
+        queries = queries_of(held_out, side)
+        acts: list[bool] = [True] * len(queries)
+        if gated:
+            with hearing_gates(queries) as heard:
+                guard.respond(subject, queries, max_new_tokens=1)
+            acts = [fired is not False for fired in heard.fired]
+        asked = [query for query, acted in zip(queries, acts) if acted]
+        own = iter(judged(asked, partial(guard.respond, subject)) if asked else ())
+        labels[side] = [next(own) if acted else alone.labels()[side][number] for number, acted in enumerate(acts)]
+    return labels
+
+
+def queries_of(held_out: Anchors, side: str) -> list[Query]:
+    """The harmful or the harmless anchors, beside pictures in turn."""
+    return [Query(text, (beside(number),)) for number, text in enumerate(getattr(held_out, side))]
+
+
+def judged(queries: Sequence[Query], ask: Callable[..., list[str]]) -> list[str]:
+    """The rules' label of each query's answer."""
+    answers = ask(queries, max_new_tokens=ANSWER_TOKENS)
+    return [judge(query.text, said).label for query, said in zip(queries, answers)]
+
+
+def shares(labels: Labels) -> dict[str, Any]:
+    """Shares of harmful and harmless anchors refused, and of degenerate answers; n a side."""
+    n = len(labels["harmful"])
     return {
         "n": n,
         "harmful_refused": labels["harmful"].count("refusal") / n,
