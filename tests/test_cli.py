@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from helpers.places import REPOSITORY
 from helpers.tiny_models import tiny_llava, tiny_processor
@@ -109,6 +110,24 @@ def test_fit(run, checkpoint, anchors, tmp_path):
     assert guard.facts["anchors"]["sha256"] == anchors.sha256
 
 
+def test_several_guards_are_fitted_at_once_on_states_that_are_recorded_once(run, checkpoint, anchors, tmp_path):
+    csv = tmp_path / "anchors.csv"
+    csv.write_text("harmful,harmless\n" + "".join(f"{pair.harmful},{pair.harmless}\n" for pair in anchors.pairs))
+    given = ["--model", checkpoint, "--anchors", csv, "--calibrate", "--pairs", 2]
+    done = run("fit", "tbop", "cmrm", "self_reminder", *given, "--out", tmp_path / "all")
+    assert done.exit_code == 0 and "self_reminder has nothing to fit" in done.output, done.output
+    assert run("fit", "cmrm", *given, "--out", tmp_path / "one").exit_code == 0
+    both = [json.loads((tmp_path / folder / "guard.json").read_text()) for folder in ("all/cmrm", "one")]
+    assert both[0]["settings"] == both[1]["settings"]
+    assert both[0]["calibration"] == both[1]["calibration"]
+    subject = vg.HuggingFaceSubject(tiny_llava(), tiny_processor())
+    shared, own = (vg.load_guard(tmp_path / folder, subject) for folder in ("all/cmrm", "one"))
+    for name, tensor in own.tensors.items():
+        torch.testing.assert_close(shared.tensors[name], tensor, atol=2e-5, rtol=1e-4)
+    told = json.loads(run("fit", "tbop", "nullsteer", *given[:4], "--out", tmp_path / "j", "--json").output)
+    assert list(told) == ["tbop", "nullsteer"]
+
+
 def test_inspect(run, checkpoint, anchors, tmp_path):
     csv = tmp_path / "anchors.csv"
     csv.write_text("harmful,harmless\n" + "".join(f"{pair.harmful},{pair.harmless}\n" for pair in anchors.pairs))
@@ -168,6 +187,11 @@ def test_inspect_a_gate(run, checkpoint, anchors, tmp_path):
         (["fit", "cmrm", "--model", "x", "--out", "g", "--pairs", "8"], "--pairs goes with --calibrate"),
         (["fit", "cmrm", "--model", "x", "--out", "g", "--grid", "[]"], "--grid goes with --calibrate"),
         (["fit", "nothing", "--model", "x", "--out", "g"], "there is no guard 'nothing'"),
+        (["fit", "cmrm", "cmrm", "--model", "x", "--out", "g"], "guard 'cmrm' is named twice"),
+        (
+            ["fit", "cmrm", "tbop", "--model", "x", "--out", "g", "--calibrate", "--grid", "[]"],
+            "--grid is of one guard's settings, not of 2 guards'",
+        ),
         (["fit", "cmrm", "--model", "x", "--out", "g", "--set", "alpha"], "'alpha' is not NAME=VALUE"),
         (["fit", "cmrm", "--model", "x", "--out", "g", "--set", "alpha=high"], "alpha is 'high'"),
         (["fit", "cmrm", "--model", "./none", "--out", "g"], "no checkpoint folder"),

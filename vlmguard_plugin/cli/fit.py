@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,10 +13,16 @@ from vlmguard_plugin import environment
 from vlmguard_plugin.cli.options import JSON, read_grid, refuse_without, set_option
 from vlmguard_plugin.files import check_writable
 from vlmguard_plugin.guards.core.preset import PRESETS
+from vlmguard_plugin.reading import read_json
+
+if TYPE_CHECKING:
+    from vlmguard_plugin.anchors import Anchors
+    from vlmguard_plugin.guards.core.base import Guard
+    from vlmguard_plugin.subjects.base import Subject
 
 
 @click.command("fit")
-@click.argument("guard")
+@click.argument("guards", metavar="GUARD...", nargs=-1, required=True)
 @click.option("--model", required=True, help="save_pretrained folder, hub name, or a model of `vlmguard list`.")
 @click.option(
     "--anchors",
@@ -54,11 +62,14 @@ from vlmguard_plugin.guards.core.preset import PRESETS
     "--pairs", type=click.IntRange(2), help="With --calibrate: held-out pairs that are answered; default: all."
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder to write guard.safetensors and guard.json to."
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder to write guard.safetensors and guard.json to; of several guards, each to one of its name in there.",
 )
 @JSON
 def fit_command(
-    guard: str,
+    guards: tuple[str, ...],
     model: str,
     anchors: Path | None,
     conditions: str | None,
@@ -71,13 +82,17 @@ def fit_command(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Fit GUARD on a model's hidden states and save it as a folder.
+    """Fit one or several GUARDs on a model's hidden states and save each as a folder.
 
     \b
     vlmguard fit vlm_guard --model llava --set rank=2 --set layers=[14,15] --out my-guard
     VLMGUARD_GUARD_DIR=my-guard python -m vlmeval.run --data FigStep --model llava_vlmguard
 
-    Fitting runs one pass per anchor request (two for CMRM), on $VLMGUARD_DEVICE or the first GPU.
+    Fitting runs one pass per anchor request (two for CMRM), on $VLMGUARD_DEVICE or the first GPU; what several guards
+    need is recorded once.
+
+    \b
+    vlmguard fit vlm_guard cmrm nullsteer --model llava --out my-guards
 
     \b
     vlmguard fit cmrm --model llava --calibrate --out my-guard
@@ -88,49 +103,95 @@ def fit_command(
     Settings that --set or the sources of --preset paper give stay as they are.
     """
     from vlmguard_plugin.anchors import load_anchors
-    from vlmguard_plugin.calibration.calibrate import calibrate
-    from vlmguard_plugin.calibration.choice import in_words
     from vlmguard_plugin.guards.core.registry import build_guard
     from vlmguard_plugin.hosts.guard_spec import GuardSpec, merged
+    from vlmguard_plugin.subjects.remembered import states_remembered
 
     refuse_without(calibrated, "--calibrate", "grid", "bound", "pairs")
-    check_writable(out / "guard.json")
+    refuse_for_several(guards, grid is not None)
+    folders = {name: out / name if len(guards) > 1 else out for name in guards}
+    for folder in folders.values():
+        check_writable(folder / "guard.json")
     if conditions is not None:
         if "conditions" in settings:
             raise click.UsageError("--conditions and --set conditions=... are the same setting; give one of them")
         settings = {**settings, "conditions": conditions}
     spec = GuardSpec(model)
     settings = {**({"preset": preset} if preset else {}), **settings}
-    fitted = build_guard(guard, **merged(spec.known.guard_settings(guard), settings))
-    fitted.check_given()
-    if conditions is not None:
-        fitted.settings.contents()  # a folder without photos is refused before a model is loaded
+    unfitted = {name: build_guard(name, **merged(spec.known.guard_settings(name), settings)) for name in guards}
+    for guard in unfitted.values():
+        guard.check_given()
+        if conditions is not None:
+            guard.settings.contents()  # a folder without photos is refused before a model is loaded
     requests = load_anchors(anchors or environment.ANCHORS.path())
     subject = spec.load_subject()
-    if calibrated:
-        points = out / "calibration.json"
+    choose = Choice(grid, tuple(settings), bound, pairs) if calibrated else None
+    told: dict[str, Any] = {}
+    with states_remembered(subject) if len(guards) > 1 else nullcontext():
+        for name, guard in unfitted.items():
+            fitted = fit_and_save(guard, subject, requests, choose, folders[name], not as_json)
+            if as_json:
+                told[name] = read_json(folders[name] / "guard.json")
+            else:
+                click.echo(in_words(fitted, subject, folders[name]))
+    if as_json:
+        click.echo(json.dumps(told if len(guards) > 1 else told[guards[0]], indent=1))
+
+
+def refuse_for_several(guards: tuple[str, ...], has_grid: bool) -> None:
+    """UsageError for a guard named twice, and for a grid, whose settings are one guard's, with several."""
+    twice = next((name for name in guards if guards.count(name) > 1), None)
+    if twice:
+        raise click.UsageError(f"guard {twice!r} is named twice; name each once")
+    if has_grid and len(guards) > 1:
+        raise click.UsageError(f"--grid is of one guard's settings, not of {len(guards)} guards'; fit them one by one")
+
+
+class Choice:
+    """How settings are chosen, guard after guard: options of `calibrate`, and what their calibrations share."""
+
+    def __init__(
+        self, grid: list[dict[str, list[Any]]] | None, fixed: tuple[str, ...], bound: float, pairs: int | None
+    ) -> None:
+        self.grid, self.fixed, self.bound, self.pairs = grid, fixed, bound, pairs
+        self.shared: dict[str, dict[str, list[str]]] = {}
+
+
+def fit_and_save(
+    guard: Guard, subject: Subject, requests: Anchors, choice: Choice | None, folder: Path, progress: bool
+) -> Guard:
+    """The guard, fitted, its settings chosen if that is asked for, in its folder."""
+    from vlmguard_plugin.calibration.calibrate import calibrate
+
+    if choice is None:
+        fitted = guard.fit(subject, requests, progress=progress)
+    else:
         fitted = calibrate(
-            fitted,
+            guard,
             subject,
             requests,
-            grid=grid,
-            fixed=(*settings, *fitted.given_by_sources),
-            bound=bound,
-            pairs=pairs,
-            points_file=points,
-            progress=not as_json,
+            grid=choice.grid,
+            fixed=(*choice.fixed, *guard.given_by_sources),
+            bound=choice.bound,
+            pairs=choice.pairs,
+            points_file=folder / "calibration.json",
+            shared=choice.shared,
+            progress=progress,
         )
-    else:
-        fitted.fit(subject, requests, progress=not as_json)
-    fitted.save(out)
-    if as_json:
-        click.echo((out / "guard.json").read_text())
-        return
+    fitted.save(folder)
+    return fitted
+
+
+def in_words(fitted: Guard, subject: Subject, folder: Path) -> str:
+    """What came of it, in a line or two."""
+    from vlmguard_plugin.calibration import choice
+
     layers = ", ".join(str(layer) for layer in fitted.facts.get("edited_layers", ()))
     edits = f"; edits layers {layers}" if layers else ""
     if fitted.needs_fit:
-        click.echo(f"Fitted {guard} on {subject.fingerprint}, {fitted.facts['anchors']['pairs']} pairs{edits}: {out}")
+        pairs = fitted.facts["anchors"]["pairs"]
+        line = f"Fitted {fitted.name} on {subject.fingerprint}, {pairs} pairs{edits}: {folder}"
     else:
-        click.echo(f"{guard} has nothing to fit; its settings are saved: {out}")
-    if calibrated:
-        click.echo(in_words(fitted.facts["calibration"]))
+        line = f"{fitted.name} has nothing to fit; its settings are saved: {folder}"
+    calibration = fitted.facts.get("calibration")
+    return f"{line}\n{choice.in_words(calibration)}" if calibration else line
