@@ -22,6 +22,8 @@ from vlmguard_plugin.cli.judge import judge_command
 from vlmguard_plugin.cli.leaderboard import leaderboard_command
 from vlmguard_plugin.cli.list import list_command
 from vlmguard_plugin.cli.perplexity import perplexity_command
+from vlmguard_plugin.cli.pull import pull_command
+from vlmguard_plugin.cli.push import push_command
 from vlmguard_plugin.cli.run import run_command
 from vlmguard_plugin.cli.sweep import sweep_command
 from vlmguard_plugin.cli.tasks import tasks_command
@@ -40,6 +42,8 @@ COMMANDS = (
     leaderboard_command,
     list_command,
     perplexity_command,
+    pull_command,
+    push_command,
     run_command,
     sweep_command,
     tasks_command,
@@ -106,6 +110,7 @@ def main() -> None:
       vlmguard judge outputs --judge rules --judge llama_guard_3=DIR
       vlmguard fit cmrm --model llava --calibrate --out my-guard
       vlmguard inspect my-guard --plot my-guard.png
+      vlmguard push my-guard hf://somebody/my-guard
     """
 
 

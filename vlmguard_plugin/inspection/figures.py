@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ BLACK, ORANGE, GREEN, BLUE, VERMILION, PURPLE, GREY = (  # Okabe and Ito, told a
     "#000000", "#E69F00", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#999999",
 )  # fmt: skip
 PANEL_SIZE = (4.4, 3.5)  # inches
+SVG = {"svg.fonttype": "none", "svg.hashsalt": "vlmguard_plugin", "font.sans-serif": ["DejaVu Sans", "Arial"]}
 RESOLUTION = 150  # dots per inch of a PNG
 
 
@@ -68,8 +70,19 @@ def new_figure(panels: int, columns: int) -> tuple[Figure, list[Axes]]:
 
 
 def save_figure(figure: Figure, files: list[Path]) -> list[Path]:
+    """Write the figure; an .svg keeps its words as text, which is small and can be searched, and has no date."""
+    import matplotlib
+
     for file in files:
         drawn = io.BytesIO()
-        figure.savefig(drawn, dpi=RESOLUTION, format=file.suffix[1:] or None)
-        write_whole(file, drawn.getvalue())
+        facts = {"Date": None} if file.suffix.lower() == ".svg" else {}
+        with matplotlib.rc_context(SVG):
+            figure.savefig(drawn, dpi=RESOLUTION, format=file.suffix[1:] or None, metadata=facts)
+        content = drawn.getvalue()
+        write_whole(file, slim(content.decode()) if facts else content)
     return files
+
+
+def slim(svg: str) -> str:
+    """An SVG of two thirds the size: two decimals of a point are enough, and lines need no indentation."""
+    return re.sub(r"^ +", "", re.sub(r"(\d\.\d\d)\d+", r"\1", svg), flags=re.MULTILINE)
