@@ -14,7 +14,7 @@ from vlmguard_plugin.cli.main import main
 
 PAGES = [
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "task_configs/vlmeval/README.md"),
-    *sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "docs").glob("*.md")),
+    *sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "docs").rglob("*.md")),
 ]
 FILES = [
     path.relative_to(REPOSITORY).as_posix()

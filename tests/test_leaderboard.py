@@ -101,17 +101,6 @@ def test_what_a_small_n_can_not_say(tmp_path):
     )
 
 
-def test_what_is_the_same_of_several_models_is_said_once(tmp_path):
-    for model in ("m", "m_cmrm", "m_cmrm_sample", "m_tbop"):
-        write(tmp_path, model, "S", [YES] * 5, harmful=[1] * 5)
-    write(tmp_path, "m_vlmguard", "S", [NO] * 2 + [YES] * 3, harmful=[1] * 5)
-    lines = finding(leaderboard(tmp_path)).splitlines()
-    assert len(lines) == 3, lines
-    assert lines[1].startswith(
-        "m_cmrm, m_cmrm_sample, m_tbop and m_vlmguard compared with m: no significant difference was found in attack "
-    )
-
-
 def test_models_that_share_no_item_are_not_called_harmless(tmp_path):
     write(tmp_path, "m", "S", [YES] * 3, harmful=[1] * 3)
     write(tmp_path, "m_cmrm", "S", [NO] * 3, harmful=[1] * 3, question="Another?")

@@ -48,7 +48,7 @@ COLOURS, SHAPES = 8, 7
 """Kinds of both in page.css and charts.html; they share no factor, so that 56 models look different."""
 LENGTH = 4000
 """Most characters of an answer, on a page with answers."""
-UNFOLDED = 8
+UNFOLDED = 5
 """With more paragraphs than this, what the verdict says model by model is folded; warnings never are."""
 MARK = 24
 """Longest text of a mark beside a name."""

@@ -152,7 +152,7 @@ def cost_line(verdict: Verdict) -> list[str]:
     ]
     seconds, base_seconds = verdict.overall.seconds, verdict.base_overall.seconds
     if seconds and base_seconds:
-        costs.append(f"{seconds / base_seconds:.2g} times the seconds per answer")
+        costs.append(f"{seconds / base_seconds:.2f} times the seconds an answer")
     sentences = []
     if costs:
         sentences.append(f"What {verdict.model} costs over all data sets: {'; '.join(costs)}.")
