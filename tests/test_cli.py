@@ -49,6 +49,11 @@ def test_help_teaches(run, command):
     assert done.exit_code == 0 and len(done.output) > 200
 
 
+def test_no_command_is_cut_off_in_the_list(run):
+    for words in ([], ["data"]):
+        assert "..." not in run(*words, "--help").output.partition("Commands:")[2]
+
+
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["list"], ["env"], ["fit", "--help"], ["sweep", "--help"]], ids=" ".join
 )

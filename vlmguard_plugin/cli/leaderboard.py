@@ -19,7 +19,7 @@ from vlmguard_plugin.files import write_whole
     "--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write one self-contained page."
 )
 @click.option(
-    "--answers", is_flag=True, help="With --html: put the models' answers into the page, closed until asked for."
+    "--answers", is_flag=True, help="With --html: put the models' answers into the page, folded until you open them."
 )
 @click.option(
     "--plot",
@@ -44,7 +44,9 @@ def leaderboard_command(
     schema: bool,
     as_json: bool,
 ) -> None:
-    """Compare the models in hosts' output folders: attack success, over-refusal, degeneration, utility, cost.
+    """Compare the models in hosts' output folders.
+
+    Shows attack success, over-refusal, degenerate answers, utility and cost.
 
     \b
     vlmguard leaderboard outputs                       what VLMEvalKit wrote (--work-dir)
@@ -52,10 +54,10 @@ def leaderboard_command(
     vlmguard leaderboard outputs --html board.html
     vlmguard leaderboard outputs --plot board.svg
 
-    Every rate has a 95% Wilson interval, n and the share that could not be judged; every guarded model is compared
-    with the unguarded one on the same items (exact McNemar test, Holm's correction). Answers that share a base request
-    count as such. Runs that failed or are not finished are named. The same model in several folders is one model
-    asked several times, unless its settings differ. Answers are never shown without --answers.
+    Every rate has a 95% Wilson interval, n and the share that could not be judged; every guarded model is compared with
+    the unguarded one on the same items (exact McNemar test, Holm's correction). Where answers share a base request,
+    intervals and tests allow for it. Runs that failed or are not finished are named. The same model in several folders
+    is one model asked several times, unless its settings differ. Answers are never shown without --answers.
     """
     from vlmguard_plugin.inspection import check_plot, plot_board
     from vlmguard_plugin.leaderboard import leaderboard, schema_text, show, to_csv, to_html, to_json, to_markdown

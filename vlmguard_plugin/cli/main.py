@@ -99,8 +99,8 @@ def main() -> None:
     \b
     A first session:
       vlmguard demo                                what the guards do, on a small real model
-      vlmguard doctor                              is everything here that the hosts need
-      vlmguard list                                guards, models and datasets there are
+      vlmguard doctor                              is everything installed that the hosts need
+      vlmguard list                                the guards, models and data sets there are
       vlmguard data prepare FigStep --source DIR   the authors' files -> the host's $LMUData
       python -m vlmeval.run --data FigStep --model llava llava_vlmguard llava_cmrm
       vlmguard leaderboard outputs                 rates, intervals, paired differences

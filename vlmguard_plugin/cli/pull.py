@@ -16,7 +16,9 @@ from vlmguard_plugin.files import check_writable
 )
 @click.option("--revision", metavar="NAME", help="A branch, tag or commit of the hub's repository.")
 def pull_command(place: str, out: Path, revision: str | None) -> None:
-    """Bring the fitted guard of PLACE into a folder of your own, checked.
+    """Get a fitted guard that others have shared.
+
+    PLACE is a folder, a file server or a repository of the model hub.
 
     \b
     vlmguard pull /shared/guards/my-guard --out my-guard

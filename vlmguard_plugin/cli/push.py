@@ -16,7 +16,10 @@ import click
 )
 @click.option("--message", default="", help="What the hub's commit says.")
 def push_command(guard_dir: Path, place: str, private: bool | None, base_model: str | None, message: str) -> None:
-    """Put the fitted guard of GUARD_DIR into PLACE, with a card that says what it is and what was measured of it.
+    """Put a fitted guard where others can get it.
+
+    PLACE is a folder, a file server or a repository of the model hub. A card goes with it that says what the guard is
+    and what was measured of it.
 
     \b
     vlmguard push my-guard /shared/guards/my-guard              a folder
