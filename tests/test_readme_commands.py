@@ -27,7 +27,9 @@ NOT_HERE = ("Qwen2-VL-7B-Instruct", "MMBench_DEV_EN", "mmlu")
 
 def commands():
     """The commands of these blocks for hosts and for `vlmguard`, line by line; one that stands on both pages once."""
-    lines = dict.fromkeys(line.partition(" # ")[0].strip() for block in BLOCKS for line in block.splitlines())
+    lines = dict.fromkeys(
+        line.partition(" # ")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()
+    )
     return [line for line in lines if line and not line.startswith(("pip install", "make "))]
 
 
