@@ -58,7 +58,7 @@ def test_finding_in_words(outputs):
     lines = finding(leaderboard(outputs)).splitlines()
     assert lines[:2] == [
         "Attack success is significantly lower, but something else is significantly worse: my_vlm_cmrm.",
-        "Attack success is nowhere significantly lower, and nothing is significantly worse: my_vlm_cmrm_sample.",
+        "Attack success is not significantly lower anywhere, and nothing is significantly worse: my_vlm_cmrm_sample.",
     ]
     assert lines[2].startswith(
         "my_vlm_cmrm compared with my_vlm: attack success on Set_blank fell from 75.0% [59.8, 85.8] to 12.8% "

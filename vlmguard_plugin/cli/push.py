@@ -10,7 +10,11 @@ import click
 @click.command("push")
 @click.argument("guard_dir", type=click.Path(path_type=Path))
 @click.argument("place")
-@click.option("--private/--public", default=None, help="Of a hub's repository that is made; default: the hub's choice.")
+@click.option(
+    "--private/--public",
+    default=None,
+    help="Of a hub's repository that is made; default: the hub's, which is public for most accounts.",
+)
 @click.option(
     "--base-model", metavar="OWNER/NAME", help="The hub's name of the model that it was fitted on, for the card."
 )
@@ -26,9 +30,9 @@ def push_command(guard_dir: Path, place: str, private: bool | None, base_model: 
     vlmguard push my-guard https://files.example.org/my-guard   a file server that takes PUT
     vlmguard push my-guard hf://somebody/my-guard --private     the model hub, logged in as huggingface_hub is
 
-    The card (README.md) holds the settings, the model and anchors that the guard was fitted on, every point of its
-    calibration, and the over-refusal that it was held to; with matplotlib also the curve. A guard whose settings
-    name files of this machine is refused.
+    The card (README.md) holds the settings, the model and the anchors that the guard was fitted on, every point of its
+    calibration, and the over-refusal that it was held to; with matplotlib installed, the curve too. A guard whose
+    settings name files of this machine is refused.
     """
     from vlmguard_plugin.guards.core.registry import load_guard
 

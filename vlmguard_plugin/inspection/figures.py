@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Iterable, Iterator
 
 from vlmguard_plugin.files import check_writable, write_whole
 
@@ -19,6 +20,8 @@ BLACK, ORANGE, GREEN, BLUE, VERMILION, PURPLE, GREY = (  # Okabe and Ito, told a
 )  # fmt: skip
 PANEL_SIZE = (4.4, 3.5)  # inches
 SVG = {"svg.fonttype": "none", "svg.hashsalt": "vlmguard_plugin", "font.sans-serif": ["DejaVu Sans", "Arial"]}
+MARK = re.compile(r'(?<=")( style="[^"]*")/>$')
+"""The style of a mark, which stands at the end of its line."""
 RESOLUTION = 150  # dots per inch of a PNG
 
 
@@ -84,5 +87,27 @@ def save_figure(figure: Figure, files: list[Path]) -> list[Path]:
 
 
 def slim(svg: str) -> str:
-    """An SVG of two thirds the size: two decimals of a point are enough, and lines need no indentation."""
-    return re.sub(r"^ +", "", re.sub(r"(\d\.\d\d)\d+", r"\1", svg), flags=re.MULTILINE)
+    """An SVG of half the size.
+
+    Two decimals of a point are enough, lines need no indentation, and marks of one style that follow each other share it.
+    """
+    lines = re.sub(r"(\d\.\d\d)\d+", r"\1", svg).split("\n")
+    return "\n".join(with_shared_styles([line.lstrip(" ") for line in lines]))
+
+
+def style_of(line: str) -> str | None:
+    """The style of a mark; None for a line that is none."""
+    found = MARK.search(line) if line.startswith("<use ") else None
+    return found[1] if found else None
+
+
+def with_shared_styles(lines: Iterable[str]) -> Iterator[str]:
+    """Lines of an SVG where neighbouring marks of one style stand in a group that has it."""
+    for style, marks in groupby(lines, lambda line: style_of(line)):
+        group = list(marks)
+        if style is None or len(group) < 3:
+            yield from group
+        else:
+            yield f"<g{style}>"
+            yield from (MARK.sub("/>", line) for line in group)
+            yield "</g>"
