@@ -10,6 +10,7 @@ from helpers.page_boards import write_outputs
 
 from vlmguard_plugin.cli.main import main
 from vlmguard_plugin.inspection import plot_board
+from vlmguard_plugin.inspection.figures import slim
 from vlmguard_plugin.leaderboard.build import build_board
 
 
@@ -75,3 +76,12 @@ def test_the_command(outputs, tmp_path):
     assert sorted(path.name for path in tmp_path.glob("board.*")) == ["board.png", "board.svg"]
     done = CliRunner().invoke(main, ["leaderboard", str(outputs), "--plot", str(tmp_path / "board.pdf")])
     assert done.exit_code == 1 and "ends in '.pdf'" in done.output
+
+
+def test_neighbouring_marks_share_their_style():
+    lines = [f'<use x="{place}.123456" style="fill: red"/>' for place in range(3)]
+    svg = "\n".join(["  <g>", *(f"   {line}" for line in lines), '  <use x="9" style="fill: blue"/>', "  </g>"])
+    assert slim(svg).splitlines() == [
+        "<g>", '<g style="fill: red">', *(f'<use x="{place}.12"/>' for place in range(3)), "</g>",
+        '<use x="9" style="fill: blue"/>', "</g>",
+    ]  # fmt: skip

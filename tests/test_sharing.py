@@ -234,3 +234,12 @@ def test_without_the_right_to_write(folder, tmp_path):
         done = python(*words, environment=environment_for(running, tmp_path, token="hf_wrong"), check=False)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert "hf://somebody/my-guard can't be written" in done.stderr and "hf auth login" in done.stderr
+
+
+def test_where_there_is_no_hub_one_line_says_so_at_once(folder, tmp_path):
+    with hub() as running:
+        nowhere = {**environment_for(running, tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    for words in (("pull", "hf://somebody/x", "--out", tmp_path / "out"), ("push", folder, "hf://somebody/x")):
+        done = python("-m", "vlmguard_plugin", *words, environment=nowhere, check=False)
+        assert done.returncode == 1 and "the hub can't be reached (Conn" in done.stderr
+        assert len(done.stderr.splitlines()) == 1, "it is asked once"

@@ -89,7 +89,7 @@ def save_figure(figure: Figure, files: list[Path]) -> list[Path]:
 def slim(svg: str) -> str:
     """An SVG of half the size.
 
-    Two decimals of a point are enough, lines need no indentation, and marks of one style that follow each other share it.
+    Two decimals of a point are enough, lines need no indentation, and neighbouring marks of one style share it.
     """
     lines = re.sub(r"(\d\.\d\d)\d+", r"\1", svg).split("\n")
     return "\n".join(with_shared_styles([line.lstrip(" ") for line in lines]))

@@ -73,12 +73,17 @@ def put_to_hub(files: Mapping[str, bytes], repository: str, private: bool | None
     """The same to the hub, as one commit; the repository is made if need be. Logged in as huggingface_hub is."""
     from huggingface_hub import CommitOperationAdd, HfApi
 
+    from vlmguard_plugin.subjects.loading import why_hub_is_silent
+
+    silent = why_hub_is_silent(repository)
+    if silent is not None:
+        raise NotShared(f"the hub can't be reached ({silent}); push to a folder or a file server in its place")
     api = HfApi(library_name="vlmguard_plugin")
     try:
         where = api.create_repo(repository, private=private, exist_ok=True)
         operations = [CommitOperationAdd(name, content) for name, content in files.items()]
         api.create_commit(repository, operations, commit_message=message or "A fitted guard of vlmguard_plugin")
-    except Exception as error:  # the library that it asks with has errors of its own, by its version
+    except Exception as error:  # as in from_hub
         raise NotShared(
             f"{HUB}{repository} can't be written ({short(error)}); see whether you are logged in (`hf auth login`, or "
             "$HF_TOKEN) and may write there, or push to a folder"
@@ -122,16 +127,28 @@ def fetched(place: str | Path, revision: str | None = None) -> Iterator[Path]:
 
 
 def from_hub(repository: str, revision: str | None) -> Path:
-    """The folder of the hub's cache that holds the two files; the hub is asked for no others."""
+    """The folder of the hub's cache that holds the two files, and only these; a silent hub is asked once."""
     from huggingface_hub import hf_hub_download
 
+    from vlmguard_plugin.subjects.loading import why_hub_is_silent
+
+    silent = why_hub_is_silent(repository)
     try:
-        return [Path(hf_hub_download(repository, name, revision=revision)) for name in reversed(FETCHED)][-1].parent
-    except Exception as error:  # as above
+        files = [
+            Path(hf_hub_download(repository, name, revision=revision, local_files_only=silent is not None))
+            for name in reversed(FETCHED)
+        ]
+    except Exception as error:  # the library that it asks with has errors of its own, by its version
+        if silent is not None:
+            raise NotShared(
+                f"{HUB}{repository} is not in the hub's cache, and the hub can't be reached ({silent}); give a folder "
+                "or a file server in its place"
+            ) from error
         raise NotShared(
             f"no guard can be had from {HUB}{repository} ({short(error)}); see whether the name is right and you may "
             "read it, or give a folder"
         ) from error
+    return files[-1].parent
 
 
 def from_server(url: str) -> bytes:
@@ -154,4 +171,4 @@ def short(error: BaseException) -> str:
     if isinstance(error, urllib.error.HTTPError):
         return f"it answers {error.code} {error.reason}"
     line = in_line(error)
-    return line if len(line) <= 160 else f"{line[:159]}…"
+    return line if len(line) <= 120 else f"{line[:120].rpartition(' ')[0]} …"
