@@ -134,7 +134,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 def with_links(text: str, place: str) -> str:
     """Links to files outside of docs/ lead to the pages that these become; others to none, and are text alone."""
     root = place in OF_THE_ROOT.values()
-    here = PurePosixPath("." if root else "docs", "" if root else place).parent if not root else PurePosixPath(".")
+    here = PurePosixPath(".") if root else PurePosixPath("docs", place).parent
 
     def linked(match: re.Match[str]) -> str:
         words, target = match[1], match[2]
@@ -146,7 +146,7 @@ def with_links(text: str, place: str) -> str:
             goal = OF_THE_ROOT[path]
         elif path == "README.md":
             goal = "index.md"
-        elif path.startswith("docs/") and not path.endswith(".ipynb"):
+        elif path.startswith("docs/"):
             goal = path.removeprefix("docs/")
         else:
             return words

@@ -82,7 +82,10 @@ def cells():
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
-def test_the_notebook_is_clean_and_its_commands_are_there():
+def test_the_notebook_is_clean_and_its_commands_and_links_are_there():
+    words = "".join("".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"])
+    links = re.findall(r"\]\(([^)#]+\.md)\)", words)
+    assert len(links) >= 3 and all((NOTEBOOK.parent / link).is_file() for link in links)
     assert len({cell["id"] for cell in cells()}) == len(cells()) >= 5
     for cell in cells():
         assert cell["outputs"] == [] and cell["execution_count"] is None, "clear its outputs before it is committed"
