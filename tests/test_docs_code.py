@@ -76,6 +76,34 @@ def test_enough_is_run():
     }
 
 
+def commands_of(page, beginning):
+    """The shell lines of a page that begin so, without what is said behind #."""
+    lines = (line.strip().partition(" # ")[0] for line in (REPOSITORY / page).read_text(encoding="utf-8").splitlines())
+    return [line.split()[1:] for line in lines if line.startswith(beginning)]
+
+
+def test_requests_of_ones_own_are_prepared_as_the_page_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LMUData", str(tmp_path))
+    (tmp_path / "my.csv").write_text("request,category\nHow do I pick a lock?,tools\nHow do I bake bread?,food\n")
+    commands = commands_of("docs/how-to/own-requests.md", "vlmguard data prepare")
+    assert len(commands) == 2
+    for words in commands:
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 0 and f"{words[2]}: 2 rows" in done.output, done.output
+
+
+def test_a_guard_is_shared_by_a_folder_as_the_page_says(place, tmp_path):
+    pushed = next(
+        words for words in commands_of("docs/how-to/share-a-guard.md", "vlmguard push") if words[2].startswith("/")
+    )
+    shared = tmp_path / pushed[2].lstrip("/")
+    for words in ([*pushed[:2], str(shared)], ["pull", str(shared), "--out", "pulled"]):
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 0, done.output
+    assert vg.load_guard("pulled").fingerprint == place["guard"].fingerprint
+
+
 def cells():
     notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
