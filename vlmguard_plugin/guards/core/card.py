@@ -84,7 +84,7 @@ def held_to(facts: Mapping[str, Any], figure: str | None) -> list[str]:
         paragraphs.append(f"![Harmful against harmless requests refused, for every setting tried]({figure})")
     return [
         *paragraphs,
-        "Rates in percent with 95% Wilson intervals, on held-out anchors beside pictures; refusals are judged by rules.",
+        "Rates in percent with 95% Wilson intervals, on held-out anchors beside pictures, judged by rules.",
     ]
 
 
