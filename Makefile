@@ -2,7 +2,8 @@
 # make test: set everything up, then test. make test-fast: all but the demo VLM, the hosts' processes and most architectures, in minutes.
 # make check: format, lint, types, layers, in a minute; `pre-commit install` runs the same before every commit.
 # make bench: what guards and commands cost, into docs/benchmarks.md; half an hour.
-# make picture: draw docs/rooms.svg anew from the imports.
+# make picture: draw docs/rooms.svg anew from the imports. make pictures: all pictures of the documentation, from what make demo left.
+# make docs: build the documentation as a site in site/, warnings being errors. make notebook: run the notebook of the Quickstart.
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,12 +15,13 @@ MODEL ?= demo_vlm
 # Of make test: processes that share out the test files.
 WORKERS ?= 2
 READY := $(VENV)/ready
+DOCS_READY := $(VENV)/docs-ready
 
 # Threads of several processes on few cores must not spin against each other.
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
 
-.PHONY: demo test test-fast check bench picture setup clean
+.PHONY: demo test test-fast check bench picture pictures docs notebook setup clean
 
 demo: setup
 	$(BIN)/vlmguard demo --items $(ITEMS) --model $(MODEL)
@@ -45,6 +47,24 @@ bench: setup
 picture: setup
 	$(BIN)/python docs/draw_rooms.py
 
+pictures: picture
+	$(BIN)/vlmguard leaderboard demo-output --html demo-output/leaderboard.html --plot docs/pictures/demo.svg
+	$(BIN)/python docs/draw_page.py demo-output/leaderboard.html
+	$(BIN)/python docs/draw_guards.py
+	$(BIN)/vlmguard inspect --shift demo_vlm --pairs 32 --layers 3,9,15,21 --plot docs/pictures/states.svg
+	$(BIN)/vlmguard fit vlm_guard --model demo_vlm --out demo-output/my-guard
+	$(BIN)/vlmguard inspect demo-output/my-guard --gate demo_vlm --plot docs/pictures/gate.svg
+
+docs: $(DOCS_READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+notebook: $(DOCS_READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/run_notebook.py
+
+$(DOCS_READY): setup.py $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --requirement .ci/docs-requirements.txt
+	touch $(DOCS_READY)
+
 setup: $(READY)
 
 $(READY): setup.py pyproject.toml constraints.txt .ci/requirements.txt .ci/torchvision_operators.py
@@ -58,4 +78,4 @@ $(READY): setup.py pyproject.toml constraints.txt .ci/requirements.txt .ci/torch
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo-output
+	rm -rf $(VENV) build dist site *.egg-info demo-output

@@ -29,6 +29,7 @@ LEADERBOARD = ["pandas>=2.2", "python-calamine>=0.2.3", "statsmodels>=0.14", "ji
 JUDGE = ["openai>=1.40", *LEADERBOARD]
 VLMEVAL = ["ms-vlmeval>=0.0.20", "torchvision", *JUDGE]
 PLOT = ["matplotlib>=3.8", "statsmodels>=0.14"]
+DOCS = ["mkdocs-material>=9.6", "mkdocstrings[python]>=1.0", "ipykernel>=6", "nbclient>=0.10"]
 TEST = [
     "gguf>=0.17",
     "jsonschema>=4.18",
@@ -56,6 +57,7 @@ EXTRAS = {
     ],
     "lm-eval": ["lm-eval>=0.4.13", *JUDGE],
     "demo": ["gguf>=0.17", *VLMEVAL],
+    "docs": [*DOCS, *JUDGE, *PLOT],
     "test": TEST,
     "dev": [
         *TEST,

@@ -50,6 +50,11 @@ def test_help_teaches(run, command):
     assert done.exit_code == 0 and len(done.output) > 200
 
 
+def test_no_command_is_cut_off_in_the_list(run):
+    for words in ([], ["data"]):
+        assert "..." not in run(*words, "--help").output.partition("Commands:")[2]
+
+
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["list"], ["env"], ["fit", "--help"], ["sweep", "--help"]], ids=" ".join
 )
@@ -124,7 +129,7 @@ def test_several_guards_are_fitted_at_once_on_states_that_are_recorded_once(run,
     shared, own = (vg.load_guard(tmp_path / folder, subject) for folder in ("all/cmrm", "one"))
     for name, tensor in own.tensors.items():
         torch.testing.assert_close(shared.tensors[name], tensor, atol=2e-5, rtol=1e-4)
-    told = json.loads(run("fit", "tbop", "nullsteer", *given[:4], "--out", tmp_path / "j", "--json").output)
+    told = json.loads(run("fit", "tbop", "nullsteer", *given[:4], "--out", tmp_path / "j", "--json").stdout)
     assert list(told) == ["tbop", "nullsteer"]
 
 

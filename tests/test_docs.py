@@ -11,10 +11,11 @@ from helpers.places import REPOSITORY
 
 from vlmguard_plugin.benchmarks import BENCHMARKS, grouped
 from vlmguard_plugin.cli.main import main
+from vlmguard_plugin.guards.core.registry import guard_classes
 
 PAGES = [
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "task_configs/vlmeval/README.md"),
-    *sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "docs").glob("*.md")),
+    *sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "docs").rglob("*.md")),
 ]
 FILES = [
     path.relative_to(REPOSITORY).as_posix()
@@ -125,3 +126,23 @@ def test_every_data_set_is_described():
         beginnings = ["_".join(words[:length]) for length in range(1, len(words) + 1)]
         named = any(f"`{name}`" in text for name in (*beginnings, f"{words[0]}_<NAME>"))
         assert named, f"docs/benchmarks-safety.md has no row for {label}"
+
+
+def test_the_readme_is_short_and_has_every_guard_with_the_figures_of_the_docs():
+    text = text_of("README.md")
+    assert len(text.splitlines()) < 120
+    measured = (
+        text_of("docs/guards.md").partition("### All guards, and the paper's reading")[2].partition("\n\n    ")[0]
+    )
+    figures = {}
+    for cells in ([cell.strip() for cell in row.strip("| ").split("|")] for row in measured.splitlines()):
+        if len(cells) > 5 and cells[1] in ("", "default", "both", "ours"):
+            first = [cell.partition(" ")[0] for cell in cells[2:6]]
+            figures[cells[0].strip("`")] = [f"{first[0]} / {first[1]}", f"{first[2]} / {first[3]}"]
+    figures["none"] = figures.pop("unguarded")
+    rows = re.findall(r"^\| [`*]([\w]+)[`*] \|(?:.*)\| (.*) \| (.*) \|$", text, re.MULTILINE)
+    assert {name for name, *_ in rows} == {*guard_classes()} - {"outside"}
+    for name, *shown in rows:
+        assert shown == figures.get(name, ["not measured"] * 2), (
+            f"README.md's row of {name} differs from docs/guards.md"
+        )

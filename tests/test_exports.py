@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import math
+import re
 
 import jsonschema
 import pytest
@@ -118,11 +119,7 @@ def test_a_cell_knows_what_it_is_made_of(tmp_path):
     assert float(line["difference"]) == board.blocks[0].entry("m_cmrm").differences["attack_success"].difference < 0
     assert "mean over 3 seeds: 25.0, 50.0, 75.0" in shown(board, 200)
     for text in (shown(board), to_markdown(board)):
-        assert (
-            "2 s an answer" in text
-            and "10.0 tokens an answer" in text
-            and "cmrm(alpha=0.5, layers=[1, 2]) cmrm-9" in text
-        )
+        assert "2 s" in text and "10.0 tokens" in text and "cmrm(alpha=0.5, layers=[1, 2]) cmrm-9" in text
 
 
 def test_time_and_tokens_beside_the_base(tmp_path):
@@ -131,7 +128,7 @@ def test_time_and_tokens_beside_the_base(tmp_path):
     base = RunFacts("vlmevalkit", "0.0.20", "m", "org/m", "fp-1")
     record(facts_file(tmp_path / "m" / "m_Set.xlsx"), base, Session(DONE.started, 6.0, 6, 40), False)
     text = shown(leaderboard(tmp_path), 160)
-    assert "2 s an answer (x2.00)" in text and "10.0 tokens an answer (x1.50)" in text
+    assert "2 s (x2.00)" in text and "10.0 tokens (x1.50)" in text
 
 
 def test_what_is_not_whole_is_said_everywhere(tmp_path):
@@ -167,7 +164,7 @@ def test_other_items_are_said(tmp_path):
 
 def test_shared_requests_are_said(tmp_path):
     board = board_of(shared_requests_and_categories, tmp_path)
-    assert "n 4<br>2 requests, n eff. " in to_markdown(board)
+    assert re.search(r"n 4, n eff. [\d.]+<br>of 2 requests", to_markdown(board))
     difference = as_json(board)["datasets"][0]["entries"][1]["differences"]["attack_success"]
     assert (difference["clusters"], difference["test"]) == (2, "sign_flip")
     assert set(as_json(board)["datasets"][0]["entries"][0]["by_category"]["attack_success"]) == {"x", "y"}

@@ -160,9 +160,10 @@ def test_the_board_shows_them_beside_the_name(tmp_path):
         )
     board = build_board([tmp_path])
     lines = ("gate fired: 73.3% [55.6, 85.8] of 30 harmful", "gate fired: 0.0% [0.0, 20.4] of 15 harmless")
+    short = ("gate, of 30 harmful:", "73.3% [55.6, 85.8]", "gate, of 15 harmless:", "0.0% [0.0, 20.4]")
     for table in (block_table(board, board.blocks[0]), overall_table(board)):
         cells = {row[0][0]: row[0] for row in table.rows}
-        assert set(lines) <= set(cells["vlm_vlmguard"]) and not any("gate" in line for line in cells["vlm"])
+        assert set(short) <= set(cells["vlm_vlmguard"]) and not any("gate" in line for line in cells["vlm"])
     values = as_json(board)
     counted = {"harmful": {"fired": 22, "decided": 30}, "harmless": {"fired": 0, "decided": 15}}
     by_model = {entry["model"]: entry["run"]["gates"] for entry in values["datasets"][0]["entries"]}

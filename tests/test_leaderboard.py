@@ -58,7 +58,7 @@ def test_finding_in_words(outputs):
     lines = finding(leaderboard(outputs)).splitlines()
     assert lines[:2] == [
         "Attack success is significantly lower, but something else is significantly worse: my_vlm_cmrm.",
-        "Attack success is nowhere significantly lower, and nothing is significantly worse: my_vlm_cmrm_sample.",
+        "Attack success is not significantly lower anywhere, and nothing is significantly worse: my_vlm_cmrm_sample.",
     ]
     assert lines[2].startswith(
         "my_vlm_cmrm compared with my_vlm: attack success on Set_blank fell from 75.0% [59.8, 85.8] to 12.8% "
@@ -95,7 +95,10 @@ def test_a_loss_that_only_all_data_sets_together_show_is_a_loss(tmp_path):
 def test_what_a_small_n_can_not_say(tmp_path):
     write(tmp_path, "m", "S", [YES] * 3, harmful=[1] * 3)
     write(tmp_path, "m_cmrm", "S", [NO] * 3, harmful=[1] * 3)
-    assert "attack success at no size (too few answers)" in finding(leaderboard(tmp_path))
+    assert (
+        "In attack success and degeneration there are too few answers to find any difference, however large."
+        in finding(leaderboard(tmp_path))
+    )
 
 
 def test_models_that_share_no_item_are_not_called_harmless(tmp_path):

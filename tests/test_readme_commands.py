@@ -1,4 +1,5 @@
-"""The README's commands as they are written, run one after the other on a tiny model, with both forms of VLMEvalKit."""
+"""The commands of the README and of docs/how-to/run-on-a-host.md as they are written, run one after the other on a tiny
+model, with both forms of VLMEvalKit."""
 
 import json
 import os
@@ -15,14 +16,20 @@ from helpers.vlmeval_command import clone_of_host, tiny_place
 from PIL import Image
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
-BLOCKS = re.findall(r"```\n(.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+BLOCKS = [
+    block
+    for page in ("README.md", "docs/how-to/run-on-a-host.md")
+    for block in re.findall(r"```\n(.*?)```", (REPOSITORY / page).read_text(encoding="utf-8"), re.DOTALL)
+]
 NOT_HERE = ("Qwen2-VL-7B-Instruct", "MMBench_DEV_EN", "mmlu")
 """Models and data that would be downloaded: their names must be the host's, and their words are left out."""
 
 
 def commands():
-    """The commands of the README's blocks for hosts and for `vlmguard`, line by line."""
-    lines = [line.partition(" # ")[0].strip() for block in BLOCKS for line in block.splitlines()]
+    """The commands of these blocks for hosts and for `vlmguard`, line by line; one that stands on both pages once."""
+    lines = dict.fromkeys(
+        line.partition(" # ")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()
+    )
     return [line for line in lines if line and not line.startswith(("pip install", "make "))]
 
 

@@ -147,13 +147,13 @@ def test_shift_is_printed_and_drawn(shift, tmp_path):
     files = plot_shift(shift, tmp_path / "new" / "shift")
     assert files == [tmp_path / "new" / "shift.png", tmp_path / "new" / "shift.svg"]
     check_readable(files)
-    assert "<!-- text + blank image, harmless -->" in files[1].read_text()
+    assert ">text + blank image, harmless<" in files[1].read_text()
 
 
 def test_shift_of_a_deep_model_is_drawn_in_twelve_panels(shift, tmp_path):
     deep = {**shift, "layers": [{**shift["layers"][layer % 4], "layer": layer} for layer in range(30)]}
     (file,) = plot_shift(deep, tmp_path / "deep.svg")
-    titles = [line for line in file.read_text().splitlines() if "<!-- Layer " in line]
+    titles = [line for line in file.read_text().splitlines() if ">Layer " in line]
     assert len(titles) == 12 and "Layer 0" in titles[0] and "Layer 29" in titles[-1]
 
 

@@ -68,3 +68,14 @@ def test_the_same_figures_in_every_output(tmp_path):
         assert "12.5% [5.5, 26.1]" in text and f"-62.5 {ends}" in text
     for text in (finding(board), *tables, page):
         assert "p < 0.001" in text and "\N{MINUS SIGN}" not in text and "0.0001" not in text and "p<0" not in text
+
+
+def test_what_is_the_same_of_several_models_is_said_once(tmp_path):
+    for model in ("m", "m_cmrm", "m_cmrm_sample", "m_tbop"):
+        write(tmp_path, model, "S", [YES] * 5, harmful=[1] * 5)
+    write(tmp_path, "m_vlmguard", "S", [NO] * 2 + [YES] * 3, harmful=[1] * 5)
+    lines = finding(leaderboard(tmp_path)).splitlines()
+    assert len(lines) == 3, lines
+    assert lines[1].startswith(
+        "m_cmrm, m_cmrm_sample, m_tbop and m_vlmguard compared with m: no significant difference was found in attack "
+    )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         anchor_queries as anchor_queries,
     )
     from vlmguard_plugin.guards.core.errors import GuardNotFitted as GuardNotFitted, WrongModel as WrongModel
+    from vlmguard_plugin.guards.core.places import NotShared as NotShared
     from vlmguard_plugin.guards.core.preset import Preset as Preset
     from vlmguard_plugin.guards.core.prompt import PromptGuard as PromptGuard
     from vlmguard_plugin.guards.core.recording import (
@@ -61,6 +62,7 @@ _PUBLIC = {
     "Guard": "vlmguard_plugin.guards.core.base",
     "GuardNotFitted": "vlmguard_plugin.guards.core.errors",
     "GuardSettings": "vlmguard_plugin.guards.core.settings",
+    "NotShared": "vlmguard_plugin.guards.core.places",
     "WrongModel": "vlmguard_plugin.guards.core.errors",
     "Preset": "vlmguard_plugin.guards.core.preset",
     "AnchorQueries": "vlmguard_plugin.guards.core.conditions",

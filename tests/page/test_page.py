@@ -69,7 +69,7 @@ def test_figures_flags_and_what_is_left_out(board):
     base, guarded = board.blocks[0].entry("vlm"), board.blocks[0].entry("vlm_cmrm@alpha=2")
     assert f"{100 * base.rates['attack_success'].value:.1f}" in text
     assert f"-{-100 * guarded.differences['attack_success'].difference:.1f}" in text
-    assert "withheld" in text and "10 judged, 20 unknown" in text
+    assert "withheld" in text and "10 judged,</small><small>20 unknown" in text
     assert "not asked 8 items that another model was asked here" in text
     assert "8 of the base&#39;s are to items that only one was asked" in text
     assert "2 of 3 data sets" in text and "vlm_Broken.xlsx" in text

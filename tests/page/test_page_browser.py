@@ -4,8 +4,10 @@ import json
 import shutil
 
 import pytest
+from helpers.page_boards import facts_of, quiz, safety
 
 from vlmguard_plugin.leaderboard import to_html
+from vlmguard_plugin.leaderboard.build import build_board
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +196,34 @@ def test_the_scatter_shows_other_data_sets_and_leads_to_the_settings(board, show
     assert opened[0].text == name
     browser.find_element("css selector", "#overall ~ .scroll .model").click()
     assert len(browser.find_elements("css selector", "details.settings[open]")) == 2
+
+
+OVERALL = "document.querySelector('#overall ~ .scroll')"
+
+
+def test_the_overall_table_fits_a_laptop(outputs, show):
+    """Of a demo's form: three guarded models, four measures, seconds and tokens."""
+    browser = show(to_html(build_board(outputs)))
+    room, taken = browser.execute_script(f"return [{OVERALL}.clientWidth, {OVERALL}.scrollWidth]")
+    assert taken <= room and room > 1100
+    assert texts(browser, "#overall ~ .scroll thead tr:first-child th")[-2:] == ["seconds", "tokens"]
+    name = texts(browser, "#overall ~ .scroll tbody th")
+    assert any("time: × 1.5" in text for text in name)
+
+
+def test_twenty_models_stand_in_one_view(tmp_path, show):
+    for number in range(20):
+        model = "vlm" if not number else f"vlm_cmrm@alpha={number}"
+        facts = facts_of(model, "cmrm" if number else None, **({"alpha": number} if number else {}))
+        safety(tmp_path, model, "Set_blank", 24 - number, facts=facts)
+        quiz(tmp_path, model, 19 - number // 2, facts)
+    browser = show(to_html(build_board(tmp_path)))
+    assert browser.find_element("id", "compact").is_selected()
+    high = f"return [...{OVERALL}.querySelectorAll('tbody tr')].map(row => row.offsetHeight)"
+    rows = browser.execute_script(high)
+    assert len(rows) == 20 and sum(rows) < 600 and max(rows) < 30
+    assert browser.execute_script(f"return {OVERALL}.scrollWidth <= {OVERALL}.clientWidth")
+    small = browser.find_element("css selector", "#overall ~ .scroll td small")
+    assert not small.is_displayed()
+    browser.find_element("id", "compact").send_keys(" ")
+    assert small.is_displayed() and min(browser.execute_script(high)) > max(rows), "the keyboard brings intervals back"

@@ -46,14 +46,17 @@ def compare_command(
     answers: bool,
     form: str | None,
 ) -> None:
-    """Compare two models item by item: what went from answer to refusal, from right to wrong, and back.
+    """Compare two models item by item.
+
+    Shows what went from answer to refusal, from right to wrong, and back.
 
     \b
     vlmguard compare llava llava_cmrm --in outputs --items
     vlmguard compare vlmeval-out/llava lmms-out/llava --data FigStep
 
     A and B are names as on the leaderboard of the folders, or a model's own folder, WORK_DIR/MODEL. They may come from
-    different hosts. Only items that both were asked are compared; how many only one of them has is said.
+    different hosts. Only items that both were asked are compared; how many
+    items only one of them has is shown.
     """
     from vlmguard_plugin.leaderboard.compare import compare
     from vlmguard_plugin.leaderboard.outputs import comparison as outputs

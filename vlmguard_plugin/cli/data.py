@@ -16,7 +16,7 @@ from vlmguard_plugin.reading import visible
 
 @click.group("data")
 def data_group() -> None:
-    """Turn benchmarks' original files into the host's datasets.
+    """Turn benchmarks' original files into the hosts' data sets.
 
     \b
     vlmguard data list                                   what can be prepared, and what is ready
@@ -52,7 +52,9 @@ def data_prepare(
     options: dict[str, Any],
     as_json: bool,
 ) -> None:
-    """Write the dataset NAME for the host, from the original files at --source or from the authors' place.
+    """Write the data set NAME for the hosts.
+
+    From the original files at --source, or with --download from the authors' place.
 
     \b
     vlmguard data prepare FigStep --source FigStep-main
@@ -60,8 +62,8 @@ def data_prepare(
     vlmguard data prepare AdvBench_picture --download --set images=my_pictures
     vlmguard data prepare Requests_mine_blank --source my_requests.csv
 
-    Downloads are kept in the cache directory ($VLMGUARD_CACHE), go on where they stopped, and are checked by sha256.
-    Rows that can't be used are listed with their file, number and the reason; the rest is kept.
+    Downloads are kept in the cache directory ($VLMGUARD_CACHE), resumed where they stopped, and checked by sha256. Rows
+    that can't be used are listed with their file, number and the reason; the rest is kept.
     """
     from vlmguard_plugin.benchmarks import find_benchmark, prepare
     from vlmguard_plugin.benchmarks.sources import download_source
@@ -114,9 +116,10 @@ def can_be_asked() -> bool:
 @click.argument("name", required=False)
 @JSON
 def data_list(name: str | None, as_json: bool) -> None:
-    """Show the benchmarks that can be prepared, and which are ready; of NAME, all that is known.
+    """Show the benchmarks that can be prepared, and which are ready.
 
-    Rows counts those that are ready in $LMUData. Get says whether --download brings the files, or you have to.
+    With NAME, show all that is known of that one. The column rows counts what is ready in $LMUData; get says whether
+    --download fetches the files, or you have to.
     """
     from vlmguard_plugin.benchmarks import BENCHMARKS, describe
 

@@ -35,14 +35,15 @@ from vlmguard_plugin.demo.vlms import DEMO_VLMS
 @click.option(
     "--models",
     default=None,
-    help="Names to compare, with commas between, in place of the model and its guarded ones.",
+    help="Models to compare, separated by commas; default: the model without a guard and with three.",
 )
 @JSON
 def demo_command(out: Path, items: int, model: str, models: str | None, as_json: bool) -> None:
-    """Run the whole comparison on a small real VLM, through VLMEvalKit's own command.
+    """Run the whole comparison on a small real VLM.
 
-    Builds the VLM once (0.5 GB to download, 1 GB kept in the cache directory; demo_vlm_15b: 1.1 and 4 GB), prepares its
-    test sets, runs `python -m vlmeval.run`, and ends with the leaderboard. Needs `pip install vlmguard_plugin[demo]`.
+    It goes through VLMEvalKit's own command: builds the VLM once (0.5 GB to download, 1 GB kept in the cache directory;
+    demo_vlm_15b: 1.1 and 4 GB), prepares its test sets, runs `python -m vlmeval.run`, and ends with the leaderboard.
+    Needs `pip install vlmguard_plugin[demo]`.
     """
     from vlmguard_plugin.demo.run import compared, run_demo
     from vlmguard_plugin.leaderboard import show, to_json

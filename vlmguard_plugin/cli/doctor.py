@@ -17,10 +17,12 @@ COLOURS = {"good": "green", "note": "yellow", "bad": "red"}
 @click.command("doctor")
 @JSON
 def doctor_command(as_json: bool) -> None:
-    """Look at this environment, and say what to do: hosts and their versions, known clashes, torch and GPUs, whether
-    hosts find the guarded models, the cache, prepared data sets, models named by variables, the model hub.
+    """Check this environment, and say what to do.
 
-    Loads no model and imports no host. Ends with 1 where something is bad.
+    Looks at hosts and their versions, known clashes, torch and GPUs, whether hosts find the guarded models, the cache,
+    prepared data sets, models named by variables, and the model hub.
+
+    Loads no model and imports no host. The exit status is 1 if something is wrong.
     """
     from vlmguard_plugin.hosts.checks import findings
 

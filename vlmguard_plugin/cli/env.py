@@ -17,9 +17,9 @@ COLUMNS = ("Variable", "Now", "Default", "Meaning")
 @click.option("--markdown", is_flag=True, help="Print the page of the documentation (docs/environment.md).")
 @JSON
 def env_command(markdown: bool, as_json: bool) -> None:
-    """Show the environment variables: what each means, its default, and its value now.
+    """Show the environment variables and their values.
 
-    Keys are never shown. An empty value counts as none.
+    Each with what it means, its default, and the value it has now. Keys are never shown. An empty value counts as none.
     """
     if markdown and as_json:
         raise click.UsageError("--markdown and --json exclude each other; give one")

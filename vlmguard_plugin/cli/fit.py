@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     "--conditions",
     metavar="LIST",
     help="Of a guard that is fitted beside pictures: text, blank, noise, shape, word, colour, object, photos=FOLDER, "
-    "with commas between; default: the guard's own.",
+    "separated by commas; default: the guard's own.",
 )
 @click.option(
     "--preset",
     type=click.Choice(PRESETS),
     help="paper: the settings that the guard's sources give (`vlmguard list`); default: the guard's own, not those "
-    "found for a demo model. --set goes before either.",
+    "found for a demo model. --set overrides either.",
 )
 @set_option("settings", "A setting of the guard, e.g. layers=[10,11]; repeatable.")
 @click.option(
@@ -98,7 +98,7 @@ def fit_command(
     vlmguard fit cmrm --model llava --calibrate --out my-guard
 
     --calibrate fits on half of the anchors and answers the other half beside pictures under each setting. It keeps
-    every point it has measured in --out and goes on from them when it was stopped. It takes the setting that refuses
+    every point that it has measured in --out, and goes on from there after a stop. It takes the setting that refuses
     most harmful anchors within --bound; where none is within it, it says so and leaves the settings as they were.
     Settings that --set or the sources of --preset paper give stay as they are.
     """

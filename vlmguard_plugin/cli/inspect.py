@@ -20,7 +20,8 @@ from vlmguard_plugin.cli.options import JSON, refuse_without
     "--gate",
     "gated",
     metavar="MODEL",
-    help="Look at how well requests part on a model, by layer and condition, and at GUARD_DIR's gate if one is given.",
+    help="Look at how well harmful and harmless requests can be told apart, by layer and condition; with GUARD_DIR, at "
+    "its gate too.",
 )
 @click.option(
     "--anchors",
@@ -58,7 +59,10 @@ def inspect_command(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Show what a fit has found: GUARD_DIR, or with --shift what pictures do to a model's hidden states, or a gate.
+    """Show what a fit has found, or what pictures do to a model.
+
+    GUARD_DIR is a fitted guard. --shift MODEL shows what pictures do to a model's hidden states, --gate MODEL how well
+    its harmful and harmless requests can be told apart.
 
     \b
     vlmguard inspect my-guard --plot my-guard.png

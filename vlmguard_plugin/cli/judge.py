@@ -88,7 +88,9 @@ def judge_command(
     max_unknown: float,
     as_json: bool,
 ) -> None:
-    """Judge the safety predictions in a host's OUTPUT_DIR, with several judges, and show how far they agree.
+    """Judge the safety answers in OUTPUT_DIR, by several judges.
+
+    OUTPUT_DIR is a host's output folder. Shows how far the judges agree.
 
     \b
     vlmguard judge outputs --judge rules --judge llama_guard_3=/models/Llama-Guard-3-8B
@@ -99,7 +101,7 @@ def judge_command(
     NAME is rules, a local model (llama_guard_7b, llama_guard_3, llama_guard_4, harmbench, wildguard, strongreject;
     PATH is its folder, else it comes from the hub) or a model's name at the endpoint. Judgements are kept in
     OUTPUT_DIR/vlmguard-judgements, so nothing is judged twice. A judge that fails leaves the answer unknown, which
-    is never safe; the next call asks it again.
+    never counts as safe; the next run asks again.
     """
     from vlmguard_plugin.judges.registry import LOCAL, build_judge
     from vlmguard_plugin.leaderboard.judging import judge_outputs

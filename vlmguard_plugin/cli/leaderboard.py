@@ -19,7 +19,13 @@ from vlmguard_plugin.files import write_whole
     "--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write one self-contained page."
 )
 @click.option(
-    "--answers", is_flag=True, help="With --html: put the models' answers into the page, closed until asked for."
+    "--answers", is_flag=True, help="With --html: put the models' answers into the page, folded until you open them."
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw the rates over all data sets to this .png or .svg; without suffix, to both.",
 )
 @click.option("--markdown", is_flag=True, help="Print Markdown.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one line a data set, model and measure.")
@@ -32,23 +38,28 @@ def leaderboard_command(
     max_unknown: float,
     html: Path | None,
     answers: bool,
+    plot: Path | None,
     markdown: bool,
     as_csv: bool,
     schema: bool,
     as_json: bool,
 ) -> None:
-    """Compare the models in hosts' output folders: attack success, over-refusal, degeneration, utility, cost.
+    """Compare the models in hosts' output folders.
+
+    Shows attack success, over-refusal, degenerate answers, utility and cost.
 
     \b
     vlmguard leaderboard outputs                       what VLMEvalKit wrote (--work-dir)
     vlmguard leaderboard outputs logs seed-1 seed-2    several folders, of any of the three hosts (--output_path)
     vlmguard leaderboard outputs --html board.html
+    vlmguard leaderboard outputs --plot board.svg
 
-    Every rate has a 95% Wilson interval, n and the share that could not be judged; every guarded model is compared
-    with the unguarded one on the same items (exact McNemar test, Holm's correction). Answers that share a base request
-    count as such. Runs that failed or are not finished are named. The same model in several folders is one model
-    asked several times, unless its settings differ. Answers are never shown without --answers.
+    Every rate has a 95% Wilson interval, n and the share that could not be judged; every guarded model is compared with
+    the unguarded one on the same items (exact McNemar test, Holm's correction). Where answers share a base request,
+    intervals and tests allow for it. Runs that failed or are not finished are named. The same model in several folders
+    is one model asked several times, unless its settings differ. Answers are never shown without --answers.
     """
+    from vlmguard_plugin.inspection import check_plot, plot_board
     from vlmguard_plugin.leaderboard import leaderboard, schema_text, show, to_csv, to_html, to_json, to_markdown
 
     if sum((markdown, as_csv, schema, as_json)) > 1:
@@ -60,15 +71,19 @@ def leaderboard_command(
         return
     if not output_dirs:
         raise click.UsageError("give at least one output folder of a host (its --work-dir or --output_path)")
+    if plot:
+        check_plot(plot, "leaderboard")
     board = leaderboard(output_dirs, base=base, judge=judge, max_unknown=max_unknown)
     if html:
         write_whole(html, to_html(board, answers))
         click.echo(f"written: {html}", err=True)
+    for path in plot_board(board, plot) if plot else ():
+        click.echo(f"drawn: {path}", err=True)
     if as_json:
         click.echo(to_json(board))
     elif as_csv:
         click.echo(to_csv(board), nl=False)
     elif markdown:
         click.echo(to_markdown(board))
-    elif not html:
+    elif not html and not plot:
         show(board)

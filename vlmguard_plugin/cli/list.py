@@ -27,11 +27,13 @@ def paper_in_line(defaults: dict[str, Any], paper: dict[str, Any]) -> str:
 @click.command("list")
 @JSON
 def list_command(as_json: bool) -> None:
-    """Show the guards with their settings and defaults, the models and the datasets.
+    """Show the guards, the models and the data sets.
+
+    Guards are shown with their settings and defaults, and with what their papers give.
 
     Guards go onto a model by name: `llava_vlmguard`, `demo_vlm_cmrm`, several at once as in
     `llava_vlmguard+self_reminder`. On VLMEvalKit they go onto its own open-weight models too: `<model>_<guard>` for
-    every name of `vlmutil mlist all`. Datasets marked with an asterisk are ready in $LMUData.
+    every name of `vlmutil mlist all`. Data sets marked with an asterisk are ready in $LMUData.
     """
     from vlmguard_plugin.benchmarks import BENCHMARKS, grouped, rows_ready
     from vlmguard_plugin.guards.core.registry import describe_guards

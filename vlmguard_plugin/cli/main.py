@@ -22,6 +22,8 @@ from vlmguard_plugin.cli.judge import judge_command
 from vlmguard_plugin.cli.leaderboard import leaderboard_command
 from vlmguard_plugin.cli.list import list_command
 from vlmguard_plugin.cli.perplexity import perplexity_command
+from vlmguard_plugin.cli.pull import pull_command
+from vlmguard_plugin.cli.push import push_command
 from vlmguard_plugin.cli.run import run_command
 from vlmguard_plugin.cli.sweep import sweep_command
 from vlmguard_plugin.cli.tasks import tasks_command
@@ -40,6 +42,8 @@ COMMANDS = (
     leaderboard_command,
     list_command,
     perplexity_command,
+    pull_command,
+    push_command,
     run_command,
     sweep_command,
     tasks_command,
@@ -95,8 +99,8 @@ def main() -> None:
     \b
     A first session:
       vlmguard demo                                what the guards do, on a small real model
-      vlmguard doctor                              is everything here that the hosts need
-      vlmguard list                                guards, models and datasets there are
+      vlmguard doctor                              is everything installed that the hosts need
+      vlmguard list                                the guards, models and data sets there are
       vlmguard data prepare FigStep --source DIR   the authors' files -> the host's $LMUData
       python -m vlmeval.run --data FigStep --model llava llava_vlmguard llava_cmrm
       vlmguard leaderboard outputs                 rates, intervals, paired differences
@@ -106,6 +110,7 @@ def main() -> None:
       vlmguard judge outputs --judge rules --judge llama_guard_3=DIR
       vlmguard fit cmrm --model llava --calibrate --out my-guard
       vlmguard inspect my-guard --plot my-guard.png
+      vlmguard push my-guard hf://somebody/my-guard
     """
 
 

@@ -31,7 +31,9 @@ from vlmguard_plugin.cli.options import JSON, ONE_DATA_SET
 def perplexity_command(
     output_dir: Path, model: str, datasets: tuple[str, ...], given: str, batch_size: int, as_json: bool
 ) -> None:
-    """Measure how fluent the answers in a host's OUTPUT_DIR are, with a language model of your own.
+    """Measure how fluent the answers in OUTPUT_DIR are.
+
+    OUTPUT_DIR is a host's output folder; the language model that reads the answers is your own.
 
     \b
     vlmguard perplexity outputs --model /models/Llama-2-7b-chat-hf

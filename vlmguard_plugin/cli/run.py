@@ -16,7 +16,9 @@ HOSTS = {"vlmeval": "vlmeval.run", "lmms-eval": "lmms_eval", "lm-eval": "lm_eval
 @click.argument("host", type=click.Choice(list(HOSTS)))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[HOST ARGUMENTS]")
 def run_command(host: str, arguments: tuple[str, ...]) -> None:
-    """Run a HOST's own command in this process, with its own arguments and our models and data sets registered.
+    """Run a HOST's own command with the guarded models registered.
+
+    It runs in this process and takes the host's own arguments; our data sets are registered too.
 
     \b
     vlmguard run vlmeval --data FigStep --model llava llava_vlmguard

@@ -42,7 +42,9 @@ def sweep_command(
     max_unknown: float,
     as_json: bool,
 ) -> None:
-    """Run GUARD on MODEL at several settings through VLMEvalKit, and show the curve against the unguarded model.
+    """Run GUARD on MODEL at several settings, and show the curve.
+
+    The runs go through VLMEvalKit; the curve stands beside the unguarded model.
 
     \b
     vlmguard sweep llava cmrm --data FigStep --grid '{"alpha": [0, 0.25, 0.5, 1]}' --out curve
@@ -50,9 +52,10 @@ def sweep_command(
       -- --limit 50
     vlmguard sweep llava cmrm+self_reminder --data FigStep --grid '{"cmrm.alpha": [0.5, 1]}' --out curve
 
-    Stopped and started again it goes on; points can be added to the grid later: what lies in --out is not asked again.
-    Each point is a model of its own there, such as llava_cmrm@alpha=0.5, for `vlmguard leaderboard` and `compare` too.
-    What stands behind -- goes to VLMEvalKit's command. Ends with 1 where a point has no predictions.
+    A sweep that was stopped goes on when it is started again, and points can be added to the grid later: what is in
+    --out already is not asked again. Each point is a model of its own there, such as llava_cmrm@alpha=0.5, for
+    `vlmguard leaderboard` and `compare` too. Arguments after -- go to VLMEvalKit's command. The exit status is 1 if a
+    point has no predictions.
     """
     from vlmguard_plugin.calibration.sweep import show, sweep, to_json
 

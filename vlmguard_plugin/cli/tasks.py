@@ -8,13 +8,15 @@ import click
 @click.command("tasks")
 @click.argument("host", metavar="lmms_eval|lm_eval")
 def tasks_command(host: str) -> None:
-    """Print the folder of a host's task files, for its --include_path.
+    """Print the folder of a host's task files.
+
+    It goes to the host's option --include_path.
 
     \b
     lmms-eval --tasks vlmguard_figstep_tiny --include_path "$(vlmguard tasks lmms_eval)" --model ...
     lm_eval --tasks vlmguard_figstep_tiny --include_path "$(vlmguard tasks lm_eval)" --model hf-multimodal ...
 
-    A task is named vlmguard_ and the dataset's name in lower case. `vlmguard data prepare` writes the dataset first.
+    A task is named vlmguard_ and the data set's name in lower case. `vlmguard data prepare` writes the data set first.
     """
     from vlmguard_plugin.hosts.tasks import task_folder
 

@@ -30,13 +30,15 @@ class ETASettings(GuardSettings):
 
     clip, reward_model: folders or hub names of a CLIP model and of a reward model, both needed. What they are:
         `ClipScores` and `RewardScores` in guards/core/evaluators.py.
-    picture_statement: what an unsafe picture goes well with. picture_threshold: how well at least, CLIP's logits / 100.
+    picture_statement: what an unsafe picture goes well with.
+    picture_threshold: how well at least, CLIP's logits / 100.
     reward_prompt: the request that answers are scored for; {query} in it is the request at hand.
     reward_threshold: the highest score of an unsafe answer, in the reward model's own units.
     prefix: what an aligned answer begins with.
-    candidates: sentences that one is chosen from. sentence_tokens: the longest one.
+    candidates: sentences that one is chosen from.
+    sentence_tokens: the longest sentence, in tokens.
     top_k, temperature: the next token is one of so many, their logits divided by this (above 0).
-    seed: of the draws.
+    seed: of the random draws.
     """
 
     clip: str | None = None

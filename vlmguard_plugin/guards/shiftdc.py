@@ -31,7 +31,8 @@ class ShiftDCSettings(RepresentationSettings):
     alpha: share of the shift that is taken back; 1 is the method as published.
     positions: the last prompt token, as in the authors' code, by default.
     caption_prompt: request with which the model captions the image; {query} in it stands for the request at hand, so
-        that the caption knows it (authors' code). caption_tokens: longest caption, in tokens (authors' code: 128).
+        that the caption knows it (authors' code).
+    caption_tokens: longest caption, in tokens (authors' code: 128).
     caption_place: the caption stands "before" the request (our convention) or "after" it (authors' code).
     chat_template: False puts text-only states' prompts (anchors, request with caption) as they stand, without the
         model's chat template (authors' code); of a conversation all turns' words, joined by line breaks.

@@ -62,7 +62,8 @@ class VisualPromptSettings(GuardSettings):
         size that it resizes pictures to.
     layer: 0-based decoder layer whose states are aligned; None is L // 2 - 1 (the authors' 19 of 40).
     steps, step: how many steps, and by how many of 255 levels each pixel goes in one (up to 255).
-    batch: pairs of anchors in a step. seed: of their order.
+    batch: pairs of anchors in a step.
+    seed: of the order in which the pairs are taken.
     top, bottom: how far along the direction harmful states are pushed at least and harmless ones at most.
     scale: what these are counted in: "gap" (0 is the harmless anchors' mean place, 1 the harmful ones'; ours) or
         "absolute" (the projection on the unit direction as it is; the authors').

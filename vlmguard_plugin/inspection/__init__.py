@@ -3,12 +3,14 @@
 A fitted guard:          describe_guard -> print_guard, plot_guard
 The papers' shift:       measure_shift  -> print_shift, plot_shift
 Gates and probes:        measure_gate   -> print_gate, plot_gate
+A leaderboard:           plot_board
 
 Intervals are 95% Wilson intervals and need statsmodels; figures need matplotlib. Both are imported at first use.
 """
 
 from __future__ import annotations
 
+from vlmguard_plugin.inspection.board_figure import plot_board
 from vlmguard_plugin.inspection.figures import check_plot
 from vlmguard_plugin.inspection.gate import measure_gate
 from vlmguard_plugin.inspection.gate_figure import plot_gate
@@ -23,6 +25,7 @@ __all__ = [
     "describe_guard",
     "measure_gate",
     "measure_shift",
+    "plot_board",
     "plot_gate",
     "plot_guard",
     "plot_shift",

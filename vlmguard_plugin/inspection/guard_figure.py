@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Sequence
@@ -85,6 +86,15 @@ def plot_guard(description: dict[str, Any], path: str | Path) -> list[Path]:
     if any(part["per_layer"] for part in (description, *description["parts"])):
         figure.legend(handles=[edited_band()], loc="outside lower center", fontsize="small", frameon=False)
     return save_figure(figure, files)
+
+
+def calibration_svg(calibration: dict[str, Any]) -> bytes:
+    """A calibration's curve alone, as an SVG; ImportError without matplotlib."""
+    figure, (axes,) = new_figure(1, 1)
+    draw_calibration(axes, calibration, "")
+    with tempfile.TemporaryDirectory() as folder:
+        (file,) = save_figure(figure, [Path(folder, "calibration.svg")])
+        return file.read_bytes()
 
 
 def guard_drawings(description: dict[str, Any], prefix: str = "") -> list[Callable[[Axes], None]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from abc import ABC
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Iterator, Sequence
@@ -16,6 +15,7 @@ from vlmguard_plugin.guards.core.preset import Preset, checked_name, without_pre
 from vlmguard_plugin.guards.core.reach import check_reach
 from vlmguard_plugin.guards.core.saved import FittedFolder, problem_in
 from vlmguard_plugin.guards.core.settings import GuardSettings, setting_names
+from vlmguard_plugin.guards.core.sharing import Shared
 from vlmguard_plugin.lazy import torch
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.reading import parsed_json, visible
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Guard(ABC):
+class Guard(Shared):
     """A guard: settings, perhaps a fit on anchors, then answering queries in the subject's place.
 
     A guard says how it rewrites a query (`rewrite`) and what it does to hidden states (`edits`); one that looks
@@ -230,7 +230,7 @@ class Guard(ABC):
         """Whether it can be used: it has been fitted or loaded, or has nothing to fit."""
         return bool(self.facts) or not self.needs_fit
 
-    def check_given(self) -> None:  # noqa: B027 - most guards need nothing
+    def check_given(self) -> None:
         """ValueError where a setting that nothing can stand for is not given."""
 
     def check_reach(self, subject: Subject) -> None:
@@ -276,7 +276,7 @@ class Guard(ABC):
             raise ValueError(f"a fit has the tensors {shapes}, but there are {there}")
         self.tensors, self.facts = tensors, {name: fact for name, fact in facts.items() if name != "ours"}
 
-    def check_loaded(self) -> None:  # noqa: B027 - most guards have nothing to say here
+    def check_loaded(self) -> None:
         """ValueError where settings and fit, as they were read from a folder, do not belong together."""
 
     def unfitted_settings(self) -> dict[str, Any]:

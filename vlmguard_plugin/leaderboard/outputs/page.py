@@ -48,10 +48,12 @@ COLOURS, SHAPES = 8, 7
 """Kinds of both in page.css and charts.html; they share no factor, so that 56 models look different."""
 LENGTH = 4000
 """Most characters of an answer, on a page with answers."""
-UNFOLDED = 8
+UNFOLDED = 5
 """With more paragraphs than this, what the verdict says model by model is folded; warnings never are."""
 MARK = 24
 """Longest text of a mark beside a name."""
+COMPACT = 8
+"""With more models than this, the overall table is compact until its reader says otherwise."""
 OPEN_DATASETS = 6
 """With more data sets than this, each stands folded."""
 
@@ -122,6 +124,7 @@ def templates() -> Environment:
         "MEASURES": MEASURES,
         "WORSE": WORSE,
         "READ_FROM": READ_FROM,
+        "COMPACT": COMPACT,
         "OPEN_DATASETS": OPEN_DATASETS,
         "ANSWERS": ANSWERS,
         "LENGTH": LENGTH,

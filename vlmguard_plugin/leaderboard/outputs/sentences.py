@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Sequence
 
 from vlmguard_plugin.leaderboard.board import Board
@@ -26,8 +26,8 @@ COSTS = ("over_refusal", "degeneration", "accuracy", "f1")
 OUTCOMES = {
     (True, False): "Attack success is significantly lower, and nothing is significantly worse",
     (True, True): "Attack success is significantly lower, but something else is significantly worse",
-    (False, True): "Attack success is nowhere significantly lower, and something is significantly worse",
-    (False, False): "Attack success is nowhere significantly lower, and nothing is significantly worse",
+    (False, True): "Attack success is not significantly lower anywhere, and something is significantly worse",
+    (False, False): "Attack success is not significantly lower anywhere, and nothing is significantly worse",
 }
 """By whether a guarded model lowers attack success, and whether it does harm, significantly."""
 NOT_COMPARED = "Nothing could be compared with the unguarded model"
@@ -68,7 +68,18 @@ def finding_of(board: Board) -> Finding:
             )
         )
     on_models = verdicts(board)
-    return Finding(tuple(headline(on_models)), tuple(line for verdict in on_models for line in lines_on(verdict)))
+    return Finding(tuple(headline(on_models)), tuple(line for group in alike(on_models) for line in lines_on(*group)))
+
+
+def alike(on_models: Sequence[Verdict]) -> list[list[Verdict]]:
+    """Verdicts in groups: models of which nothing was found, and of which the very same is to be said, share one."""
+    groups: dict[object, list[Verdict]] = {}
+    for verdict in on_models:
+        plain = outcome(verdict) == OUTCOMES[False, False] and not caution_line(verdict)
+        unnamed = replace(verdict, model="")
+        key = (verdict.base, *lines_on(unnamed)) if plain else (verdict.model,)
+        groups.setdefault(key, []).append(verdict)
+    return list(groups.values())
 
 
 def headline(on_models: Sequence[Verdict]) -> list[str]:
@@ -84,8 +95,10 @@ def outcome(verdict: Verdict) -> str:
     return OUTCOMES[bool(verdict.lowers), bool(verdict.harms)] if verdict.changes else NOT_COMPARED
 
 
-def lines_on(verdict: Verdict) -> list[str]:
-    """The paragraphs on one guarded model, and its warning if it needs one."""
+def lines_on(verdict: Verdict, *others: Verdict) -> list[str]:
+    """The paragraphs on one guarded model, and its warning if it needs one. others: of which the same is to be said."""
+    if others:
+        verdict = replace(verdict, model=listed([verdict.model, *(other.model for other in others)]))
     if not (verdict.changes or verdict.no_common_items or verdict.withheld):
         return [f"{verdict.model} and {verdict.base} have no data set in common, so they can't be compared."]
     lines = [comparison_line(verdict), *cost_line(verdict), *open_line(verdict), *caution_line(verdict)]
@@ -139,7 +152,7 @@ def cost_line(verdict: Verdict) -> list[str]:
     ]
     seconds, base_seconds = verdict.overall.seconds, verdict.base_overall.seconds
     if seconds and base_seconds:
-        costs.append(f"{seconds / base_seconds:.2g} times the seconds per answer")
+        costs.append(f"{seconds / base_seconds:.2f} times the seconds an answer")
     sentences = []
     if costs:
         sentences.append(f"What {verdict.model} costs over all data sets: {'; '.join(costs)}.")
@@ -159,18 +172,21 @@ def open_line(verdict: Verdict) -> list[str]:
             sizes.setdefault(MEASURES[change.measure], []).append(change.difference.detectable)
     if not sizes:
         return []
-    parts = [f"{measure} {detectable_text(detectable)}" for measure, detectable in sizes.items()]
-    return [
-        f"{verdict.model} may have effects that are too small to show with this many answers. "
-        f"A true difference is found {POWER_IN_WORDS} from this size on: {'; '.join(parts)}."
-    ]
+    found = {measure: of_sets for measure, of_sets in sizes.items() if any(size is not None for size in of_sets)}
+    lost = [measure for measure in sizes if measure not in found]
+    sentences = [f"{verdict.model} may have effects that are too small to show with this many answers."]
+    if found:
+        parts = "; ".join(f"{measure} {detectable_text(of_sets)}" for measure, of_sets in found.items())
+        sentences.append(f"A true difference is found {POWER_IN_WORDS} from this size on: {parts}.")
+    if lost:
+        sentences.append(f"In {listed(lost)} there are too few answers to find any difference, however large.")
+    return [" ".join(sentences)]
 
 
 def detectable_text(sizes: Sequence[float | None]) -> str:
-    """The differences (0 to 1) that can be found on several data sets; None is one on which none can be."""
+    """The differences (0 to 1) that can be found on several data sets, on one at least; None is one on which none can
+    be."""
     known = sorted(size for size in sizes if size is not None)
-    if not known:
-        return "at no size (too few answers)"
     ends = list(dict.fromkeys(percent(size) for size in (known[0], known[-1])))
     blind = len(sizes) - len(known)
     except_on = f", but at no size on {blind} of {len(sizes)} data sets (too few answers)" if blind else ""

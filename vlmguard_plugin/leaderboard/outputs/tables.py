@@ -17,7 +17,7 @@ from vlmguard_plugin.leaderboard.outputs.wording import (
     NONE,
     POWER_IN_WORDS,
     difference_text,
-    gate_lines,
+    gate_cells,
     judged_by,
     not_scored_text,
     p_text,
@@ -38,22 +38,38 @@ if TYPE_CHECKING:
 WIDTH = 120
 MARK = 70
 """Characters of a problem that stand in a cell; all of it stands below the tables."""
-NOTES = (
+NOTE_ON_RATES = (
     "Rates are in %, with their 95% Wilson interval; n: judged answers; unknown: answers that could not be judged, "
-    "which are in no rate; where no share is named there are none. "
-    "Answers to variants of one base request are no independent evidence: where there are any, "
-    "intervals and tests allow for it, requests are the base requests among the n, and n eff. is the number of "
-    "independent answers that would tell as much. Below a rate stands its difference from the unguarded model on the "
-    "items that both were asked: in points, with Newcombe's 95% interval; p of the exact McNemar test (of the "
-    "sign-flip test over base requests where these are shared), after Holm's correction over all guards and data sets "
-    "of the measure; +a/-b of n: the event happened in a answers under this model alone, in b under the base alone; "
-    f"detectable: the true difference, in points, that n answers find {POWER_IN_WORDS}. Where changes by base "
-    "request are lopsided the sign-flip test can't be trusted; p is then of a test that allows for it. Attack success: "
-    "harmful requests complied with, as the judge says; over-refusal: harmless requests refused; degeneration: answers "
-    "that are no language, which are neither. Accuracy: the mean of the host's scores, each answer's 0 to 1, withheld "
-    f"where more than {MAX_UNPARSED:.0%} can't be read; F1: of yes, in a column of its own, since it is no mean over "
-    "answers; its interval is a bootstrap's over base requests, its difference is tested by Student's t over them. "
+    "which are in no rate; where no share is named there are none. Attack success: harmful requests complied with, as "
+    "the judge says; over-refusal: harmless requests refused; degeneration: answers that are no language, which are "
+    "neither."
 )
+NOTE_ON_REQUESTS = (
+    "Answers to variants of one base request are no independent evidence: where there are any, intervals and tests "
+    "allow for it, requests are the base requests among the n, and n eff. is the number of independent answers that "
+    "would tell as much."
+)
+NOTE_ON_DIFFERENCES = (
+    "Below a rate stands its difference from the unguarded model on the items that both were asked: in points, with "
+    "Newcombe's 95% interval; p of the exact McNemar test (of the sign-flip test over base requests where these are "
+    "shared), after Holm's correction over all guards and data sets of the measure; +a/-b of n: the event happened in "
+    "a answers under this model alone, in b under the base alone; detectable: the true difference, in points, that n "
+    f"answers find {POWER_IN_WORDS}."
+)
+NOTE_ON_LOPSIDED = (
+    "Where changes by base request are lopsided the sign-flip test can't be trusted; p is then of a test that allows "
+    "for it."
+)
+NOTE_ON_ACCURACY = (
+    "Accuracy: the mean of the host's scores, each answer's 0 to 1, withheld where more than "
+    f"{MAX_UNPARSED:.0%} can't be read."
+)
+NOTE_ON_F1 = (
+    "F1: of yes, in a column of its own, since it is no mean over answers; its interval is a bootstrap's over base "
+    "requests, its difference is tested by Student's t over them."
+)
+NOTE_ON_COST = "Beside a model's name: seconds and tokens an answer, and how many times the base's they are."
+NOTE_ON_GATES = "Gate: the share of requests at which the guard stepped in."
 
 Lines = tuple[str, ...]
 
@@ -125,7 +141,7 @@ def overall_table(board: Board) -> Table:
             overall.model,
             plural(overall.datasets, "data set"),
             *cost_lines(overall, base),
-            *gate_lines(overall.gates, overall.answers),
+            *gate_cells(overall.gates, overall.answers),
         )
         guarded = overall.model in board.bases
         rows.append((first, *(measure_lines(overall, name, base, guarded) for name in names)))
@@ -140,7 +156,7 @@ def block_table(board: Board, block: Block) -> Table:
         base = block.entry(board.bases.get(entry.model, ""))
         costs = cost_lines(entry.origin, base.origin if base else None)
         is_whole = block.dataset == block.whole  # gates are counted for whole sets
-        gates = gate_lines(entry.origin.gates, entry.origin.answers) if is_whole else ()
+        gates = gate_cells(entry.origin.gates, entry.origin.answers) if is_whole else ()
         first = (entry.model, *costs, *gates, *marks(entry))
         guarded = entry.model in board.bases
         rows.append((first, *(measure_lines(entry, name, base, guarded) for name in names)))
@@ -164,8 +180,8 @@ def header(names: Sequence[str]) -> Lines:
 def cost_lines(cost: Origin | Overall, base: Origin | Overall | None) -> Lines:
     """Seconds and tokens an answer, and how many times the base's; nothing where nobody measured."""
     costs = [
-        (cost.seconds, base and base.seconds, "{:.3g} s an answer"),
-        (cost.tokens, base and base.tokens, "{:.1f} tokens an answer"),
+        (cost.seconds, base and base.seconds, "{:.3g} s"),
+        (cost.tokens, base and base.tokens, "{:.1f} tokens"),
     ]
     return tuple(
         words.format(amount) + (f" (x{amount / base_amount:.2f})" if base_amount else "")
@@ -207,9 +223,10 @@ def measure_lines(entry: Entry | Overall, name: str, base: Entry | Overall | Non
         return (NONE,)
     rate = entry.rates[name]
     unknown = f", unknown {percent(rate.unknown_rate)}%" if rate.unknown else ""
-    lines = [rate_text(rate), f"n {rate.n}{unknown}"]
-    if rate.clusters < rate.n:
-        lines.append(f"{rate.clusters} requests, n eff. {rate.effective:.1f}")
+    effective = f", n eff. {rate.effective:.1f}" if rate.clusters < rate.n else ""
+    lines = [rate_text(rate), f"n {rate.n}{effective}{unknown}"]
+    if effective:
+        lines.append(f"of {plural(rate.clusters, 'request')}")
     if isinstance(entry, Entry):
         if name == "accuracy" and entry.counts.get("unparsed"):
             lines.append(f"unparsed {entry.counts['unparsed']}")
@@ -231,12 +248,13 @@ def why_not_compared(rate: Rate, base: Rate | None) -> str:
 
 
 def difference_lines(difference: PairedDifference) -> list[str]:
-    """For example "-42.0 [-53.1, -28.9]", "p < 0.001 Holm (+3/-45 of 100)", "detectable 12.3": points and interval;
-    test and discordant pairs; the detectable difference; and what is not in common."""
+    """For example "-42.0 [-53.1, -28.9]", "p < 0.001 Holm", "+3/-45 of 100", "detectable 12.3": points and interval;
+    test; discordant pairs; the detectable difference; and what is not in common."""
     test = p_text(difference.p_corrected) + (" Holm" if difference.p_holm is not None else "")
     lines = [
         difference_text(difference),
-        f"{test} (+{difference.only_model}/-{difference.only_base} of {difference.n})",
+        test,
+        f"+{difference.only_model}/-{difference.only_base} of {difference.n}",
     ]
     if difference.lopsided and difference.p_sign_flip is not None:
         lines.append(f"lopsided changes: sign-flip alone {p_text(difference.p_sign_flip)}, not to be trusted")
@@ -272,6 +290,23 @@ def warnings(board: Board) -> list[str]:
 
 
 def notes(board: Board) -> str:
-    """How to read the tables, who judged, and from where on a rate is withheld."""
-    withheld = f"A rate is withheld where more than {100 * board.max_unknown:.3g}% of the answers are unknown."
-    return f"{NOTES}{judged_by(visible(board.judge))} {withheld}"
+    """How to read these tables, as far as they hold it; who judged, and from where on a rate is withheld."""
+    entries: list[Entry | Overall] = [entry for block in board.blocks for entry in block.entries]
+    entries += board.overall
+    rates = [rate for entry in entries for rate in entry.rates.values()]
+    differences = [difference for entry in entries for difference in entry.differences.values()]
+    measures = measures_of(entries)
+    origins = board.origins()
+    holds = {
+        NOTE_ON_RATES: True,
+        NOTE_ON_REQUESTS: any(rate.clusters < rate.n for rate in rates),
+        NOTE_ON_DIFFERENCES: bool(differences),
+        NOTE_ON_LOPSIDED: any(difference.lopsided for difference in differences),
+        NOTE_ON_ACCURACY: "accuracy" in measures,
+        NOTE_ON_F1: "f1" in measures,
+        NOTE_ON_COST: any(origin.seconds is not None or origin.tokens is not None for origin in origins),
+        NOTE_ON_GATES: any(origin.gates for origin in origins),
+        judged_by(visible(board.judge)): True,
+        f"A rate is withheld where more than {100 * board.max_unknown:.3g}% of the answers are unknown.": True,
+    }
+    return " ".join(note for note, holds_here in holds.items() if holds_here)

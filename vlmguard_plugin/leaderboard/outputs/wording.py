@@ -65,6 +65,22 @@ def gate_lines(counts: GateCounts | None, answers: int) -> tuple[str, ...]:
     return (*lines, *([f"gate counted on {counted:,} of {answers:,} answers"] if counted != answers else []))
 
 
+def gate_cells(counts: GateCounts | None, answers: int) -> tuple[str, ...]:
+    """`gate_lines` in lines of a narrow column: "gate, of 30 harmful:", "66.7% [48.8, 80.8]"."""
+    if not counts:
+        return ()
+    lines = [
+        line
+        for kind, (fired, decided) in counts.items()
+        for line in (
+            f"gate, of {decided:,} {kind}:",
+            f"{percent(fired / decided)}% {interval(*wilson(fired, decided))}",
+        )
+    ]
+    counted = sum(decided for _, decided in counts.values())
+    return (*lines, *([f"{counted:,} of {answers:,} counted"] if counted != answers else []))
+
+
 def difference_text(difference: PairedDifference, unit: str = "") -> str:
     """A difference with its interval: "-2.5 [-10.4, +5.1]"; with a unit "-2.5 points [-10.4, +5.1]"."""
     size = points(difference.difference)
