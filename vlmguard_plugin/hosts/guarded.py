@@ -11,11 +11,13 @@ from typing import Any, Iterator, Mapping, NamedTuple, Sequence
 from vlmguard_plugin import __version__
 from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.gates_heard import hearing_gates
+from vlmguard_plugin.hosts.early_layers import FOLLOWED, attacked
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.runs.facts import RunFacts, folder_name
 from vlmguard_plugin.runs.gate_counts import GateCounts, added, gate_count
 from vlmguard_plugin.runs.rows import marked_harmful
+from vlmguard_plugin.steering.early_features import NoEarlyFeatures
 from vlmguard_plugin.subjects.base import AnswersCutShort, Likelihood, Subject
 
 
@@ -108,25 +110,35 @@ class GuardedModel:
         self.subject = spec.load_subject()
         self.guard = spec.fitted_guard(self.subject) if spec.guard else None
         self.meter = Meter()
+        FOLLOWED.by_model = True
 
-    def respond(self, queries: Sequence[Query], dataset: str = "", **generation: Any) -> list[Answered]:
+    def respond(
+        self, queries: Sequence[Query], dataset: str = "", early: int | None = None, **generation: Any
+    ) -> list[Answered]:
         """One answer per query; raises where one fails.
 
-        dataset: whose cost it is. generation: arguments of the model's `generate`.
+        dataset: whose cost it is. early: after which layer of the vision encoder pictures' features are taken, the
+        guard's own questions included; None for the model's own. generation: arguments of the model's `generate`.
         """
         generation = {"max_new_tokens": self.max_new_tokens, **generation}
-        with self.meter.answering(dataset, len(queries), self.subject):
+        with self.meter.answering(dataset, len(queries), self.subject), attacked(self.subject, early):
             if self.guard is None:
                 return [Answered(text) for text in self.subject.generate(queries, **generation)]
             return answered_under(self.guard, self.subject, queries, **generation)
 
-    def respond_each(self, queries: Sequence[Query], dataset: str = "", **generation: Any) -> list[Answered]:
+    def respond_each(
+        self, queries: Sequence[Query], dataset: str = "", early: int | None = None, **generation: Any
+    ) -> list[Answered]:
         """The same, but a query that fails costs its own answer alone: NoAnswer stands in its place."""
         try:
-            return self.respond(queries, dataset, **generation)
+            return self.respond(queries, dataset, early, **generation)
+        except NoEarlyFeatures:
+            raise  # of the model, not of this query
         except Exception as error:  # noqa: BLE001 - templates, tokenizers and image readers raise of any kind
             if len(queries) > 1:
-                return [answer for query in queries for answer in self.respond_each([query], dataset, **generation)]
+                return [
+                    answer for query in queries for answer in self.respond_each([query], dataset, early, **generation)
+                ]
             why = error.__cause__ if isinstance(error, AnswersCutShort) else error
             return [Answered(NoAnswer(" ".join(str(why).split())))]
 

@@ -17,6 +17,7 @@ from lm_eval.api.model import CacheHook
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm.auto import tqdm
 
+from vlmguard_plugin.benchmarks.condition import early_layer
 from vlmguard_plugin.hosts.guard_spec import GuardSpec, agreed_guard
 from vlmguard_plugin.hosts.guarded import GuardedModel, Spent, shared_values
 from vlmguard_plugin.hosts.lm_eval.batches import plan
@@ -109,7 +110,8 @@ class GuardedLM(ManyProcesses):
             stop, generation = generation_of(batch[0].args[1], self.max_gen_toks)
             self._generation[task] = {**generation, "stop": list(stop)}
             queries = [query_of(request) for request in batch]
-            answers = self.guarded.respond(queries, task, stop=stop, **generation)
+            early = early_layer(str((batch[0].doc or {}).get("dataset", "")))
+            answers = self.guarded.respond(queries, task, early, stop=stop, **generation)
             for request, answered in zip(batch, answers):
                 self.guarded.meter.count_gate(task, answered.fired, request.doc)
             return [str(answered.text) for answered in answers]

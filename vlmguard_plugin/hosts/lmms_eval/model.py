@@ -24,6 +24,7 @@ from torch import distributed
 from tqdm import tqdm
 from transformers import GenerationConfig
 
+from vlmguard_plugin.benchmarks.condition import early_layer
 from vlmguard_plugin.hosts.guard_spec import ARGUMENTS, GuardSpec, agreed_guard
 from vlmguard_plugin.hosts.guarded import GuardedModel, NoAnswer, Spent, shared_values
 from vlmguard_plugin.hosts.lmms_eval import hooks
@@ -208,7 +209,8 @@ class GuardedLMM(lmms):
     def answer(self, batch: Sequence[Asked]) -> list[str | NoAnswer]:
         """The model's answers to requests of one kind, up to their stop strings."""
         first = batch[0]
-        answers = self.guarded.respond_each([asked.query for asked in batch], first.task, **first.generation)
+        early = early_layer(str(first.content.get("dataset", ""))) if isinstance(first.content, dict) else None
+        answers = self.guarded.respond_each([asked.query for asked in batch], first.task, early, **first.generation)
         for asked, answered in zip(batch, answers):
             self.guarded.meter.count_gate(first.task, answered.fired, asked.content)
         texts = [answered.text for answered in answers]

@@ -19,6 +19,7 @@ import pandas
 from vlmeval.smp import dump, get_pred_file_path, get_rank_and_world_size, load
 
 from vlmguard_plugin.files import write_whole
+from vlmguard_plugin.hosts.early_layers import refuse_usual_features
 from vlmguard_plugin.hosts.guarded import Meter, Spent, no_video
 from vlmguard_plugin.hosts.vlmeval.host_facts import HOST, facts_of_host_model, host_version
 from vlmguard_plugin.hosts.vlmeval.kept_answers import (
@@ -77,6 +78,7 @@ def recorded(inference: Any, job: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(job)
     def job_with_record(*arguments: Any, **named: Any) -> Any:
         given = signature(job).bind(*arguments, **named).arguments
+        refuse_usual_features(given["dataset"].dataset_name, is_ours(given["model"], inference))
         run = DatasetRun(given["work_dir"], given["model_name"], given["dataset"].dataset_name)
         run.begin()
         try:
