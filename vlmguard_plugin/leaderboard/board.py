@@ -104,12 +104,34 @@ class Overall:
 
 
 @dataclass(frozen=True)
+class InCondition:
+    """One model on a request set in one condition. dataset: its name there. differences: by measure, from the same
+    model in the reference condition, on the same requests; empty for the reference itself."""
+
+    model: str
+    dataset: str
+    condition: str
+    rates: dict[str, Rate]
+    differences: dict[str, PairedDifference]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """A request set in several conditions. name: the set's. reference: the condition that others are compared with."""
+
+    name: str
+    reference: str
+    rows: tuple[InCondition, ...]
+
+
+@dataclass(frozen=True)
 class Board:
     """Models on data sets. bases: the unguarded model of each guarded one. skipped: files that were left out.
 
     overall: by model, over all data sets. unfinished: runs without predictions. judge: who judged the safety sets.
     max_unknown: share of unknown answers above which a rate is withheld. predictions: what all of it was counted in,
     answers included. not_scored: sets without a rate, with the host's own figures; they are in no other figure.
+    across: request sets in several conditions, text against image against attack.
     """
 
     folders: tuple[Path, ...]
@@ -123,13 +145,14 @@ class Board:
     unfinished: tuple[Unfinished, ...] = ()
     predictions: tuple[Predictions, ...] = ()
     not_scored: tuple[HostFigure, ...] = ()
+    across: tuple[Conditions, ...] = ()
 
     def origins(self) -> list[Origin]:
         """Where all answers come from, by model and data set; each once, also where a data set has several blocks."""
         return list({id(entry.origin): entry.origin for block in self.blocks for entry in block.entries}.values())
 
 
-def measures_of(entries: Iterable[Entry | Overall]) -> list[str]:
+def measures_of(entries: Iterable[Entry | Overall | InCondition]) -> list[str]:
     """The measures that any of several entries has a rate of, in the usual order."""
     measured = {name for entry in entries for name in entry.rates}
     return [name for name in MEASURES if name in measured]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Iterable
 
+from vlmguard_plugin.leaderboard.across import across_conditions
 from vlmguard_plugin.leaderboard.board import Board
 from vlmguard_plugin.leaderboard.entries import dataset_blocks
 from vlmguard_plugin.leaderboard.overall import corrected, over_all
@@ -50,4 +51,5 @@ def build_board(
         unfinished=collected.unfinished,
         predictions=collected.predictions,
         not_scored=collected.not_scored,
+        across=across_conditions(participants, max_unknown),
     )

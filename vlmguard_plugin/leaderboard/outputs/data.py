@@ -7,7 +7,7 @@ import io
 import json
 from typing import Any, Iterable, Iterator
 
-from vlmguard_plugin.leaderboard.board import Board, Entry, Origin, Overall
+from vlmguard_plugin.leaderboard.board import Board, Conditions, Entry, Origin, Overall
 from vlmguard_plugin.leaderboard.outputs.escaping import csv_cell, json_text, json_value
 from vlmguard_plugin.leaderboard.outputs.sentences import finding_of
 from vlmguard_plugin.leaderboard.outputs.wording import not_scored_text
@@ -113,6 +113,7 @@ def as_json(board: Board) -> dict[str, Any]:
                 }
                 for block in board.blocks
             ],
+            "across_conditions": [conditions_json(conditions) for conditions in board.across],
             "unfinished": [vars(run) for run in board.unfinished],
             "not_scored": [vars(figure) for figure in board.not_scored],
             "skipped": [vars(skip) for skip in board.skipped],
@@ -152,6 +153,24 @@ def entry_json(entry: Entry, base: str | None) -> dict[str, Any]:
         },
         "missing": entry.missing,
         "run": origin_json(entry.origin),
+    }
+
+
+def conditions_json(conditions: Conditions) -> dict[str, Any]:
+    """A request set in several conditions."""
+    return {
+        "name": conditions.name,
+        "reference": conditions.reference,
+        "rows": [
+            {
+                "model": row.model,
+                "dataset": row.dataset,
+                "condition": row.condition,
+                "rates": {name: rate_json(rate) for name, rate in row.rates.items()},
+                "differences": {name: difference_json(difference) for name, difference in row.differences.items()},
+            }
+            for row in conditions.rows
+        ],
     }
 
 

@@ -115,7 +115,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     filters = (bar, data, number, p_number, percent, plural, points, setting_text, shortened, verbatim)
-    functions = (better_or_worse, gate_lines, interval, p_text)
+    functions = (better_or_worse, gate_lines, interval, measures_of, p_text)
     environment.filters |= {function.__name__: function for function in filters}
     environment.globals |= {function.__name__: function for function in functions}
     environment.globals |= {

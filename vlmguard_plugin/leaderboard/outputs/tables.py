@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Sequence
+from typing import TYPE_CHECKING, Sequence, Union
 
-from vlmguard_plugin.leaderboard.board import Block, Board, Entry, Origin, Overall, measures_of
+from vlmguard_plugin.leaderboard.board import Block, Board, Conditions, Entry, InCondition, Origin, Overall, measures_of
 from vlmguard_plugin.leaderboard.outputs.escaping import escaped, paragraph
 from vlmguard_plugin.leaderboard.outputs.sentences import finding_of
 from vlmguard_plugin.leaderboard.outputs.wording import (
@@ -56,6 +56,7 @@ NOTES = (
 )
 
 Lines = tuple[str, ...]
+Measured = Union[Entry, Overall, InCondition]
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def tables(board: Board) -> list[Table]:
     several = len({block.whole for block in board.blocks}) > 1
     return [
         *([overall_table(board)] if several else []),
+        *(conditions_table(conditions) for conditions in board.across),
         *(block_table(board, block) for block in board.blocks),
         *([origins_table(board)] if board.blocks else []),
     ]
@@ -145,6 +147,19 @@ def block_table(board: Board, block: Block) -> Table:
         guarded = entry.model in board.bases
         rows.append((first, *(measure_lines(entry, name, base, guarded) for name in names)))
     return Table(f"{block.dataset} ({block.kind})", header(names), tuple(rows))
+
+
+def conditions_table(conditions: Conditions) -> Table:
+    """A request set in its conditions, each model's compared with its own answers in the reference condition."""
+    names = measures_of(conditions.rows)
+    by_model = {row.model: row for row in conditions.rows if row.condition == conditions.reference}
+    rows = []
+    for row in conditions.rows:
+        reference = None if row.condition == conditions.reference else by_model.get(row.model)
+        cells = (measure_lines(row, name, reference, row.condition != conditions.reference) for name in names)
+        rows.append(((row.model, row.condition), *cells))
+    title = f"{conditions.name} in several conditions, each compared with {conditions.reference} on the same requests"
+    return Table(title, header(names), tuple(rows))
 
 
 def origins_table(board: Board) -> Table:
@@ -201,7 +216,7 @@ def guard_lines(facts: RunFacts) -> Lines:
     return (checkpoint, guard) if checkpoint else (guard,)
 
 
-def measure_lines(entry: Entry | Overall, name: str, base: Entry | Overall | None, guarded: bool) -> Lines:
+def measure_lines(entry: Measured, name: str, base: Measured | None, guarded: bool) -> Lines:
     """A rate, its n and its difference from the base. guarded: it has a base, whether or not that was run here."""
     if name not in entry.rates:
         return (NONE,)
