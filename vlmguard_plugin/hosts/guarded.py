@@ -14,6 +14,7 @@ from vlmguard_plugin.guards.core.gates_heard import hearing_gates
 from vlmguard_plugin.hosts.early_layers import FOLLOWED, attacked
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
 from vlmguard_plugin.query import Query
+from vlmguard_plugin.runs.check_costs import CheckCostsOf, costs_added, costs_since
 from vlmguard_plugin.runs.facts import RunFacts, folder_name
 from vlmguard_plugin.runs.gate_counts import GateCounts, added, gate_count
 from vlmguard_plugin.runs.rows import marked_harmful
@@ -23,12 +24,14 @@ from vlmguard_plugin.subjects.base import AnswersCutShort, Likelihood, Subject
 
 @dataclass
 class Spent:
-    """seconds: on answering. answers: given. tokens: generated; None where nobody counted. gates: as a Session's."""
+    """seconds: on answering. answers: given. tokens: generated; None where nobody counted. gates, checks: as a
+    Session's."""
 
     seconds: float = 0.0
     answers: int = 0
     tokens: int | None = None
     gates: GateCounts | None = None
+    checks: CheckCostsOf | None = None
 
 
 class Meter:
@@ -47,16 +50,20 @@ class Meter:
             sum(dataset.answers for dataset in spent),
             sum(counted) if counted else None,
             added(dataset.gates for dataset in spent),
+            costs_added(dataset.checks for dataset in spent),
         )
 
     @contextmanager
-    def answering(self, dataset: str, answers: int, subject: Subject | None = None) -> Iterator[None]:
-        """While open, time and the tokens that `subject` generates go to `dataset`."""
+    def answering(
+        self, dataset: str, answers: int, subject: Subject | None = None, guard: Guard | None = None
+    ) -> Iterator[None]:
+        """While open, time, the tokens that `subject` generates and the checks of `guard` go to `dataset`."""
         if self._within:
             yield
             return
         spent = self.spent.setdefault(dataset, Spent())
         tokens_before = subject.generated_tokens if subject is not None else None
+        checks_before = checks_of(guard)
         started, self._within = time.perf_counter(), True
         try:
             yield
@@ -66,6 +73,7 @@ class Meter:
             spent.seconds += time.perf_counter() - started
             if subject is not None and tokens_before is not None:
                 spent.tokens = (spent.tokens or 0) + (subject.generated_tokens or 0) - tokens_before
+            spent.checks = costs_added([spent.checks, costs_since(checks_of(guard), checks_before)])
 
     def count_gate(self, dataset: str, fired: bool | None, row: Any) -> None:
         """A gate has decided about a row that the host has asked for, once a row.
@@ -74,6 +82,12 @@ class Meter:
         """
         spent = self.spent.setdefault(dataset, Spent())
         spent.gates = added([spent.gates, gate_count(fired, marked_harmful(row))])
+
+
+def checks_of(guard: Guard | None) -> CheckCostsOf | None:
+    """What a guard's checks have cost so far; None for none, or for a guard without them."""
+    costs = guard.checks if guard else None
+    return None if costs is None else {"calls": costs.calls, "tokens": costs.tokens, "seconds": costs.seconds}
 
 
 @dataclass(frozen=True)
@@ -121,7 +135,8 @@ class GuardedModel:
         guard's own questions included; None for the model's own. generation: arguments of the model's `generate`.
         """
         generation = {"max_new_tokens": self.max_new_tokens, **generation}
-        with self.meter.answering(dataset, len(queries), self.subject), attacked(self.subject, early):
+        metered = self.meter.answering(dataset, len(queries), self.subject, self.guard)
+        with metered, attacked(self.subject, early):
             if self.guard is None:
                 return [Answered(text) for text in self.subject.generate(queries, **generation)]
             return answered_under(self.guard, self.subject, queries, **generation)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Iterable
 
 from vlmguard_plugin.runs.answers import HostFigure, Predictions, Skipped, Unfinished
+from vlmguard_plugin.runs.check_costs import CheckCostsOf
 from vlmguard_plugin.runs.facts import RunFacts
 from vlmguard_plugin.runs.gate_counts import GateCounts
 from vlmguard_plugin.statistics.differences import PairedDifference
@@ -26,7 +27,8 @@ class Origin:
     files: of predictions. facts: of each repetition; empty where nobody wrote them. judge: name and version.
     answers: all there are. seconds, tokens: per answer, mean over all sessions that were measured; None where none
     was. problems: what a reader of the figures has to know. scoring: how a utility set's answers were scored.
-    gates: how often the guard's gate fired, over all sessions; None where it has none, or nobody counted.
+    gates: how often the guard's gate fired, over all sessions; None where it has none, or nobody counted. checks: what
+    a guard model beside the subject cost, over all sessions; None without one.
     """
 
     model: str
@@ -43,6 +45,7 @@ class Origin:
     problems: tuple[str, ...]
     scoring: str = ""
     gates: GateCounts | None = None
+    checks: CheckCostsOf | None = None
 
     @property
     def complete(self) -> bool:
@@ -89,7 +92,7 @@ class Overall:
     """One model over all data sets, each answer counting once. datasets: how many. seconds, tokens: per answer.
 
     unread: data sets that its accuracy leaves out, since too many answers there could not be read. gates: as of an
-    Origin, over all data sets. answers: all there are.
+    Origin, over all data sets, and so is checks. answers: all there are.
     """
 
     model: str
@@ -101,6 +104,7 @@ class Overall:
     unread: tuple[str, ...] = ()
     gates: GateCounts | None = None
     answers: int = 0
+    checks: CheckCostsOf | None = None
 
 
 @dataclass(frozen=True)

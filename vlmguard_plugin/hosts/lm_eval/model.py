@@ -26,6 +26,7 @@ from vlmguard_plugin.hosts.lm_eval.requests import PLACE, Prompt, conversation, 
 from vlmguard_plugin.hosts.models import MODELS
 from vlmguard_plugin.naming import ANY_CHECKPOINT, split_guarded
 from vlmguard_plugin.query import BlankImage
+from vlmguard_plugin.runs.check_costs import costs_added
 from vlmguard_plugin.runs.facts import RunFacts, Session
 from vlmguard_plugin.runs.gate_counts import added
 
@@ -259,6 +260,7 @@ class GuardedLM(ManyProcesses):
                 tokens=sum(share.tokens or 0 for share in shares),
                 processes=self.world_size,
                 gates=added(share.gates for share in shares),
+                checks=costs_added(share.checks for share in shares),
             )
             tasks[task] = {**asdict(session), "generation": self._generation.get(task, {})}
         return tasks

@@ -33,6 +33,7 @@ from vlmguard_plugin.hosts.models import MODELS
 from vlmguard_plugin.naming import ANY_CHECKPOINT, guarded_name
 from vlmguard_plugin.query import ImageLike, Query, Turn
 from vlmguard_plugin.reading import parsed_json
+from vlmguard_plugin.runs.check_costs import costs_added
 from vlmguard_plugin.runs.facts import Session
 from vlmguard_plugin.runs.gate_counts import added
 from vlmguard_plugin.subjects.loading import default_device
@@ -252,6 +253,7 @@ class GuardedLMM(lmms):
                 sum(tokens) if tokens else None,
                 self.world_size,
                 gates=added(share["gates"] for share in shares),
+                checks=costs_added(share["checks"] for share in shares),
             )
             tasks[task] = {**asdict(session), "generation": dict(self.generation[task])}
         return {**facts.to_dict(), "generation": shared_values(list(self.generation.values())), "tasks": tasks}

@@ -102,7 +102,8 @@ class GuardedHost:
         """The guarded answer. row: of the data set, None where it isn't known; counted and not shown to the guard."""
         self.subject.dataset, self.subject.by_chat = dataset, by_chat
         early = early_layer(dataset or "")
-        with self.meter.answering(dataset or "", 1, self.subject), attacked(self.subject, early):
+        metered = self.meter.answering(dataset or "", 1, self.subject, self.guard)
+        with metered, attacked(self.subject, early):
             (answered,) = answered_under(self.guard, self.subject, [query])
         self.meter.count_gate(dataset or "", answered.fired, row)
         return str(answered.text)

@@ -11,6 +11,7 @@ from vlmguard_plugin.leaderboard.board import Board, Conditions, Entry, Origin, 
 from vlmguard_plugin.leaderboard.outputs.escaping import csv_cell, json_text, json_value
 from vlmguard_plugin.leaderboard.outputs.sentences import finding_of
 from vlmguard_plugin.leaderboard.outputs.wording import not_scored_text
+from vlmguard_plugin.runs.check_costs import CheckCostsOf
 from vlmguard_plugin.runs.gate_counts import GateCounts
 from vlmguard_plugin.statistics.differences import PairedDifference
 from vlmguard_plugin.statistics.levels import ALPHA, POWER
@@ -80,6 +81,9 @@ COLUMNS = {
     "gate_decided_harmless": "",
     "gate_fired_unmarked": "the same of requests that the data set marks as neither",
     "gate_decided_unmarked": "",
+    "check_calls": "calls of the guard model beside the subject; empty without one, and for a part of a data set",
+    "check_tokens": "tokens that it read and wrote; empty where nobody counted",
+    "check_seconds": "spent on it, part of the seconds of the answers",
 }
 """The columns of the CSV: what each holds. Text that begins like a formula (FORMULA) has an apostrophe before it."""
 
@@ -134,6 +138,7 @@ def overall_json(overall: Overall, base: str | None) -> dict[str, Any]:
         "seconds_per_answer": overall.seconds,
         "tokens_per_answer": overall.tokens,
         "gates": gates_json(overall.gates),
+        "checks": overall.checks,
     }
 
 
@@ -208,6 +213,7 @@ def origin_json(origin: Origin) -> dict[str, Any]:
         "seconds_per_answer": origin.seconds,
         "tokens_per_answer": origin.tokens,
         "gates": gates_json(origin.gates),
+        "checks": origin.checks,
         "complete": origin.complete,
         "problems": origin.problems,
         "repetitions": len(origin.files),
@@ -233,6 +239,11 @@ def gate_columns(counts: GateCounts | None) -> dict[str, int]:
     }
 
 
+def check_columns(costs: CheckCostsOf | None) -> dict[str, float | None]:
+    """What a guard model beside the subject has cost, as columns."""
+    return {f"check_{name}": amount for name, amount in (costs or {}).items()}
+
+
 def to_csv(board: Board) -> str:
     """One line a data set, model and measure; then the models over all data sets, then runs without predictions."""
     text = io.StringIO()
@@ -255,12 +266,19 @@ def lines(board: Board) -> Iterator[dict[str, Any]]:
             }
             for name in entry.rates:
                 seeds = {"by_repetition": spaced(entry.seeds.get(name, ()))}
-                gates = gate_columns(entry.origin.gates) if block.dataset == block.whole else {}  # of whole sets
+                is_whole = block.dataset == block.whole  # gates and checks are counted for whole sets
+                gates = gate_columns(entry.origin.gates) | check_columns(entry.origin.checks) if is_whole else {}
                 yield place | rate_columns(entry, name, board) | seeds | origin_columns(entry.origin) | gates
     for overall in board.overall:
         for name in overall.rates:
             cost = {"seconds_per_answer": overall.seconds, "tokens_per_answer": overall.tokens}
-            yield {"kind": "overall"} | rate_columns(overall, name, board) | cost | gate_columns(overall.gates)
+            yield (
+                {"kind": "overall"}
+                | rate_columns(overall, name, board)
+                | cost
+                | gate_columns(overall.gates)
+                | check_columns(overall.checks)
+            )
     for run in board.unfinished:
         yield {
             "dataset": run.dataset,

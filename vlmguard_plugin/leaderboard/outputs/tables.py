@@ -16,6 +16,7 @@ from vlmguard_plugin.leaderboard.outputs.sentences import finding_of
 from vlmguard_plugin.leaderboard.outputs.wording import (
     NONE,
     POWER_IN_WORDS,
+    check_lines,
     difference_text,
     gate_lines,
     judged_by,
@@ -128,6 +129,7 @@ def overall_table(board: Board) -> Table:
             plural(overall.datasets, "data set"),
             *cost_lines(overall, base),
             *gate_lines(overall.gates, overall.answers),
+            *check_lines(overall.checks),
         )
         guarded = overall.model in board.bases
         rows.append((first, *(measure_lines(overall, name, base, guarded) for name in names)))
@@ -143,7 +145,8 @@ def block_table(board: Board, block: Block) -> Table:
         costs = cost_lines(entry.origin, base.origin if base else None)
         is_whole = block.dataset == block.whole  # gates are counted for whole sets
         gates = gate_lines(entry.origin.gates, entry.origin.answers) if is_whole else ()
-        first = (entry.model, *costs, *gates, *marks(entry))
+        checks = check_lines(entry.origin.checks) if is_whole else ()
+        first = (entry.model, *costs, *gates, *checks, *marks(entry))
         guarded = entry.model in board.bases
         rows.append((first, *(measure_lines(entry, name, base, guarded) for name in names)))
     return Table(f"{block.dataset} ({block.kind})", header(names), tuple(rows))

@@ -14,6 +14,7 @@ from vlmguard_plugin.statistics.rates import wilson
 
 if TYPE_CHECKING:
     from vlmguard_plugin.runs.answers import HostFigure
+    from vlmguard_plugin.runs.check_costs import CheckCostsOf
     from vlmguard_plugin.runs.gate_counts import GateCounts
     from vlmguard_plugin.statistics.differences import PairedDifference
     from vlmguard_plugin.statistics.rates import Rate
@@ -48,6 +49,15 @@ def rate_text(rate: Rate) -> str:
     if rate.withheld:
         return f"withheld: {rate.unparsed} of {rate.n} answers can't be read" if rate.unparsed else "withheld"
     return f"{percent(rate.value)}% {interval(rate.low, rate.high)}" if rate.n else "none judged"
+
+
+def check_lines(costs: CheckCostsOf | None) -> tuple[str, ...]:
+    """What a guard model beside the subject has cost in all; nothing without one."""
+    if costs is None:
+        return ()
+    amounts = [f"{costs['calls'] or 0:,.0f} checks by its guard model", f"{costs['seconds'] or 0:.3g} s in them"]
+    amounts += [] if costs["tokens"] is None else [f"{costs['tokens']:,.0f} tokens of its own"]
+    return (", ".join(amounts),)
 
 
 def gate_lines(counts: GateCounts | None, answers: int) -> tuple[str, ...]:
