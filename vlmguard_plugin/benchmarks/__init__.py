@@ -14,20 +14,28 @@ from pathlib import Path
 from typing import Any, Iterable
 
 from vlmguard_plugin.benchmarks import (
+    ch3ef,
     figstep,
+    hades,
     holisafe,
     jailbreak_prompts,
     jailbreakv,
+    lvlm_safer,
     mcq,
+    mis,
     mm_harmful_bench,
     mm_safetybench,
     mossbench,
     mssbench,
+    msts,
     request_sets,
     requests,
     siuo,
+    spa_vl,
+    vlguard,
     vlsafe,
     vlsbench,
+    vscbench,
     xstest,
 )  # fmt: skip
 from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
@@ -56,7 +64,7 @@ __all__ = [
 
 MODULES = (
     figstep, mm_safetybench, mm_harmful_bench, vlsafe, jailbreakv, jailbreak_prompts, request_sets, xstest, holisafe,
-    siuo, mssbench, vlsbench, mossbench, mcq,
+    siuo, mssbench, vlsbench, mossbench, vlguard, msts, vscbench, lvlm_safer, mis, hades, spa_vl, ch3ef, mcq,
 )  # fmt: skip
 """One file a benchmark (or a family that shares its format), each with its own names in `BENCHMARKS`."""
 
