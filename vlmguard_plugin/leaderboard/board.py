@@ -129,13 +129,43 @@ class Conditions:
 
 
 @dataclass(frozen=True)
+class LengthChange:
+    """How much longer answers are than the base's: the geometric mean of the ratios, with Student's t interval.
+
+    ratio: 1 is as long. low, high: None with one base request alone. n: base requests, each counting once. p_holm: p
+    after Holm's correction over the guarded models; None before.
+    """
+
+    ratio: float
+    low: float | None
+    high: float | None
+    p: float
+    n: int
+    p_holm: float | None = None
+
+
+@dataclass(frozen=True)
+class SideEffects:
+    """What else a guard changes in answers to harmless requests that neither model refused.
+
+    answers: in common with the base. differences: by manner ("other_language", "hedging", "on_task"), from the base.
+    """
+
+    model: str
+    base: str
+    answers: int
+    length: LengthChange
+    differences: dict[str, PairedDifference]
+
+
+@dataclass(frozen=True)
 class Board:
     """Models on data sets. bases: the unguarded model of each guarded one. skipped: files that were left out.
 
     overall: by model, over all data sets. unfinished: runs without predictions. judge: who judged the safety sets.
     max_unknown: share of unknown answers above which a rate is withheld. predictions: what all of it was counted in,
     answers included. not_scored: sets without a rate, with the host's own figures; they are in no other figure.
-    across: request sets in several conditions, text against image against attack.
+    across: request sets in several conditions, text against image against attack. side_effects: of guarded models.
     """
 
     folders: tuple[Path, ...]
@@ -150,6 +180,7 @@ class Board:
     predictions: tuple[Predictions, ...] = ()
     not_scored: tuple[HostFigure, ...] = ()
     across: tuple[Conditions, ...] = ()
+    side_effects: tuple[SideEffects, ...] = ()
 
     def origins(self) -> list[Origin]:
         """Where all answers come from, by model and data set; each once, also where a data set has several blocks."""

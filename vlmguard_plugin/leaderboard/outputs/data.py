@@ -7,16 +7,15 @@ import io
 import json
 from typing import Any, Iterable, Iterator
 
-from vlmguard_plugin.leaderboard.board import Board, Conditions, Entry, Origin, Overall
+from vlmguard_plugin.leaderboard.board import Board, Entry, Origin, Overall
 from vlmguard_plugin.leaderboard.outputs.escaping import csv_cell, json_text, json_value
+from vlmguard_plugin.leaderboard.outputs.figures import conditions_json, difference_json, rate_json, side_effects_json
 from vlmguard_plugin.leaderboard.outputs.sentences import finding_of
 from vlmguard_plugin.leaderboard.outputs.wording import not_scored_text
 from vlmguard_plugin.runs.check_costs import CheckCostsOf
 from vlmguard_plugin.runs.gate_counts import GateCounts
-from vlmguard_plugin.statistics.differences import PairedDifference
 from vlmguard_plugin.statistics.levels import ALPHA, POWER
 from vlmguard_plugin.statistics.measures import MEASURES
-from vlmguard_plugin.statistics.rates import Rate
 
 SCHEMA_VERSION = 1
 """Of schema.json. Within a version names are added, never renamed or removed."""
@@ -118,6 +117,7 @@ def as_json(board: Board) -> dict[str, Any]:
                 for block in board.blocks
             ],
             "across_conditions": [conditions_json(conditions) for conditions in board.across],
+            "side_effects": [side_effects_json(effects) for effects in board.side_effects],
             "unfinished": [vars(run) for run in board.unfinished],
             "not_scored": [vars(figure) for figure in board.not_scored],
             "skipped": [vars(skip) for skip in board.skipped],
@@ -159,47 +159,6 @@ def entry_json(entry: Entry, base: str | None) -> dict[str, Any]:
         "missing": entry.missing,
         "run": origin_json(entry.origin),
     }
-
-
-def conditions_json(conditions: Conditions) -> dict[str, Any]:
-    """A request set in several conditions."""
-    return {
-        "name": conditions.name,
-        "reference": conditions.reference,
-        "rows": [
-            {
-                "model": row.model,
-                "dataset": row.dataset,
-                "condition": row.condition,
-                "rates": {name: rate_json(rate) for name, rate in row.rates.items()},
-                "differences": {name: difference_json(difference) for name, difference in row.differences.items()},
-            }
-            for row in conditions.rows
-        ],
-    }
-
-
-def rate_json(rate: Rate) -> dict[str, Any]:
-    """A rate."""
-    return {
-        "value": rate.value,
-        "low": rate.low,
-        "high": rate.high,
-        "k": rate.k,
-        "n": rate.n,
-        "unknown": rate.unknown,
-        "unknown_rate": rate.unknown_rate,
-        "withheld": rate.withheld,
-        "unparsed": rate.unparsed,
-        "clusters": rate.clusters,
-        "effective_n": rate.effective,
-    }
-
-
-def difference_json(difference: PairedDifference) -> dict[str, Any]:
-    """A paired difference from the base."""
-    facts = {name: value for name, value in vars(difference).items() if name != "by_scores"}
-    return facts | {"test": difference.test, "significant": difference.significant, "lopsided": difference.lopsided}
 
 
 def origin_json(origin: Origin) -> dict[str, Any]:

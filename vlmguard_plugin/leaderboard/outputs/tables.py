@@ -10,16 +10,28 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Sequence, Union
 
-from vlmguard_plugin.leaderboard.board import Block, Board, Conditions, Entry, InCondition, Origin, Overall, measures_of
+from vlmguard_plugin.leaderboard.board import (
+    Block,
+    Board,
+    Conditions,
+    Entry,
+    InCondition,
+    Origin,
+    Overall,
+    SideEffects,
+    measures_of,
+)
 from vlmguard_plugin.leaderboard.outputs.escaping import escaped, paragraph
 from vlmguard_plugin.leaderboard.outputs.sentences import finding_of
 from vlmguard_plugin.leaderboard.outputs.wording import (
+    MANNERS_IN_WORDS,
     NONE,
     POWER_IN_WORDS,
     check_lines,
     difference_text,
     gate_lines,
     judged_by,
+    length_text,
     not_scored_text,
     p_text,
     percent,
@@ -113,6 +125,7 @@ def tables(board: Board) -> list[Table]:
         *([overall_table(board)] if several else []),
         *(conditions_table(conditions) for conditions in board.across),
         *(block_table(board, block) for block in board.blocks),
+        *([side_effects_table(board.side_effects)] if board.side_effects else []),
         *([origins_table(board)] if board.blocks else []),
     ]
 
@@ -163,6 +176,21 @@ def conditions_table(conditions: Conditions) -> Table:
         rows.append(((row.model, row.condition), *cells))
     title = f"{conditions.name} in several conditions, each compared with {conditions.reference} on the same requests"
     return Table(title, header(names), tuple(rows))
+
+
+def side_effects_table(found: Sequence[SideEffects]) -> Table:
+    """What else guards change in answers to harmless requests, a row each."""
+    rows = []
+    for effects in found:
+        length = effects.length
+        cells = [(length_text(length), p_text(length.p if length.p_holm is None else length.p_holm) + " Holm")]
+        for name in MANNERS_IN_WORDS:
+            difference = effects.differences.get(name)
+            own = () if difference is None else (f"{percent(difference.rate)} from {percent(difference.base_rate)}",)
+            cells.append((*own, *difference_lines(difference)[:2]) if difference else (NONE,))
+        rows.append(((effects.model, f"{plural(effects.answers, 'answer')} in common"), *cells))
+    header_ = ("model", "length", *MANNERS_IN_WORDS.values())
+    return Table("Side effects: answers to harmless requests that neither model refused", header_, tuple(rows))
 
 
 def origins_table(board: Board) -> Table:
