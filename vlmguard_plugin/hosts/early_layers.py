@@ -7,6 +7,9 @@ from typing import Any
 
 from vlmguard_plugin.benchmarks.condition import early_layer
 
+VISION_LAYER = "vision_layer"
+"""A generation argument of such a data set's task on lm-evaluation-harness, whose cache tells requests by theirs."""
+
 
 class Followed:
     """by_model: whether a model has been loaded in this process that follows such a condition."""
@@ -32,5 +35,5 @@ def refuse_usual_features(dataset: str, followed: bool) -> None:
     if not followed and early_layer(dataset) is not None:
         raise ValueError(
             f"{dataset} asks for features of an earlier layer of the vision encoder, which models of the host's own "
-            "don't take; use a model of this package's, with a guard or without (`vlmguard doctor` names them)"
+            "don't take; use a model of this package's, with a guard or without (GuardedVLM, --model vlmguard)"
         )

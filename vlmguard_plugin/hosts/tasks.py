@@ -32,7 +32,7 @@ from vlmguard_plugin.benchmarks.condition import split_condition
 from vlmguard_plugin.benchmarks.row import LETTERS, choice_prompt
 from vlmguard_plugin.benchmarks.tsv import pictures_of_cell
 from vlmguard_plugin.files import write_whole
-from vlmguard_plugin.hosts.early_layers import FOLLOWED, refuse_usual_features
+from vlmguard_plugin.hosts.early_layers import FOLLOWED, VISION_LAYER, refuse_usual_features
 from vlmguard_plugin.judges import exact
 from vlmguard_plugin.judges.base import Case, decide
 from vlmguard_plugin.judges.rules import RulesJudge
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 HOSTS = ("lmms_eval", "lm_eval")
 PREFIX = "vlmguard_"
 """Begins every task's name; the data set's name in lower case follows."""
+LM_EVAL_GENERATION = "max_gen_toks: 512, do_sample: false, until: []"
+"""As in the files that all tasks of lm-evaluation-harness share; a task's own arguments stand in their place."""
 PLACE = "<image>"
 """Where lm-evaluation-harness puts a picture; it is replaced by the model's own marker."""
 COLUMNS = ("index", "id", "question", "category", "pair", "condition", "intent", "shown", "answer")
@@ -258,7 +260,10 @@ def task_file(host: str, name: str, kind: str) -> str:
     text_alone = "text" in name.split("_") or bool(split and not split[1].has_picture)  # so all such sets are named
     shared = f"_{kind}{'_text' if text_alone and host == 'lm_eval' else ''}.yaml"
     rows = f"dataset_name: {name}" if host == "lmms_eval" else f"dataset_kwargs: {{dataset: {name}}}"
-    return f"include: {shared}\ntask: {task_name(name)}\n{rows}\n"
+    early = split[1].early if split and host == "lm_eval" else None
+    # among the generation arguments the host's cache tells its answers from those to the same requests as they are
+    generation = f"generation_kwargs: {{{LM_EVAL_GENERATION}, {VISION_LAYER}: {early}}}\n" if early is not None else ""
+    return f"include: {shared}\ntask: {task_name(name)}\n{rows}\n{generation}"
 
 
 def task_files(host: str) -> dict[str, str]:

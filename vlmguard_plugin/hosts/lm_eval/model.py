@@ -18,6 +18,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm.auto import tqdm
 
 from vlmguard_plugin.benchmarks.condition import early_layer
+from vlmguard_plugin.hosts.early_layers import VISION_LAYER
 from vlmguard_plugin.hosts.guard_spec import GuardSpec, agreed_guard
 from vlmguard_plugin.hosts.guarded import GuardedModel, Spent, shared_values
 from vlmguard_plugin.hosts.lm_eval.batches import plan
@@ -109,9 +110,15 @@ class GuardedLM(ManyProcesses):
     def generate_until(self, requests: list[Instance]) -> list[str]:
         def answer(task: str, batch: list[Instance]) -> list[str]:
             stop, generation = generation_of(batch[0].args[1], self.max_gen_toks)
-            self._generation[task] = {**generation, "stop": list(stop)}
+            asked = {VISION_LAYER: batch[0].args[1][VISION_LAYER]} if VISION_LAYER in batch[0].args[1] else {}
+            self._generation[task] = {**generation, **asked, "stop": list(stop)}
             queries = [query_of(request) for request in batch]
             early = early_layer(str((batch[0].doc or {}).get("dataset", "")))
+            if early != batch[0].args[1].get(VISION_LAYER):
+                raise ValueError(
+                    f"task {task} has {VISION_LAYER} {batch[0].args[1].get(VISION_LAYER)} among its generation_kwargs, "
+                    f"and its data set is one of layer {early}; write its file by `vlmguard tasks lm_eval NAME`"
+                )
             answers = self.guarded.respond(queries, task, early, stop=stop, **generation)
             for request, answered in zip(batch, answers):
                 self.guarded.meter.count_gate(task, answered.fired, request.doc)

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from transformers import GenerationConfig
 
 from vlmguard_plugin.benchmarks.condition import early_layer
+from vlmguard_plugin.hosts.early_layers import VISION_LAYER
 from vlmguard_plugin.hosts.guard_spec import ARGUMENTS, GuardSpec, agreed_guard
 from vlmguard_plugin.hosts.guarded import GuardedModel, NoAnswer, Spent, shared_values
 from vlmguard_plugin.hosts.lmms_eval import hooks
@@ -211,6 +212,8 @@ class GuardedLMM(lmms):
         """The model's answers to requests of one kind, up to their stop strings."""
         first = batch[0]
         early = early_layer(str(first.content.get("dataset", ""))) if isinstance(first.content, dict) else None
+        if early is not None:
+            self.generation[first.task] = {**first.generation, VISION_LAYER: early}
         answers = self.guarded.respond_each([asked.query for asked in batch], first.task, early, **first.generation)
         for asked, answered in zip(batch, answers):
             self.guarded.meter.count_gate(first.task, answered.fired, asked.content)
