@@ -2,6 +2,8 @@
 
 import json
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
@@ -129,6 +131,46 @@ def test_an_endpoint_that_is_away(subject, monkeypatch):
         moderated().respond(subject, QUERIES[:1])
     with pytest.raises(ValueError, match="no http:// or https:// address"):
         moderated(base_url="filter.example").respond(subject, QUERIES[:1])
+
+
+@pytest.mark.parametrize(
+    "url, problem",
+    [
+        ("http://me:open-sesame@h/v1", "user name or password"),
+        ("http://h/v1?token=open-sesame", "behind its [?]"),
+        ("ftp://h", "no http:// or https:// address"),
+        (8000, "base_url is 8000"),
+    ],
+)
+def test_addresses_that_hold_secrets_are_refused_before_they_are_written_down(url, problem):
+    with pytest.raises(ValueError, match=problem) as caught:
+        moderated(base_url=url)
+    assert "sesame" not in str(caught.value)
+    assert moderated(base_url="https://h/v1/moderations?api-version=1").settings.base_url
+
+
+def test_a_reply_that_drips_is_given_up(subject, monkeypatch):
+    """Each byte comes in time, the whole never would."""
+
+    class Dripping(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_response(200)
+            self.end_headers()
+            while not enough.wait(0.05):
+                self.wfile.write(b" ")
+
+        def log_message(self, *_):
+            pass
+
+    enough = threading.Event()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Dripping)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/v1"
+    with pytest.raises(ModerationFailed, match="the reply was not whole after 1 s"):
+        moderated(base_url=address, timeout=0.5).respond(subject, QUERIES[:1], max_new_tokens=2)
+    enough.set()
+    server.shutdown()
+    server.server_close()
 
 
 def test_a_failure_that_passes_is_tried_again(subject, serve):

@@ -6,6 +6,7 @@ category, instruction and image. The format is known from others' readers: this 
 
 from __future__ import annotations
 
+import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,14 +52,15 @@ def make_row(values: dict[str, Any], plain: bool) -> Row:
     if not plain and keywords not in instruction:
         raise BenchmarkError(f"keywords {keywords!r:.60} don't stand in the instruction, so they can't be hidden")
     pointer = POINTER.format(category=kind or "thing")
-    item = f"{scenario}_{cells['id']}" if scenario else str(cells["id"])
+    digest = hashlib.sha256(instruction.encode()).hexdigest()[:6]  # ids begin anew, nobody says where
+    item = "_".join(filter(None, (scenario, str(cells["id"]), digest)))
     return Row(
-        id=f"{item}_{kind}_{keywords}",
+        id=item,
         request=instruction if plain else instruction.replace(keywords, pointer),
         images=(picture_in(values["image"]),),
         category=scenario,
         harmful=True,
-        pair=f"{item}_{kind}_{keywords}",
+        pair=item,
         condition="picture",
         intent="" if plain else instruction,
         shown=f"the words: {keywords}",

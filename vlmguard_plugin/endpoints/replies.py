@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import http
 import re
+import time
 from typing import Any, Iterator
 
 from vlmguard_plugin.reading import visible
@@ -47,8 +48,10 @@ def words(body: object, key: str | None) -> str:
     return f": {line[:200]}" if line else ""
 
 
-def bound(response: Any) -> None:
+def bound(response: Any, seconds: float | None = None) -> None:
     """Let no more than MOST_BYTES of a reply be read, and none that is compressed: it could unpack to anything.
+
+    seconds: that the reading may take in all, of a reply that drips; None for no bound.
 
     response: of the HTTP library that openai brings along.
     """
@@ -57,11 +60,13 @@ def bound(response: Any) -> None:
 
     class Bounded(kind):
         def __iter__(self) -> Iterator[bytes]:
-            read = 0
+            read, began = 0, time.monotonic()
             if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
                 raise OSError(errno.EPROTO, "the reply is compressed, though none such was asked for")
             for block in stream:
                 read += len(block)
+                if seconds is not None and time.monotonic() - began > seconds:
+                    raise OSError(errno.ETIMEDOUT, f"the reply was not whole after {seconds:g} s")
                 if read > MOST_BYTES:
                     raise OSError(errno.EFBIG, f"the reply has more than {MOST_BYTES:,} bytes")
                 yield block

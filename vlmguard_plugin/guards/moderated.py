@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator, Sequence
 
+from vlmguard_plugin.endpoints.address import VERSION, endpoint
 from vlmguard_plugin.files import folder_sha256
 from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.gates_heard import note_gates
@@ -81,6 +82,8 @@ class ModeratedSettings(GuardSettings):
             )
         if self.base_url is not None and self.api in LOCAL:
             raise ValueError(f"base_url is given, and api={self.api} runs here; leave it out, or give another api")
+        if self.base_url is not None:
+            check_address(self.base_url)
         if bool(self.unsafe_labels) != (self.api == "classifier"):
             raise ValueError(
                 f"unsafe_labels is {list(self.unsafe_labels)} with api={self.api}; a classifier needs it, and nothing "
@@ -104,6 +107,18 @@ class ModeratedSettings(GuardSettings):
                 f"prompt_file {self.prompt_file} holds {{{wrong[0]}}} {text.count(f'{{{wrong[0]}}}')} times; write it "
                 "once"
             )
+
+
+def check_address(url: str) -> None:
+    """ValueError for what is no address, or holds what could be a key: settings are written down with every run."""
+    if not isinstance(url, str):
+        raise ValueError(f"base_url is {url!r}; give an address such as http://HOST:PORT/v1")
+    _, query = endpoint(url)
+    if set(query) - {VERSION}:
+        raise ValueError(
+            "base_url holds more than an address behind its ?; give keys as $VLMGUARD_MODERATOR_KEY, since settings "
+            "are written down with every run"
+        )
 
 
 class Moderated(Guard):

@@ -6,6 +6,7 @@ Word lists and rules of our own, told apart from judging: they say what else cha
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import islice
 
 from vlmguard_plugin.judges.language import MIN_WORDS, SURE, WORD, identifier, plainly_english, prose
@@ -47,6 +48,7 @@ def length_of(answer: str) -> int:
     return len(answer.strip())
 
 
+@lru_cache(maxsize=4096)
 def language_of(text: str) -> str | None:
     """ISO 639 code of a text's language, by py3langid; None where it holds too little prose to tell, or tells none."""
     words = " ".join(prose(text[: 4 * READ_CHARACTERS])[:READ_CHARACTERS].split())

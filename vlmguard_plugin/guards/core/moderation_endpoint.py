@@ -9,6 +9,7 @@ import base64
 import io
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Sequence
 
 from vlmguard_plugin import environment
@@ -28,8 +29,8 @@ class EndpointModerator:
 
     base_url: by default $VLMGUARD_MODERATOR_BASE_URL, $OPENAI_API_BASE, $OPENAI_BASE_URL, else OpenAI's own. The key
     is $VLMGUARD_MODERATOR_KEY or $OPENAI_API_KEY, never a setting. pictures: whether it is shown the request's.
-    timeout: seconds without a sign of the endpoint. retry: further tries after a failure that may pass. workers:
-    requests at a time. wording: in place of ours.
+    timeout: seconds without a sign of the endpoint; a whole reply may take twice as long. retry: further tries after a
+    failure that may pass. workers: requests at a time. wording: in place of ours.
     """
 
     def __init__(
@@ -75,7 +76,9 @@ class EndpointModerator:
                 "Accept-Encoding": "identity",
                 **({"api-key": self._key} if is_azure and self._key else {}),
             },
-            http_client=openai.DefaultHttpxClient(event_hooks={"response": [bound]}, follow_redirects=False),
+            http_client=openai.DefaultHttpxClient(
+                event_hooks={"response": [partial(bound, seconds=2 * timeout)]}, follow_redirects=False
+            ),
         )
 
     def unsafe(self, exchanges: Sequence[Exchange]) -> list[bool]:
