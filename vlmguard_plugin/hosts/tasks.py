@@ -143,6 +143,7 @@ def request(document: Mapping[str, Any]) -> str:
     """The text put to the model, the same as on VLMEvalKit: the request, and a multiple-choice question's options."""
     if "problem" in document:
         raise BenchmarkError(document["problem"])
+    refuse_usual_features(document["dataset"], FOLLOWED.by_model)  # the hosts load a model before they ask for this
     if not document["options"]:
         return document["question"]
     return choice_prompt(document["question"], document["options"])
