@@ -93,9 +93,13 @@ def test_data_sets_say_their_condition():
 def test_any_request_set_can_be_asked_in_any_condition():
     known = find_benchmark("AdvBench_template+typography")
     assert known.read is BENCHMARKS["AdvBench_text"].read and known.downloads == BENCHMARKS["AdvBench_text"].downloads
-    assert known.options() == ["template_file", "prompt_file"] and "wordings of attacks ours" in known.changed
+    assert known.options() == ["template_file", "prompt_file"] and known.changed.endswith(
+        "the attack's wording is ours"
+    )
     assert find_benchmark("JailbreakBench_harmless_picture+early2").fixed["half"] == "harmless"
     assert find_benchmark("AdvBench_picture+early2").options() == ["images"]
+    assert "wording" not in find_benchmark("AdvBench_picture+early2").changed
+    assert find_benchmark("Requests_x_template").changed == "the attack's wording is ours"
     assert find_benchmark("Requests_x_noise+early2").options() == ["harmful", "size"]
     for name in ("FigStep_typography", "MMSafety_template"):
         with pytest.raises(BenchmarkError, match="is unknown"):

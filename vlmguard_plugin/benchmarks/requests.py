@@ -110,11 +110,10 @@ def conditions(name: str, benchmark: Benchmark) -> dict[str, Benchmark]:
 def in_condition(benchmark: Benchmark, condition: str) -> Benchmark:
     """The set in a condition, its own of before put aside."""
     own = {name: value for name, value in benchmark.fixed.items() if name not in ASKING}
-    words = " of attacks ours" if parse_condition(condition).is_attack else ""
-    changed = (
-        f"{benchmark.changed}; the wordings{words}" if words and words not in benchmark.changed else benchmark.changed
-    )
-    return replace(benchmark, fixed={**own, **settled(condition)}, changed=changed)
+    put = parse_condition(condition)
+    changed = [benchmark.changed] if benchmark.changed else []
+    changed += ["the attack's wording is ours"] if put.typography or put.template else []
+    return replace(benchmark, fixed={**own, **settled(condition)}, changed="; ".join(changed))
 
 
 def from_file(source: Path) -> tuple[list[tuple[int, Mapping[str, str]]], bool]:
