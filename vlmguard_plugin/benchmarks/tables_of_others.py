@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any, Iterator, Sequence
 
-from PIL import Image, UnidentifiedImageError
-
+from vlmguard_plugin.benchmarks.picture import encoded
 from vlmguard_plugin.benchmarks.row import BenchmarkError
-from vlmguard_plugin.query import UNREADABLE, read_image
 from vlmguard_plugin.reading import checked_file
 
 ROWS_AT_ONCE = 64
@@ -79,12 +76,13 @@ def parquet_files(source: Path, pattern: str) -> list[Path]:
     return next((found for folder in folders if (found := sorted(folder.glob(pattern)))), [])
 
 
-def picture_in(value: Any) -> Image.Image:
-    """The picture of a cell {bytes, path}, as the hub stores one; BenchmarkError for anything else."""
+def picture_in(value: Any) -> bytes:
+    """The picture of a cell {bytes, path}, as the hub stores one, decoded once; BenchmarkError for anything else.
+
+    Its file stays as it is: hundreds of decoded pictures would fill the memory.
+    """
     content = value.get("bytes") if isinstance(value, dict) else None
     if not isinstance(content, bytes):
         raise BenchmarkError("its image holds no bytes; give the files that hold the pictures")
-    try:
-        return read_image(Image.open(io.BytesIO(content)))
-    except (*UNREADABLE, UnidentifiedImageError) as error:
-        raise BenchmarkError(f"its image can't be read ({error})") from error
+    encoded(content)
+    return content
