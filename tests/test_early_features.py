@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from helpers.architectures import ARCHITECTURES, tiny_vlm
+from helpers.tiny_evaluators import reward_folder
 from helpers.tiny_models import tiny_llava
 
 import vlmguard_plugin as vg
+from vlmguard_plugin.guards.moderated import REFUSAL
 from vlmguard_plugin.hosts.early_layers import attacked, refuse_usual_features
 from vlmguard_plugin.steering.decoder import hidden_state
 from vlmguard_plugin.steering.early_features import NoEarlyFeatures, early_features, used_blocks, vision_blocks
@@ -89,6 +91,15 @@ def test_an_attack_that_was_none_is_refused(subject, pictures):
             subject.record([vg.Query("Just words")])
     with early_features(subject.model, subject.decoder, None):
         subject.record([vg.Query("Just words")])
+
+
+def test_where_a_guard_refuses_beforehand_nothing_is_missed(subject, pictures):
+    """A filter that refuses the request leaves the model unasked, and so no picture is seen."""
+    settings = {"guard_model": reward_folder(labels=2), "api": "classifier", "unsafe_labels": "LABEL_1"}
+    guard = vg.build_guard("moderated", **settings, threshold=0.0, looks_at="input")
+    with early_features(subject.model, subject.decoder, 1):
+        assert guard.respond(subject, [vg.Query("What is this?", (pictures[0],))]) == [REFUSAL]
+    assert not subject.decoder.layers[0]._forward_pre_hooks
 
 
 def test_a_failure_meanwhile_goes_through_and_the_model_is_put_back(subject):

@@ -64,7 +64,7 @@ def early_features(model: nn.Module, decoder: Decoder, layer: int | None) -> Ite
     they are given. None leaves the model as it is.
 
     NoEarlyFeatures for a model without such blocks, for a layer that the model's own features don't come through, and
-    at the end where no picture was seen: then nothing was attacked.
+    at the end where the language model has run and no picture was seen: then nothing was attacked.
     """
     if layer is None:
         yield
@@ -78,18 +78,21 @@ def early_features(model: nn.Module, decoder: Decoder, layer: int | None) -> Ite
         )
     skipped = list(blocks)[layer:]
     seen: list[int] = []
+    ran: list[bool] = []
+    listening = decoder.layers[0].register_forward_pre_hook(lambda *_: ran.append(True))
     before = [vars(block).get("forward") for block in skipped]
     try:
         for block in skipped:
             vars(block)["forward"] = passing_on(block.forward, seen)
         yield
     finally:
+        listening.remove()
         for block, own in zip(skipped, before):
             if own is None:
                 vars(block).pop("forward", None)
             else:
                 vars(block)["forward"] = own
-    if not seen:
+    if ran and not seen:
         raise NoEarlyFeatures(
             f"early{layer}: no block of {type(model).__name__}'s vision encoder was called, so its features are not "
             "those of an earlier layer; put a picture beside the request, or use another condition"

@@ -113,7 +113,7 @@ class GuardedLM(ManyProcesses):
             asked = {VISION_LAYER: batch[0].args[1][VISION_LAYER]} if VISION_LAYER in batch[0].args[1] else {}
             self._generation[task] = {**generation, **asked, "stop": list(stop)}
             queries = [query_of(request) for request in batch]
-            early = early_layer(str((batch[0].doc or {}).get("dataset", "")))
+            early = early_layer(str(batch[0].doc.get("dataset", ""))) if isinstance(batch[0].doc, dict) else None
             if early != batch[0].args[1].get(VISION_LAYER):
                 raise ValueError(
                     f"task {task} has {VISION_LAYER} {batch[0].args[1].get(VISION_LAYER)} among its generation_kwargs, "
