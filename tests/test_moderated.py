@@ -173,6 +173,19 @@ def test_a_reply_that_drips_is_given_up(subject, monkeypatch):
     server.server_close()
 
 
+def test_an_endpoint_that_is_lost_is_not_waited_for_again_and_again(subject, serve):
+    away = [True]
+    server = serve(lambda body, number: None if away[0] else moderation(False))
+    guard = moderated(looks_at="input", retry=1)
+    for check in range(6):
+        with pytest.raises(ModerationFailed, match="the connection to the endpoint was lost"):
+            guard.respond(subject, QUERIES[:1], max_new_tokens=2)
+    assert len(server.requests) == 5 * 2 + 1, "five are tried twice, then once"
+    away[0] = False
+    assert guard.respond(subject, QUERIES[:1], max_new_tokens=8) == answers_alone(subject)[:1]
+    assert guard.checks.calls == 7
+
+
 def test_a_failure_that_passes_is_tried_again(subject, serve):
     server = serve(lambda body, number: 503 if number == 1 else moderation(False))
     guard = moderated(looks_at="input", retry=1)

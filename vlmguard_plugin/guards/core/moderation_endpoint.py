@@ -24,6 +24,11 @@ MAX_TOKENS = 64
 """Bound on what a guard model writes, in tokens; a verdict and its categories are some ten."""
 
 
+LOST_AFTER = 5
+"""Connection failures in a row after which a check is tried once, and for LOST_TIMEOUT seconds at most."""
+LOST_TIMEOUT = 5.0
+
+
 class EndpointModerator:
     """model: the name that the endpoint knows it by. form: None for /moderations, else one of FORMS.
 
@@ -65,6 +70,9 @@ class EndpointModerator:
             address, query = azure_address(address, query, model)
         self.model, self.form, self.pictures, self.wording, self.workers = model, form, pictures, wording, workers
         self.costs = CheckCosts()
+        self.lost = 0
+        """Connection failures since the last reply."""
+        self._once = {"max_retries": 0, "timeout": min(timeout, LOST_TIMEOUT)}
         self._openai = openai
         self._client = openai.OpenAI(
             api_key=self._key or "none",
@@ -92,15 +100,18 @@ class EndpointModerator:
         try:
             body = parsed_json(self.asked(exchange).http_response.content)
         except errors.APIConnectionError as error:
+            self.lost += 1
             kind = "timed out" if isinstance(error, errors.APITimeoutError) else f"was lost ({cause(error)})"
             raise self.failed(f"the connection to the endpoint {kind}") from error
         except errors.APIStatusError as error:
+            self.lost = 0
             said = words(error.body, self._key)
             raise self.failed(f"the endpoint says {status(error.status_code)}{said}") from error
         except (errors.OpenAIError, OSError) as error:
             raise self.failed(f"the request failed ({cause(error)})") from error
         except ValueError as error:
             raise self.failed("the endpoint's reply is no JSON") from error
+        self.lost = 0
         try:
             verdict = flagged(body) if self.form is None else read_reply(self.form, exchange, content_of(body))
         except ModerationFailed as error:
@@ -111,11 +122,12 @@ class EndpointModerator:
     def asked(self, exchange: Exchange) -> Any:
         """The endpoint's raw reply on an exchange."""
         self.costs.add(1, 0)
+        client = self._client.with_options(**self._once) if self.lost >= LOST_AFTER else self._client
         images = [data_url(image) for image in exchange.images] if self.pictures else []
         if self.form is None:
             parts = [{"type": "image_url", "image_url": {"url": url}} for url in images]
             shown: Any = [{"type": "text", "text": exchange.checked}, *parts] if parts else exchange.checked
-            return self._client.moderations.with_raw_response.create(model=self.model, input=shown)
+            return client.moderations.with_raw_response.create(model=self.model, input=shown)
         messages: list[Any] = [
             {"role": role, "content": words_} for role, words_ in worded(self.form, exchange, self.wording)
         ]
@@ -123,7 +135,7 @@ class EndpointModerator:
             last = max(index for index, message in enumerate(messages) if message["role"] == "user")
             parts = [{"type": "image_url", "image_url": {"url": url}} for url in images]
             messages[last]["content"] = [*parts, {"type": "text", "text": messages[last]["content"]}]
-        return self._client.chat.completions.with_raw_response.create(
+        return client.chat.completions.with_raw_response.create(
             model=self.model, messages=messages, temperature=0, max_tokens=MAX_TOKENS
         )
 
