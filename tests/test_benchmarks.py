@@ -203,7 +203,8 @@ def test_unknown_names_and_options(tmp_path):
         prepare("FigStep_Big", tmp_path)
     with pytest.raises(BenchmarkError, match="no option 'size'; it takes prompt_file"):
         prepare("FigStep", tmp_path, size=3)
-    assert find_benchmark("Requests_a_b_blank").fixed == {"condition": "blank", "images": None}
+    assert find_benchmark("Requests_a_b_blank").fixed["condition"] == "blank"
+    assert find_benchmark("Requests_a_b_blank").options() == ["harmful", "size"]
     assert all(benchmark.kind in ("safety", "mcq", "open") and benchmark.licence for benchmark in BENCHMARKS.values())
     assert find_benchmark("Requests_a_b_blank").read is requests.read
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from helpers.guard_rows import ALIGNED, QUICK_FITS, settings_with
+from helpers.guard_rows import ALIGNED, FILTER, QUICK_FITS, settings_with
 from helpers.tiny_models import tiny_llava, tiny_processor
 
 import vlmguard_plugin as vg
@@ -53,7 +53,7 @@ def test_combinations_are_settings_each_once():
 
 @pytest.mark.parametrize("name", vg.list_guards())
 def test_every_guard_can_be_calibrated(subject, anchors, name, tmp_path):
-    settings = settings_with({**QUICK_FITS, "eta": ALIGNED}.get(name, {}), "")
+    settings = settings_with({**QUICK_FITS, "eta": ALIGNED, "moderated": FILTER}.get(name, {}), "")
     guard = vg.build_guard(name, **settings)
     grid = [{**{key: values[:1] for key, values in part.items()}} for part in guard.grid(subject.num_layers)][:1]
     found = calibrate(guard, subject, anchors, grid=grid or None, pairs=2, points_file=tmp_path / "points.json")

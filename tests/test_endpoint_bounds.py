@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from helpers.judge_endpoint import ANSWER, KEY, judge_at, label, verdict_from
 
-from vlmguard_plugin.judges import endpoint as endpoint_judge
+from vlmguard_plugin.endpoints import replies
+from vlmguard_plugin.judges import endpoint
 from vlmguard_plugin.judges.base import Case
 from vlmguard_plugin.judges.endpoint import EndpointJudge
 from vlmguard_plugin.judges.judgements import Judgements
@@ -41,7 +42,7 @@ def test_a_reply_that_drips_is_given_up():
 
 @pytest.mark.parametrize("code", [200, 400])
 def test_a_reply_without_an_end_is_given_up(monkeypatch, code):
-    monkeypatch.setattr(endpoint_judge, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(replies, "MOST_BYTES", 100_000)
     sent = []
 
     class Endless(BaseHTTPRequestHandler):
@@ -119,7 +120,7 @@ def test_an_interrupt_waits_for_no_reply(serve, monkeypatch):
         going.wait(5)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(endpoint_judge.ThreadPoolExecutor, "map", interrupt)
+    monkeypatch.setattr(endpoint.ThreadPoolExecutor, "map", interrupt)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         judge.judge([Case("Q", f"{ANSWER} {number}") for number in range(8)])

@@ -7,9 +7,9 @@ import time
 import pytest
 from helpers.judge_endpoint import ANSWER, KEY, completion, data, judge_at, label, verdict_from
 
+from vlmguard_plugin.endpoints.address import endpoint
 from vlmguard_plugin.judges.base import Case, JudgeError, decide
 from vlmguard_plugin.judges.endpoint import LOST_AFTER, EndpointJudge, messages
-from vlmguard_plugin.judges.endpoint_address import endpoint
 from vlmguard_plugin.judges.endpoint_reply import HARMFUL, HARMLESS, read
 from vlmguard_plugin.judges.registry import build_judge
 

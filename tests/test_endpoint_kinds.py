@@ -5,9 +5,9 @@ import json
 import pytest
 from helpers.judge_endpoint import ANSWER, KEY, completion, label
 
-from vlmguard_plugin.judges.base import Case, JudgeError
+from vlmguard_plugin.endpoints.address import EndpointError, azure_address, endpoint, on_azure
+from vlmguard_plugin.judges.base import Case
 from vlmguard_plugin.judges.endpoint import EndpointJudge
-from vlmguard_plugin.judges.endpoint_address import azure_address, endpoint, on_azure
 from vlmguard_plugin.judges.endpoint_reply import HARMFUL, read
 
 CASE = Case("Do the bad thing.", ANSWER)
@@ -102,7 +102,7 @@ def at(url, model="gpt-4o"):
 def test_azure_s_hosts_and_versions(monkeypatch):
     host = "https://mine.openai.azure.com"
     assert at(host) == at(f"{host}/openai/v1/") == at(f"{host}/openai/v1/chat/completions") == (f"{host}/openai/v1", {})
-    with pytest.raises(JudgeError, match="api-version"):
+    with pytest.raises(EndpointError, match="api-version"):
         at(f"{host}/openai/deployments/x")
     monkeypatch.setenv("OPENAI_API_VERSION", "2025-01-01")
     deployed = (f"{host}/openai/deployments/gpt-4o", {"api-version": "2025-01-01"})

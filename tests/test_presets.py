@@ -83,7 +83,7 @@ OURS = {
 }
 """What they leave open, where that matters most."""
 
-WITHOUT_SOURCES = {"none", "conditional_refusal"}
+WITHOUT_SOURCES = {"none", "conditional_refusal", "moderated"}
 """Guards that no paper describes."""
 
 

@@ -6,14 +6,14 @@ import subprocess
 import sys
 
 import pytest
-from helpers.small_sets import small_rows, write_small_sets
+from helpers.small_sets import is_text_alone, small_rows, write_small_sets
 from helpers.tiny_models import tiny_llava, tiny_processor
 
 from vlmguard_plugin.benchmarks import BENCHMARKS, write_tsv
 from vlmguard_plugin.hosts import tasks
 from vlmguard_plugin.hosts.tasks import task_folder
 
-PICTURED = [name for name in BENCHMARKS if "text" not in name.split("_")]
+PICTURED = [name for name in BENCHMARKS if not is_text_alone(name)]
 
 BARE = [name for name in BENCHMARKS if name not in PICTURED]
 
@@ -80,7 +80,7 @@ def test_lm_eval_loads_every_task():
     for name in BENCHMARKS:
         task = loaded[tasks.task_name(name)]
         document = task.eval_docs[0]
-        text_alone = "text" in name.split("_")
+        text_alone = is_text_alone(name)
         assert getattr(task, "MULTIMODAL", False) is not text_alone, name
         assert task.doc_to_text(document).startswith("<image>") is not text_alone
         if document.get("harmful") is not None:  # word for word, whatever the model
@@ -104,7 +104,7 @@ def test_lmms_eval_loads_every_task(task_type, place, monkeypatch):
         task = loaded[tasks.task_name(name)]
         document = task.test_docs()[0]
         assert document["dataset"] == name
-        assert len(task.doc_to_visual(document)) == ("text" not in name.split("_"))
+        assert len(task.doc_to_visual(document)) == (not is_text_alone(name))
         if document.get("harmful") is not None:  # word for word, whatever the model
             assert task.doc_to_text(document) == document["question"]
             if task_type == "chat":

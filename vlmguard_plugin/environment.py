@@ -148,6 +148,10 @@ DEMO_GGUF_15B = Variable(
     "downloaded at first use",
     "The language model of demo_vlm_15b, where it lies already; its hash is checked.",
 )
+MODERATOR_BASE_URL = Variable(
+    "VLMGUARD_MODERATOR_BASE_URL", "URL", "none", "OpenAI-compatible endpoint of the guard model of `moderated`."
+)
+MODERATOR_KEY = Variable("VLMGUARD_MODERATOR_KEY", "key", "$OPENAI_API_KEY", "Its key.", secret=True)
 JUDGE_BASE_URL = Variable(
     "VLMGUARD_JUDGE_BASE_URL", "URL", "none", "OpenAI-compatible endpoint of judges that are not local."
 )
@@ -188,6 +192,8 @@ VARIABLES = (
     DEMO_VLM_15B_CONTROL,
     DEMO_GGUF,
     DEMO_GGUF_15B,
+    MODERATOR_BASE_URL,
+    MODERATOR_KEY,
     JUDGE_BASE_URL,
     JUDGE_KEY,
     JUDGE_DEVICE,

@@ -20,8 +20,8 @@ Row = dict[str, Any]
 PICTURE = "PICTURE"
 """In a row, stands for the file of some picture."""
 
-CLIP, REWARD_MODEL = "CLIP", "REWARD_MODEL"
-"""In a row, stand for the folders of a CLIP model and of a reward model."""
+CLIP, REWARD_MODEL, CLASSIFIER = "CLIP", "REWARD_MODEL", "CLASSIFIER"
+"""In a row, stand for the folders of a CLIP model, of a reward model and of a classifier with two labels."""
 
 ALIGNED: Row = {
     "clip": CLIP,
@@ -32,6 +32,9 @@ ALIGNED: Row = {
     "sentence_tokens": 3,
 }
 """ETA, to which every picture and every answer is unsafe."""
+
+FILTER: Row = {"guard_model": CLASSIFIER, "api": "classifier", "unsafe_labels": ["LABEL_1"], "threshold": 0.0}
+"""A filter to which everything is unsafe."""
 
 QUICK_FITS: dict[str, Row] = {
     "visual_prompt": {"steps": 2, "step": 60.0},
@@ -69,6 +72,7 @@ HABITS: dict[str, list[Row]] = {
     "coca": [{}, {"alpha": -0.5}],
     "ecso": [{"caption_tokens": 3}],
     "eta": [ALIGNED],
+    "moderated": [FILTER],
     "visual_prompt": [{"image": PICTURE}, QUICK_FITS["visual_prompt"]],
     "none": [{}],
 }
@@ -92,6 +96,7 @@ ON_ARCHITECTURES: dict[str, Row] = {
     "coca": {"alpha": 2.0},
     "ecso": {"caption_tokens": 3},
     "eta": ALIGNED,
+    "moderated": FILTER,
     "visual_prompt": {"image": PICTURE},
     "none": {},
 }
@@ -195,6 +200,8 @@ def settings_with(row: Row, picture: str) -> Row:
 
 def placed(value: Any, picture: str) -> Any:
     """A setting's value, with what it stands for."""
+    if value == CLASSIFIER:
+        return str(reward_folder(labels=2))
     if value in (CLIP, REWARD_MODEL):
         return str(clip_folder() if value == CLIP else reward_folder())
     return picture if value == PICTURE else value

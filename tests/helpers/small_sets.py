@@ -22,9 +22,14 @@ def png(image):
     return stream.getvalue()
 
 
+def is_text_alone(name):
+    """Whether a registered data set has no pictures."""
+    return "text" in name.split("_") or name.endswith("_template")
+
+
 def small_rows(name):
     """Two or three rows of our own, of the kind of a registered data set."""
-    red, bare = (picture("red"),), "text" in name.split("_")
+    red, bare = (picture("red"),), is_text_alone(name)
     if BENCHMARKS[name].kind == "mcq":
         return [
             Row("a", "Which?", red, answer="A", options=("red", "blue"), condition="picture"),

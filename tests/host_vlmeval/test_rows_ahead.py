@@ -75,7 +75,7 @@ class Guarded:
     def __init__(self, subject, meter):
         self.subject, self.meter, self.batches = subject, meter, []
 
-    def respond_each(self, queries, dataset):
+    def respond_each(self, queries, dataset, early):
         from vlmguard_plugin.hosts.guarded import Answered
 
         self.batches.append([query.text for query in queries])

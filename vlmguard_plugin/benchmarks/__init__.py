@@ -14,25 +14,33 @@ from pathlib import Path
 from typing import Any, Iterable
 
 from vlmguard_plugin.benchmarks import (
+    ch3ef,
     figstep,
+    hades,
     holisafe,
     jailbreak_prompts,
     jailbreakv,
+    lvlm_safer,
     mcq,
+    mis,
     mm_harmful_bench,
     mm_safetybench,
     mossbench,
     mssbench,
+    msts,
     request_sets,
     requests,
     siuo,
+    spa_vl,
+    vlguard,
     vlsafe,
     vlsbench,
+    vscbench,
     xstest,
 )  # fmt: skip
 from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
-from vlmguard_plugin.benchmarks.picture import EVERY_CONDITION
-from vlmguard_plugin.benchmarks.requests import settled
+from vlmguard_plugin.benchmarks.condition import FORM, LISTED_CONDITIONS, parse_condition
+from vlmguard_plugin.benchmarks.requests import in_condition
 from vlmguard_plugin.benchmarks.row import BadRow, BenchmarkError, Reading, Row, SourceMissing
 from vlmguard_plugin.benchmarks.tsv import (
     KINDS,
@@ -56,7 +64,7 @@ __all__ = [
 
 MODULES = (
     figstep, mm_safetybench, mm_harmful_bench, vlsafe, jailbreakv, jailbreak_prompts, request_sets, xstest, holisafe,
-    siuo, mssbench, vlsbench, mossbench, mcq,
+    siuo, mssbench, vlsbench, mossbench, vlguard, msts, vscbench, lvlm_safer, mis, hades, spa_vl, ch3ef, mcq,
 )  # fmt: skip
 """One file a benchmark (or a family that shares its format), each with its own names in `BENCHMARKS`."""
 
@@ -65,7 +73,10 @@ BENCHMARKS: dict[str, Benchmark] = {
 }
 """Data sets with a name of their own. `Requests_<NAME>_<condition>` and `MCQ_<NAME>` take any file of the user's."""
 
-OWN_REQUESTS = re.compile(rf"Requests_[A-Za-z0-9_-]+_(?P<condition>{'|'.join(EVERY_CONDITION)})")
+OWN_REQUESTS = re.compile(r"Requests_[A-Za-z0-9_-]+")
+USERS_REQUESTS = Benchmark(
+    requests.read, "safety", "the user's file", "the user's", "column harmful or label, or the option harmful"
+)
 OWN_MCQ = re.compile(r"MCQ_[A-Za-z0-9_-]+")
 OWN_NAMES = "Requests_<NAME>_<condition>, MCQ_<NAME>"
 
@@ -83,10 +94,10 @@ def find_benchmark(name: str) -> Benchmark:
     """The benchmark of a data set's name; BenchmarkError lists the names there are."""
     if name in BENCHMARKS:
         return BENCHMARKS[name]
-    own = OWN_REQUESTS.fullmatch(name)
-    if own:
-        marks = "column harmful or label, or the option harmful"
-        return Benchmark(requests.read, "safety", "the user's file", "the user's", marks, settled(own["condition"]))
+    stem, _, condition = name.rpartition("_")
+    known = USERS_REQUESTS if OWN_REQUESTS.fullmatch(stem) else BENCHMARKS.get(f"{stem}_text")
+    if known is not None and (known is USERS_REQUESTS or "condition" in known.fixed):
+        return in_condition(known, parse_condition(condition).name)
     if OWN_MCQ.fullmatch(name):
         return Benchmark(mcq.read_csv_file, "mcq", "the user's file", "the user's", "no row")
     near = difflib.get_close_matches(name, BENCHMARKS, n=3)
@@ -94,7 +105,7 @@ def find_benchmark(name: str) -> Benchmark:
     labels = ", ".join(label for label, _ in grouped(BENCHMARKS))
     raise BenchmarkError(
         f"benchmark {name!r} is unknown; {meant}{'Choose' if near else 'choose'} one of {labels}, {OWN_NAMES} "
-        f"(condition: {', '.join(EVERY_CONDITION)})"
+        f"(condition: {FORM})"
     )
 
 
@@ -106,7 +117,7 @@ def grouped(names: Iterable[str]) -> list[tuple[str, list[str]]]:
     groups: dict[str, dict[str, str]] = {}
     for name in names:
         stem, _, condition = name.rpartition("_")
-        if stem and condition in EVERY_CONDITION:
+        if stem and condition in LISTED_CONDITIONS:
             groups.setdefault(stem + "_", {})[condition] = name
         else:
             groups[name] = {"": name}
@@ -114,7 +125,7 @@ def grouped(names: Iterable[str]) -> list[tuple[str, list[str]]]:
     for stem, members in groups.items():
         if len(members) == 1:
             label = next(iter(members.values()))
-        elif set(members) == set(EVERY_CONDITION):
+        elif set(members) == set(LISTED_CONDITIONS):
             label = f"{stem}<condition>"
         else:
             label = f"{stem}{{{','.join(members)}}}"

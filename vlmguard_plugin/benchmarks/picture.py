@@ -62,15 +62,16 @@ def check_picture(path: Path) -> None:
     encoded(path)
 
 
-def encoded(picture: Path | Image.Image) -> bytes:
+def encoded(picture: Path | Image.Image | bytes) -> bytes:
     """A picture as bytes of a PNG or JPEG file: the file's own where it is one, else a new PNG.
 
     Raises BenchmarkError, naming the file, where it can't be decoded.
     """
     if isinstance(picture, Image.Image):
         return as_png(picture)
+    named = "its image" if isinstance(picture, bytes) else f"image {picture}"
     try:
-        content = read_bytes(Path(picture))
+        content = picture if isinstance(picture, bytes) else read_bytes(Path(picture))
         with Image.open(io.BytesIO(content)) as opened:
             opened.load()
             as_shown = opened.getexif().get(ORIENTATION, 1) == 1 and reduced_size(opened.size) == opened.size
@@ -78,11 +79,11 @@ def encoded(picture: Path | Image.Image) -> bytes:
                 return content
             return as_png(opened)
     except FileNotFoundError as error:
-        raise BenchmarkError(f"image {picture} is not there; put it beside the questions") from error
+        raise BenchmarkError(f"{named} is not there; put it beside the questions") from error
     except UnidentifiedImageError as error:
-        raise BenchmarkError(f"image {picture} is no picture; replace it by a whole PNG or JPEG") from error
+        raise BenchmarkError(f"{named} is no picture; replace it by a whole PNG or JPEG") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BenchmarkError(f"image {picture} can't be read ({error}); replace it by a whole PNG or JPEG") from error
+        raise BenchmarkError(f"{named} can't be read ({error}); replace it by a whole PNG or JPEG") from error
 
 
 def as_png(picture: Image.Image) -> bytes:

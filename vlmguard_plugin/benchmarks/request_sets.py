@@ -1,21 +1,19 @@
 """Published sets of text requests, each alone or beside a picture: the papers' contrast of text with text and image.
 
 MaliciousInstruct (arXiv 2310.06987), AdvBench (2307.15043), HarmBench (2402.04249), JailbreakBench (2404.01318) and
-StrongREJECT (2402.10260). NAME_<condition> takes one of `picture.EVERY_CONDITION`; all conditions of a set have the
+StrongREJECT (2402.10260). NAME_<condition> takes any condition (`condition.py`); all conditions of a set have the
 same ids in the same order.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Mapping
 
-from vlmguard_plugin.benchmarks import requests
+from vlmguard_plugin.benchmarks.attack import Asking
 from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
-from vlmguard_plugin.benchmarks.picture import EVERY_CONDITION
-from vlmguard_plugin.benchmarks.requests import read_beside, settled
+from vlmguard_plugin.benchmarks.requests import PICTURES, conditions, in_conditions, read_beside, read_requests
 from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading, Row, SourceMissing
 from vlmguard_plugin.benchmarks.table import need_columns, read_csv
 
@@ -53,14 +51,14 @@ def file_in(source: Path, names: tuple[str, ...]) -> Path:
     return file
 
 
-def read_malicious_instruct(
-    source: Path, condition: str = "text", size: int = 336, images: str | Path | None = None
-) -> Reading:
+@in_conditions
+def read_malicious_instruct(source: Path, *, asking: Asking) -> Reading:
     """Rows of MaliciousInstruct.txt, one request a line; the id is the request's number from 1."""
-    return requests.read(file_in(Path(source), MALICIOUS), condition, True, size, images)
+    return read_requests(file_in(Path(source), MALICIOUS), True, asking=asking)
 
 
-def read_advbench(source: Path, condition: str = "text", size: int = 336, images: str | Path | None = None) -> Reading:
+@in_conditions
+def read_advbench(source: Path, *, asking: Asking) -> Reading:
     """Rows of AdvBench's harmful_behaviors.csv (goal, target); the id is the row's number from 1.
 
     target, the start of an answer that attacks steer to, is no reference answer and is left out.
@@ -72,10 +70,11 @@ def read_advbench(source: Path, condition: str = "text", size: int = 336, images
     def as_text(number: int, cells: Mapping[str, str]) -> Row:
         return Row(id=str(number), request=cells["goal"], harmful=True, pair=str(number))
 
-    return read_beside(path, records, as_text, condition, size, images)
+    return read_beside(path, records, as_text, asking)
 
 
-def read_harmbench(source: Path, condition: str = "text", size: int = 336, images: str | Path | None = None) -> Reading:
+@in_conditions
+def read_harmbench(source: Path, *, asking: Asking) -> Reading:
     """Rows of HarmBench's text behaviours: harmbench_behaviors_text_all.csv, or its _val or _test file.
 
     A contextual behaviour's context belongs to the request and stands before it. Category: "standard: illegal",
@@ -84,7 +83,7 @@ def read_harmbench(source: Path, condition: str = "text", size: int = 336, image
     path = file_in(Path(source), HARMBENCH)
     columns, records = read_csv(path)
     need_columns(path, columns, ("behavior", "functionalcategory", "semanticcategory", "contextstring", "behaviorid"))
-    return read_beside(path, records, harmbench_row, condition, size, images)
+    return read_beside(path, records, harmbench_row, asking)
 
 
 def harmbench_row(number: int, cells: Mapping[str, str]) -> Row:
@@ -107,9 +106,8 @@ def harmbench_row(number: int, cells: Mapping[str, str]) -> Row:
     )
 
 
-def read_jailbreakbench(
-    source: Path, half: str = "both", condition: str = "text", size: int = 336, images: str | Path | None = None
-) -> Reading:
+@in_conditions
+def read_jailbreakbench(source: Path, half: str = "both", *, asking: Asking) -> Reading:
     """Rows of JBB-Behaviors: harmful-behaviors.csv and benign-behaviors.csv, harmful ones first.
 
     half: "both" or "harmless". source: the folder of both files, or one file, which is then all that is read (harmless
@@ -129,14 +127,14 @@ def read_jailbreakbench(
                 f"{source} is not named benign-behaviors.csv; the harmless half is read from that file"
             )
         halves = [(source, not benign)]
-    readings = [read_half(path, harmful, condition, size, images) for path, harmful in halves]
+    readings = [read_half(path, harmful, asking) for path, harmful in halves]
     return Reading(
         tuple(row for reading in readings for row in reading.rows),
         tuple(bad for reading in readings for bad in reading.bad),
     )
 
 
-def read_half(path: Path, harmful: bool, condition: str, size: int, images: str | Path | None) -> Reading:
+def read_half(path: Path, harmful: bool, asking: Asking) -> Reading:
     """Rows of one file of JBB-Behaviors."""
     columns, records = read_csv(path)
     need_columns(path, columns, ("index", "goal", "category"))
@@ -152,12 +150,11 @@ def read_half(path: Path, harmful: bool, condition: str, size: int, images: str 
             pair=cells["index"],
         )
 
-    return read_beside(path, records, as_text, condition, size, images)
+    return read_beside(path, records, as_text, asking)
 
 
-def read_strongreject(
-    source: Path, small: bool = False, condition: str = "text", size: int = 336, images: str | Path | None = None
-) -> Reading:
+@in_conditions
+def read_strongreject(source: Path, small: bool = False, *, asking: Asking) -> Reading:
     """Rows of strongreject_dataset.csv (313), or of the small set (60); the id is the row's number from 1.
 
     BenchmarkError where the file is the other of the two, by its name or its number of rows.
@@ -182,7 +179,7 @@ def read_strongreject(
             pair=str(number),
         )
 
-    return read_beside(path, records, as_text, condition, size, images)
+    return read_beside(path, records, as_text, asking)
 
 
 GITHUB = "https://raw.githubusercontent.com"
@@ -198,15 +195,6 @@ HARMLESS_DOWNLOAD = Download(
     "benign-behaviors.csv",
     "3cda234d21a991fa309bbfea4b6d9dae31ccdf8e9d452424b6a983e4fdc33468",
 )
-PICTURES = "each request also beside a picture"
-
-
-def conditions(name: str, benchmark: Benchmark) -> dict[str, Benchmark]:
-    """NAME_<condition> for every condition of one set. benchmark: the set, with the options that its name settles."""
-    return {
-        f"{name}_{condition}": replace(benchmark, fixed={**benchmark.fixed, **settled(condition)})
-        for condition in EVERY_CONDITION
-    }
 
 
 jailbreakbench = partial(

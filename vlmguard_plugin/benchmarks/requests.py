@@ -1,4 +1,4 @@
-"""Text requests from any csv, tsv, JSON, JSON Lines or text file of the user's, alone or beside a picture.
+"""Text requests from any csv, tsv, JSON, JSON Lines or text file of the user's: alone, beside a picture, attacked.
 
 A text file holds one request a line. A table has one of the columns REQUEST_COLUMNS and may have id, harmful (or
 label), category and pair; the objects of a JSON list or of JSON Lines have these names. `read_beside` does the same for
@@ -7,12 +7,15 @@ every set of text requests.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
+from dataclasses import fields, replace
+from functools import partial, wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
-from vlmguard_plugin.benchmarks.picture import EVERY_CONDITION, beside
+from vlmguard_plugin.benchmarks.attack import Asking, settled
+from vlmguard_plugin.benchmarks.benchmark import Benchmark
+from vlmguard_plugin.benchmarks.condition import LISTED_CONDITIONS, parse_condition
 from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading, Row
 from vlmguard_plugin.benchmarks.table import (
     Torn,
@@ -25,6 +28,8 @@ from vlmguard_plugin.benchmarks.table import (
     whole,
 )
 
+PICTURES = "each request also beside a picture"
+ASKING = tuple(known.name for known in fields(Asking))
 LINES = ("", ".txt", ".text")
 """Ends of the names of files whose lines are requests."""
 REQUEST_COLUMNS = ("request", "instruction", "prompt", "question", "goal")
@@ -34,22 +39,26 @@ HARMFUL = {"1": True, "1.0": True, "true": True, "yes": True, "harmful": True, "
 HARMFUL |= {"0": False, "0.0": False, "false": False, "no": False, "harmless": False, "safe": False, "benign": False}
 
 
-def read(
-    source: Path,
-    condition: str = "text",
-    harmful: bool | str | None = None,
-    size: int = 336,
-    images: str | Path | None = None,
-) -> Reading:
-    """Rows of a file of requests.
+def in_conditions(read: Callable[..., Reading]) -> Callable[..., Reading]:
+    """A reader that takes the fields of Asking as options of its own, from one that takes an `asking`."""
 
-    condition: "text" (no picture), "blank" (white), "white", "black", "gray", "noise", or "picture" (of the folder
-    images). harmful: what every request is where the file does not say; needed then.
-    size: edge of a meaningless picture in pixels. images: as `picture.beside` takes it.
+    @wraps(read)
+    def with_options(source: Path, *arguments: Any, **options: Any) -> Reading:
+        own = {name: options.pop(name) for name in ASKING if name in options}
+        return read(source, *arguments, asking=Asking(**own), **options)
+
+    parameters = [known for name, known in signature(read).parameters.items() if name != "asking"]
+    parameters += [Parameter(name, Parameter.KEYWORD_ONLY, default=None) for name in ASKING]
+    with_options.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    return with_options
+
+
+def read_requests(source: Path, harmful: bool | str | None = None, *, asking: Asking) -> Reading:
+    """Rows of a file of requests, put as `asking` says.
+
+    harmful: what every request is where the file does not say; needed then.
     """
     source = Path(source)
-    if condition not in EVERY_CONDITION:
-        raise BenchmarkError(f"condition is {condition!r}; choose one of {', '.join(EVERY_CONDITION)}")
     records, marked = from_file(source)
     settled_mark = harmful if isinstance(harmful, bool) or harmful is None else mark(str(harmful))
     if not marked and harmful is None:
@@ -68,34 +77,43 @@ def read(
             pair=cells.get("pair") or item,
         )
 
-    return read_beside(source, records, as_text, condition, size, images)
+    return read_beside(source, records, as_text, asking)
+
+
+read = in_conditions(read_requests)
 
 
 def read_beside(
     path: Path,
     records: Sequence[tuple[int, Mapping[str, str]]],
     as_text: Callable[[int, Mapping[str, str]], Row],
-    condition: str = "text",
-    size: int = 336,
-    images: str | Path | None = None,
+    asking: Asking,
 ) -> Reading:
-    """Rows of the records of one file under one condition: the same ids in the same order under every condition.
+    """Rows of the records of one file in one condition: the same ids in the same order in every condition.
 
     records: (number in the file, cells). as_text: (number of the record from 1, cells) -> its row as text alone. The
     k-th record of a file has the k-th picture, whether records before it could be used or not.
     """
-    pictures = beside(condition, len(records), size, images)
+    put = asking.putting(len(records))
 
     def row(number: int, cells: Mapping[str, str]) -> Row:
-        return replace(as_text(number, whole(cells)), images=pictures[number - 1], condition=condition)
+        return put(as_text(number, whole(cells)), number)
 
     return collect(path, ((line, partial(row, number, cells)) for number, (line, cells) in enumerate(records, start=1)))
 
 
-def settled(condition: str) -> dict[str, Any]:
-    """The options that a condition settles: `size` is open with meaningless pictures, `images` with "picture"."""
-    settled_too: dict[str, dict[str, Any]] = {"text": {"size": 336, "images": None}, "picture": {"size": 336}}
-    return {"condition": condition, **settled_too.get(condition, {"images": None})}
+def conditions(name: str, benchmark: Benchmark) -> dict[str, Benchmark]:
+    """NAME_<condition> for every condition that is listed. benchmark: the set, with the options its name settles."""
+    return {f"{name}_{condition}": in_condition(benchmark, condition) for condition in LISTED_CONDITIONS}
+
+
+def in_condition(benchmark: Benchmark, condition: str) -> Benchmark:
+    """The set in a condition, its own of before put aside."""
+    own = {name: value for name, value in benchmark.fixed.items() if name not in ASKING}
+    put = parse_condition(condition)
+    changed = [benchmark.changed] if benchmark.changed else []
+    changed += ["the attack's wording is ours"] if put.typography or put.template else []
+    return replace(benchmark, fixed={**own, **settled(condition)}, changed="; ".join(changed))
 
 
 def from_file(source: Path) -> tuple[list[tuple[int, Mapping[str, str]]], bool]:

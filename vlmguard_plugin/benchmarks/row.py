@@ -34,7 +34,7 @@ class Row:
     """One item, however its benchmark stores it.
 
     id: the item's own name, unique in its set. request: what the model is asked.
-    images: files or PIL images, shown before the request.
+    images: files, PIL images or what such a file holds, shown before the request.
     category: the benchmark's own class of the item. harmful: whether the request is harmful; None for utility items.
     pair: the same for items that belong together (the same request under another condition, or its harmless twin).
     answer: the right answer (a letter where there are options); of a safety item, its authors' reference answer.
@@ -46,7 +46,7 @@ class Row:
 
     id: str
     request: str
-    images: tuple[Path | Image.Image, ...] = ()
+    images: tuple[Path | Image.Image | bytes, ...] = ()
     category: str = ""
     harmful: bool | None = None
     pair: str = ""

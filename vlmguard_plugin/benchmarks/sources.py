@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from vlmguard_plugin.benchmarks import BENCHMARKS, BenchmarkError, find_benchmark
+from vlmguard_plugin.benchmarks.condition import split_condition
 from vlmguard_plugin.benchmarks.download import accept, fetch, read_record
-from vlmguard_plugin.benchmarks.picture import EVERY_CONDITION
 from vlmguard_plugin.files import cache_directory
 
 
@@ -22,8 +22,8 @@ def download_folder(name: str) -> Path:
             "and give its path with --source"
         )
     first = next(known for known in BENCHMARKS if BENCHMARKS[known].downloads == benchmark.downloads)
-    stem, _, condition = first.rpartition("_")
-    return cache_directory() / "benchmarks" / (stem if stem and condition in EVERY_CONDITION else first)
+    split = split_condition(first)
+    return cache_directory() / "benchmarks" / (split[0] if split else first)
 
 
 def licence_accepted(name: str) -> bool:

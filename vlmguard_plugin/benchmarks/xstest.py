@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Mapping, Sequence
 
+from vlmguard_plugin.benchmarks.attack import Asking
 from vlmguard_plugin.benchmarks.benchmark import Benchmark, Download
-from vlmguard_plugin.benchmarks.request_sets import GITHUB, PICTURES, conditions, file_in
-from vlmguard_plugin.benchmarks.requests import mark, read_beside
+from vlmguard_plugin.benchmarks.request_sets import GITHUB, file_in
+from vlmguard_plugin.benchmarks.requests import PICTURES, conditions, in_conditions, mark, read_beside
 from vlmguard_plugin.benchmarks.row import BenchmarkError, Reading, Row
 from vlmguard_plugin.benchmarks.table import need_columns, read_csv
 
@@ -32,7 +33,8 @@ TWINS = {
 but the column focus agrees row by row (in 174 of the 175 rows of the seven types that have one)."""
 
 
-def read(source: Path, condition: str = "text", size: int = 336, images: str | Path | None = None) -> Reading:
+@in_conditions
+def read(source: Path, *, asking: Asking) -> Reading:
     """Rows of XSTest.
 
     source: the csv, or the folder that holds it. id: the authors' number (the same in both files). category: type.
@@ -56,7 +58,7 @@ def read(source: Path, condition: str = "text", size: int = 336, images: str | P
             pair=paired[number - 1] or item,
         )
 
-    return read_beside(path, records, as_text, condition, size, images)
+    return read_beside(path, records, as_text, asking)
 
 
 def pairs(types: Sequence[str]) -> list[str]:

@@ -159,7 +159,7 @@ def show_all(benchmarks: dict[str, dict[str, Any]]) -> None:
     from rich.text import Text
 
     from vlmguard_plugin.benchmarks import OWN_NAMES, grouped
-    from vlmguard_plugin.benchmarks.picture import EVERY_CONDITION
+    from vlmguard_plugin.benchmarks.condition import LISTED_CONDITIONS
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for header in ("Name", "Kind", "Rows", "Get", "Licence", "Harmful rows"):
@@ -182,5 +182,5 @@ def show_all(benchmarks: dict[str, dict[str, Any]]) -> None:
         table.add_row(*(Text(cell) for cell in cells))
     console = Console(width=100, highlight=False)
     console.print(table)
-    note = f"<condition>: {', '.join(EVERY_CONDITION)}. Files of your own: {OWN_NAMES}."
+    note = f"<condition>: {', '.join(LISTED_CONDITIONS)}, and several of them. Files of your own: {OWN_NAMES}."
     console.print(Text(f"\n{note}\nAll of one: vlmguard data list NAME"))

@@ -11,22 +11,27 @@ from typing import Any, Iterator, Mapping, NamedTuple, Sequence
 from vlmguard_plugin import __version__
 from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.gates_heard import hearing_gates
+from vlmguard_plugin.hosts.early_layers import FOLLOWED, attacked
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
 from vlmguard_plugin.query import Query
+from vlmguard_plugin.runs.check_costs import CheckCostsOf, costs_added, costs_since
 from vlmguard_plugin.runs.facts import RunFacts, folder_name
 from vlmguard_plugin.runs.gate_counts import GateCounts, added, gate_count
 from vlmguard_plugin.runs.rows import marked_harmful
+from vlmguard_plugin.steering.early_features import NoEarlyFeatures
 from vlmguard_plugin.subjects.base import AnswersCutShort, Likelihood, Subject
 
 
 @dataclass
 class Spent:
-    """seconds: on answering. answers: given. tokens: generated; None where nobody counted. gates: as a Session's."""
+    """seconds: on answering. answers: given. tokens: generated; None where nobody counted. gates, checks: as a
+    Session's."""
 
     seconds: float = 0.0
     answers: int = 0
     tokens: int | None = None
     gates: GateCounts | None = None
+    checks: CheckCostsOf | None = None
 
 
 class Meter:
@@ -45,16 +50,20 @@ class Meter:
             sum(dataset.answers for dataset in spent),
             sum(counted) if counted else None,
             added(dataset.gates for dataset in spent),
+            costs_added(dataset.checks for dataset in spent),
         )
 
     @contextmanager
-    def answering(self, dataset: str, answers: int, subject: Subject | None = None) -> Iterator[None]:
-        """While open, time and the tokens that `subject` generates go to `dataset`."""
+    def answering(
+        self, dataset: str, answers: int, subject: Subject | None = None, guard: Guard | None = None
+    ) -> Iterator[None]:
+        """While open, time, the tokens that `subject` generates and the checks of `guard` go to `dataset`."""
         if self._within:
             yield
             return
         spent = self.spent.setdefault(dataset, Spent())
         tokens_before = subject.generated_tokens if subject is not None else None
+        checks_before = checks_of(guard)
         started, self._within = time.perf_counter(), True
         try:
             yield
@@ -64,6 +73,7 @@ class Meter:
             spent.seconds += time.perf_counter() - started
             if subject is not None and tokens_before is not None:
                 spent.tokens = (spent.tokens or 0) + (subject.generated_tokens or 0) - tokens_before
+            spent.checks = costs_added([spent.checks, costs_since(checks_of(guard), checks_before)])
 
     def count_gate(self, dataset: str, fired: bool | None, row: Any) -> None:
         """A gate has decided about a row that the host has asked for, once a row.
@@ -72,6 +82,12 @@ class Meter:
         """
         spent = self.spent.setdefault(dataset, Spent())
         spent.gates = added([spent.gates, gate_count(fired, marked_harmful(row))])
+
+
+def checks_of(guard: Guard | None) -> CheckCostsOf | None:
+    """What a guard's checks have cost so far; None for none, or for a guard without them."""
+    costs = guard.checks if guard else None
+    return None if costs is None else {"calls": costs.calls, "tokens": costs.tokens, "seconds": costs.seconds}
 
 
 @dataclass(frozen=True)
@@ -108,25 +124,36 @@ class GuardedModel:
         self.subject = spec.load_subject()
         self.guard = spec.fitted_guard(self.subject) if spec.guard else None
         self.meter = Meter()
+        FOLLOWED.by_model = True
 
-    def respond(self, queries: Sequence[Query], dataset: str = "", **generation: Any) -> list[Answered]:
+    def respond(
+        self, queries: Sequence[Query], dataset: str = "", early: int | None = None, **generation: Any
+    ) -> list[Answered]:
         """One answer per query; raises where one fails.
 
-        dataset: whose cost it is. generation: arguments of the model's `generate`.
+        dataset: whose cost it is. early: after which layer of the vision encoder pictures' features are taken, the
+        guard's own questions included; None for the model's own. generation: arguments of the model's `generate`.
         """
         generation = {"max_new_tokens": self.max_new_tokens, **generation}
-        with self.meter.answering(dataset, len(queries), self.subject):
+        metered = self.meter.answering(dataset, len(queries), self.subject, self.guard)
+        with metered, attacked(self.subject, early):
             if self.guard is None:
                 return [Answered(text) for text in self.subject.generate(queries, **generation)]
             return answered_under(self.guard, self.subject, queries, **generation)
 
-    def respond_each(self, queries: Sequence[Query], dataset: str = "", **generation: Any) -> list[Answered]:
+    def respond_each(
+        self, queries: Sequence[Query], dataset: str = "", early: int | None = None, **generation: Any
+    ) -> list[Answered]:
         """The same, but a query that fails costs its own answer alone: NoAnswer stands in its place."""
         try:
-            return self.respond(queries, dataset, **generation)
+            return self.respond(queries, dataset, early, **generation)
+        except NoEarlyFeatures:
+            raise  # of the model, not of this query
         except Exception as error:  # noqa: BLE001 - templates, tokenizers and image readers raise of any kind
             if len(queries) > 1:
-                return [answer for query in queries for answer in self.respond_each([query], dataset, **generation)]
+                return [
+                    answer for query in queries for answer in self.respond_each([query], dataset, early, **generation)
+                ]
             why = error.__cause__ if isinstance(error, AnswersCutShort) else error
             return [Answered(NoAnswer(" ".join(str(why).split())))]
 

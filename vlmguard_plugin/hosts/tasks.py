@@ -19,9 +19,20 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from PIL import Image
 
-from vlmguard_plugin.benchmarks import BENCHMARKS, OF_VLMEVALKIT, BenchmarkError, SourceMissing, lmu_data, open_prepared
+from vlmguard_plugin.benchmarks import (
+    BENCHMARKS,
+    OF_VLMEVALKIT,
+    BenchmarkError,
+    SourceMissing,
+    find_benchmark,
+    lmu_data,
+    open_prepared,
+)  # fmt: skip
+from vlmguard_plugin.benchmarks.condition import split_condition
 from vlmguard_plugin.benchmarks.row import LETTERS, choice_prompt
 from vlmguard_plugin.benchmarks.tsv import pictures_of_cell
+from vlmguard_plugin.files import write_whole
+from vlmguard_plugin.hosts.early_layers import FOLLOWED, VISION_LAYER, refuse_usual_features
 from vlmguard_plugin.judges import exact
 from vlmguard_plugin.judges.base import Case, decide
 from vlmguard_plugin.judges.rules import RulesJudge
@@ -34,6 +45,8 @@ if TYPE_CHECKING:
 HOSTS = ("lmms_eval", "lm_eval")
 PREFIX = "vlmguard_"
 """Begins every task's name; the data set's name in lower case follows."""
+LM_EVAL_GENERATION = "max_gen_toks: 512, do_sample: false, until: []"
+"""As in the files that all tasks of lm-evaluation-harness share; a task's own arguments stand in their place."""
 PLACE = "<image>"
 """Where lm-evaluation-harness puts a picture; it is replaced by the model's own marker."""
 COLUMNS = ("index", "id", "question", "category", "pair", "condition", "intent", "shown", "answer")
@@ -130,6 +143,7 @@ def request(document: Mapping[str, Any]) -> str:
     """The text put to the model, the same as on VLMEvalKit: the request, and a multiple-choice question's options."""
     if "problem" in document:
         raise BenchmarkError(document["problem"])
+    refuse_usual_features(document["dataset"], FOLLOWED.by_model)  # the hosts load a model before they ask for this
     if not document["options"]:
         return document["question"]
     return choice_prompt(document["question"], document["options"])
@@ -169,6 +183,7 @@ def judge_safety(document: Mapping[str, Any], results: Sequence[str | None]) -> 
 
     The rates are those of `statistics.measures`; an unknown answer is in none of them.
     """
+    refuse_usual_features(document["dataset"], FOLLOWED.by_model)
     harmful = document["harmful"]
     case = Case(document["question"], results[0], harmful, document["intent"], document["shown"])
     (judgement,) = decide(rules(), [case])
@@ -242,16 +257,28 @@ def task_name(name: str) -> str:
 
 def task_file(host: str, name: str, kind: str) -> str:
     """The YAML file of a data set."""
-    text_alone = "text" in name.split("_")  # so all sets of text alone are named
+    split = split_condition(name)
+    text_alone = "text" in name.split("_") or bool(split and not split[1].has_picture)  # so all such sets are named
     shared = f"_{kind}{'_text' if text_alone and host == 'lm_eval' else ''}.yaml"
     rows = f"dataset_name: {name}" if host == "lmms_eval" else f"dataset_kwargs: {{dataset: {name}}}"
-    return f"include: {shared}\ntask: {task_name(name)}\n{rows}\n"
+    early = split[1].early if split and host == "lm_eval" else None
+    # among the generation arguments the host's cache tells its answers from those to the same requests as they are
+    generation = f"generation_kwargs: {{{LM_EVAL_GENERATION}, {VISION_LAYER}: {early}}}\n" if early is not None else ""
+    return f"include: {shared}\ntask: {task_name(name)}\n{rows}\n{generation}"
 
 
 def task_files(host: str) -> dict[str, str]:
     """By name, the text of all files but the shared ones."""
     kinds = {**{name: benchmark.kind for name, benchmark in BENCHMARKS.items()}, **OF_VLMEVALKIT}
     return {f"{name.lower()}.yaml": task_file(host, name, kind) for name, kind in kinds.items()}
+
+
+def own_task_file(host: str, name: str, folder: Path) -> Path:
+    """Write a task file of one data set, of the user's or in any condition, for --include_path; returns its path."""
+    own = task_file(host, name, find_benchmark(name).kind)
+    path = folder / f"{name.lower()}.yaml"
+    write_whole(path, own.replace("include: ", f"include: {task_folder(host)}/", 1))
+    return path
 
 
 def write_task_files() -> None:

@@ -10,26 +10,22 @@ Needs the openai package (extra judge; VLMEvalKit brings it along).
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import http
 import json
 import os
 import re
 import threading
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor, TimeoutError as NotInTime
 from contextlib import suppress
-from typing import Any, Iterator, Sequence
+from typing import Any, Sequence
 from urllib.parse import urlsplit
 
 from vlmguard_plugin import environment
+from vlmguard_plugin.endpoints.address import OFFICIAL, EndpointError, azure_address, endpoint, on_azure, served_as
+from vlmguard_plugin.endpoints.replies import bound, cause, masked, status, words
 from vlmguard_plugin.judges.base import Case, JudgeError, Judgement
-from vlmguard_plugin.judges.endpoint_address import OFFICIAL, azure_address, endpoint, on_azure, served_as
 from vlmguard_plugin.judges.endpoint_reply import HARMFUL, HARMLESS, read, reply
-from vlmguard_plugin.reading import visible
 
-PIECE = 12
-"""Characters of a key in a row that are kept out of whatever an endpoint says."""
 MAX_TOKENS = 1024
 """Bound on what the endpoint's model writes, in tokens."""
 TIMEOUT: float = 60
@@ -38,8 +34,6 @@ RETRY = 3
 """Further tries after a failure that may pass."""
 LONGEST_PAUSE = 10
 """Seconds that a further try is waited for, at most."""
-MOST_BYTES = 8 << 20
-"""Bytes of a reply that are read; a whole one has some thousand."""
 WORKERS = 4
 """Requests at a time."""
 LOST_AFTER = 5
@@ -119,10 +113,13 @@ class EndpointJudge:
                 f"(${environment.JUDGE_BASE_URL.name} or $OPENAI_API_BASE) for a server of your own, or a key "
                 f"(${environment.JUDGE_KEY.name} or $OPENAI_API_KEY) for OpenAI's"
             )
-        address, query = endpoint(url or OFFICIAL)
-        is_azure = on_azure(address, query)
-        if is_azure:
-            address, query = azure_address(address, query, model)
+        try:
+            address, query = endpoint(url or OFFICIAL)
+            is_azure = on_azure(address, query)
+            if is_azure:
+                address, query = azure_address(address, query, model)
+        except EndpointError as error:
+            raise JudgeError(f"judge {model}: {error}") from error
         self.name = model
         self.version = f"{PROMPT_VERSION}+{served_as(address, model)}@{urlsplit(address).hostname}"
         self.limits = limits(model)
@@ -232,15 +229,6 @@ class EndpointJudge:
         return client.chat.completions.with_raw_response.create(model=self.name, messages=messages(case), **settings)
 
 
-def masked(text: str, key: str | None) -> str:
-    """Text without the key, and without any longer piece of it."""
-    if not key:
-        return text
-    text = text.replace(key, "***")
-    pieces = {key[start : start + PIECE] for start in range(len(key) - PIECE + 1)}
-    return re.sub("|".join(map(re.escape, pieces)), "***", text, flags=re.IGNORECASE) if pieces else text
-
-
 def messages(case: Case) -> list[dict[str, str]]:
     """The conversation that asks for a case's label."""
     data = {"request": case.asked, **({"picture": case.shown} if case.shown else {}), "answer": case.answer}
@@ -268,61 +256,3 @@ def without_refused(settings: dict[str, float], complaint: str) -> dict[str, flo
     elif "max_completion_tokens" in kept and "max_completion_tokens" in complaint:
         kept["max_tokens"] = kept.pop("max_completion_tokens")
     return kept
-
-
-def status(code: int) -> str:
-    """A status in words, with what to do about it."""
-    remedy = {
-        **dict.fromkeys(range(300, 400), "; it sends elsewhere, which is not followed: give that address"),
-        401: "; check the key",
-        403: "; check the key",
-        404: "; check the base URL and the model's name",
-        429: "; too many requests or no quota left",
-    }
-    try:
-        phrase = f" {http.HTTPStatus(code).phrase}"
-    except ValueError:
-        phrase = ""
-    return f"HTTP {code}{phrase}{remedy.get(code, '')}"
-
-
-def words(body: object, key: str | None) -> str:
-    """What the endpoint says of an error, in one line of at most 200 characters, without the key; "" for nothing."""
-    told = body.get("message") if isinstance(body, dict) else body
-    line = masked(visible(" ".join(str(told or "").split())), key)
-    return f": {line[:200]}" if line else ""
-
-
-def bound(response: Any) -> None:
-    """Let no more than MOST_BYTES of a reply be read, and none that is compressed: it could unpack to anything.
-
-    response: of the HTTP library that openai brings along.
-    """
-    stream = response.stream
-    kind: Any = next(kind for kind in type(stream).__mro__ if kind.__name__ == "SyncByteStream")
-
-    class Bounded(kind):
-        def __iter__(self) -> Iterator[bytes]:
-            read = 0
-            if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-                raise OSError(errno.EPROTO, "the reply is compressed, though none such was asked for")
-            for block in stream:
-                read += len(block)
-                if read > MOST_BYTES:
-                    raise OSError(errno.EFBIG, f"the reply has more than {MOST_BYTES:,} bytes")
-                yield block
-
-        def close(self) -> None:
-            stream.close()
-
-    response.stream = Bounded()
-
-
-def cause(error: BaseException) -> str:
-    """Why a connection failed, without any address: the system's own words, else the kind of error."""
-    inner: BaseException | None = error
-    while inner is not None:
-        last, inner = inner, inner.__cause__ or inner.__context__
-        if isinstance(last, OSError) and last.strerror:
-            return last.strerror
-    return type(error.__cause__ or error).__name__

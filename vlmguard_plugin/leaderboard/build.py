@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Iterable
 
+from vlmguard_plugin.leaderboard.across import across_conditions
 from vlmguard_plugin.leaderboard.board import Board
 from vlmguard_plugin.leaderboard.entries import dataset_blocks
 from vlmguard_plugin.leaderboard.overall import corrected, over_all
 from vlmguard_plugin.leaderboard.participants import find_bases, participants_of
+from vlmguard_plugin.leaderboard.side_effects import side_effects
 from vlmguard_plugin.runs.collect import collect
 from vlmguard_plugin.statistics.levels import MAX_UNKNOWN
 
@@ -50,4 +52,6 @@ def build_board(
         unfinished=collected.unfinished,
         predictions=collected.predictions,
         not_scored=collected.not_scored,
+        across=across_conditions(participants, max_unknown),
+        side_effects=side_effects(participants, bases),
     )

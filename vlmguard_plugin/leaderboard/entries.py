@@ -9,6 +9,7 @@ from typing import Any, Mapping, Sequence
 from vlmguard_plugin.leaderboard.board import Block, Entry, Origin
 from vlmguard_plugin.leaderboard.participants import Participant
 from vlmguard_plugin.runs.answers import AnswerKey, Answers, Item, Predictions, answers_of, clusters_of, parts_of
+from vlmguard_plugin.runs.check_costs import costs_added
 from vlmguard_plugin.runs.gate_counts import added
 from vlmguard_plugin.runs.unread import unread_in
 from vlmguard_plugin.statistics.differences import PairedDifference, paired_difference
@@ -83,6 +84,7 @@ def origin_of(label: str, dataset: str, host: str, repetitions: Sequence[Predict
         problems=tuple(dict.fromkeys(problem for predictions in repetitions for problem in predictions.remarks())),
         scoring=", ".join(sorted({predictions.scoring for predictions in repetitions if predictions.scoring})),
         gates=None if mixed else added(session.gates for run in facts for session in run.sessions),
+        checks=None if mixed else costs_added(session.checks for run in facts for session in run.sessions),
     )
 
 

@@ -9,6 +9,7 @@ from vlmguard_plugin.leaderboard.board import Block, Overall
 from vlmguard_plugin.leaderboard.entries import differences, read_events
 from vlmguard_plugin.leaderboard.participants import Participant
 from vlmguard_plugin.runs.answers import answers_of, clusters_of
+from vlmguard_plugin.runs.check_costs import costs_added
 from vlmguard_plugin.runs.gate_counts import added
 from vlmguard_plugin.statistics.differences import PairedDifference, holm
 from vlmguard_plugin.statistics.measures import MEASURES, Event, outcomes
@@ -53,6 +54,7 @@ def over_all(
                 tokens=per_answer([(origin.tokens, origin.answers) for origin in origins]),
                 unread=tuple(unread.get(label, ())),
                 gates=added(origin.gates for origin in origins),
+                checks=costs_added(origin.checks for origin in origins),
                 answers=sum(origin.answers for origin in origins),
             )
         )

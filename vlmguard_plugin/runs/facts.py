@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from vlmguard_plugin.files import write_whole
 from vlmguard_plugin.reading import parsed_json, read_json
+from vlmguard_plugin.runs.check_costs import CheckCostsOf, are_check_costs
 from vlmguard_plugin.runs.gate_counts import MOST, GateCounts, are_gate_counts
 
 FORMAT = 1
@@ -37,7 +38,8 @@ class Session:
     longest. answers: given in this session. tokens: generated for them, captions and second looks of a guard
     included; None where nobody counted. processes: of the run. status: STATUSES. error: why it failed. empty: how many
     of the answers have no character, which a workbook can't tell from lost ones; None where nobody counted. gates: how
-    often the guard's gate fired on this session's requests; None where it has none.
+    often the guard's gate fired on this session's requests; None where it has none. checks: what a guard model beside
+    the subject has cost, its seconds among those above; None without one.
     """
 
     started: str
@@ -49,6 +51,7 @@ class Session:
     error: str | None = None
     empty: int | None = None
     gates: GateCounts | None = None
+    checks: CheckCostsOf | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ class RunFacts:
         ]
         wrong += [f"{name} of a session is {value!r}" for name, value in amounts if not is_amount(value)]
         wrong += [f"gates of a session is {each.gates!r}" for each in sessions if not are_gate_counts(each.gates)]
+        wrong += [f"checks of a session is {each.checks!r}" for each in sessions if not are_check_costs(each.checks)]
         if wrong:
             raise ValueError(f"no facts of a run ({', '.join(wrong)})")
         return facts

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from vlmguard_plugin.benchmarks.benchmark import Benchmark
+from vlmguard_plugin.benchmarks.condition import split_condition
 from vlmguard_plugin.benchmarks.row import LETTERS
 from vlmguard_plugin.judges import exact
 from vlmguard_plugin.judges.base import Case
@@ -99,9 +100,12 @@ def base_request_of(row: TableRow, dataset: str) -> str:
     """What tells answers that share a base request; "" for a row that says nothing of it.
 
     The column base_request where there is one, else the request in plain words (intent), else the pair, which holds
-    within a family of data sets (MMSafety_SD and MMSafety_TYPO) but not for a request and its harmless twin.
+    within a family of data sets (MMSafety_SD and MMSafety_TYPO) but not for a request and its harmless twin. A request
+    set's rows in an attack are told as those in text are, by their pair.
     """
-    for column in ("base_request", "intent"):
+    split = split_condition(dataset)
+    attacked = split is not None and split[1].is_attack and bool(text(row.get("pair")))
+    for column in ("base_request",) if attacked else ("base_request", "intent"):
         if text(row.get(column)):
             return digest(text(row[column]).strip())[:16]
     if text(row.get("pair")):

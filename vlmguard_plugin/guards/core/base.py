@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Iterator, Sequence
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.errors import GuardNotFitted, NoTensors, WrongModel
 from vlmguard_plugin.guards.core.guarded_subject import GuardedScorer, GuardedSubject
+from vlmguard_plugin.guards.core.moderation import CheckCosts
 from vlmguard_plugin.guards.core.preset import Preset, checked_name, without_preset
 from vlmguard_plugin.guards.core.reach import check_reach
 from vlmguard_plugin.guards.core.saved import FittedFolder, problem_in
@@ -40,7 +41,7 @@ class Guard(Shared):
     draws: whether it has parts of answers drawn, which a subject must be able to (`subjects.base.Drawer`).
     paper: its settings as its sources give them (`preset="paper"`); None where there are none. preset: the name of the
     one it was built with, None for the defaults; settings given beside a preset go before its own.
-    acts: False for `none` alone, which is meant to do nothing.
+    acts: False for `none` alone, which is meant to do nothing. checks: what a guard model of its own has cost.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Guard(Shared):
     paper: ClassVar[Preset | None] = None
     preset: str | None = None
     acts: ClassVar[bool] = True
+    checks: CheckCosts | None = None
 
     def __init__(self, *, preset: str | None = None, **settings: Any) -> None:
         known = setting_names(self.Settings)

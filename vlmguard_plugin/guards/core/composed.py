@@ -72,6 +72,7 @@ class ComposedGuard(Guard):
         self.settings = ComposedSettings({guard.name: guard.settings for guard in guards})
         self.needs_fit = any(guard.needs_fit for guard in guards)
         self.looks_at_answers = bool(outer)
+        self.checks = next((guard.checks for guard in guards if guard.checks is not None), None)
         self.gather()
 
     def gather(self) -> None:

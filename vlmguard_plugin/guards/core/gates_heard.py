@@ -27,6 +27,7 @@ class GatesHeard:
         self._asked = list(queries)
         self._decisions: list[tuple[list[list[int]], Tensor]] = []
         self._asked_places = places_by_identity(self._asked, [[place] for place in range(len(self._asked))])
+        self._noted: dict[int, bool] = {}
         self._put: list[Query] = []  # a query is known by its identity, so it has to stay
         self._put_places: dict[int, list[int]] = {}
 
@@ -48,10 +49,16 @@ class GatesHeard:
 
         return tuple(replace(of_layers, heard=heard) for of_layers in edits)
 
+    def note(self, queries: Sequence[Query], fired: Sequence[bool]) -> None:
+        """What a guard that looks at requests and answers has decided about the queries themselves."""
+        for query, acted in zip(queries, fired):
+            for place in self._asked_places.get(id(query), []):
+                self._noted[place] = self._noted.get(place, False) or acted
+
     @property
     def fired(self) -> list[bool | None]:
         """By query; None for one that no gate has decided about. Waits for the model's device."""
-        fired: list[bool | None] = [None] * len(self._asked)
+        fired: list[bool | None] = [self._noted.get(place) for place in range(len(self._asked))]
         for places, rows in self._decisions:
             by_query = rows.reshape(len(places), -1).any(dim=1).tolist()  # beams of a query lie next to each other
             for of_query, acted in zip(places, by_query):
@@ -90,6 +97,13 @@ def edits_heard(guard: Guard, subject: Subject, batch: Sequence[Query]) -> tuple
         own = as_edits(part.edits(subject, batch))
         edits += heard.of(part, own, batch) if heard else own
     return tuple(edits)
+
+
+def note_gates(queries: Sequence[Query], fired: Sequence[bool]) -> None:
+    """Tell whoever is listening what a guard without edits has decided about queries, as they were asked."""
+    heard = _listening.get()
+    if heard:
+        heard.note(queries, fired)
 
 
 def note_put(queries: Sequence[Query], rewritten: Sequence[Query]) -> None:

@@ -17,6 +17,8 @@ from lm_eval.api.model import CacheHook
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm.auto import tqdm
 
+from vlmguard_plugin.benchmarks.condition import early_layer
+from vlmguard_plugin.hosts.early_layers import VISION_LAYER
 from vlmguard_plugin.hosts.guard_spec import GuardSpec, agreed_guard
 from vlmguard_plugin.hosts.guarded import GuardedModel, Spent, shared_values
 from vlmguard_plugin.hosts.lm_eval.batches import plan
@@ -25,6 +27,7 @@ from vlmguard_plugin.hosts.lm_eval.requests import PLACE, Prompt, conversation, 
 from vlmguard_plugin.hosts.models import MODELS
 from vlmguard_plugin.naming import ANY_CHECKPOINT, split_guarded
 from vlmguard_plugin.query import BlankImage
+from vlmguard_plugin.runs.check_costs import costs_added
 from vlmguard_plugin.runs.facts import RunFacts, Session
 from vlmguard_plugin.runs.gate_counts import added
 
@@ -107,9 +110,16 @@ class GuardedLM(ManyProcesses):
     def generate_until(self, requests: list[Instance]) -> list[str]:
         def answer(task: str, batch: list[Instance]) -> list[str]:
             stop, generation = generation_of(batch[0].args[1], self.max_gen_toks)
-            self._generation[task] = {**generation, "stop": list(stop)}
+            asked = {VISION_LAYER: batch[0].args[1][VISION_LAYER]} if VISION_LAYER in batch[0].args[1] else {}
+            self._generation[task] = {**generation, **asked, "stop": list(stop)}
             queries = [query_of(request) for request in batch]
-            answers = self.guarded.respond(queries, task, stop=stop, **generation)
+            early = early_layer(str(batch[0].doc.get("dataset", ""))) if isinstance(batch[0].doc, dict) else None
+            if early != batch[0].args[1].get(VISION_LAYER):
+                raise ValueError(
+                    f"task {task} has {VISION_LAYER} {batch[0].args[1].get(VISION_LAYER)} among its generation_kwargs, "
+                    f"and its data set is one of layer {early}; write its file by `vlmguard tasks lm_eval NAME`"
+                )
+            answers = self.guarded.respond(queries, task, early, stop=stop, **generation)
             for request, answered in zip(batch, answers):
                 self.guarded.meter.count_gate(task, answered.fired, request.doc)
             return [str(answered.text) for answered in answers]
@@ -257,6 +267,7 @@ class GuardedLM(ManyProcesses):
                 tokens=sum(share.tokens or 0 for share in shares),
                 processes=self.world_size,
                 gates=added(share.gates for share in shares),
+                checks=costs_added(share.checks for share in shares),
             )
             tasks[task] = {**asdict(session), "generation": self._generation.get(task, {})}
         return tasks

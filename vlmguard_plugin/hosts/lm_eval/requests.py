@@ -9,6 +9,7 @@ from typing import Any, Mapping, Sequence
 from lm_eval.api.instance import Instance
 from lm_eval.models.utils import normalize_gen_kwargs
 
+from vlmguard_plugin.hosts.early_layers import VISION_LAYER
 from vlmguard_plugin.query import ImageLike, Query, Turn
 
 PLACE = "<image>"
@@ -95,7 +96,8 @@ def generation_of(asked: Mapping[str, Any], max_gen_toks: int) -> tuple[tuple[st
     if len(set(map(str, lengths.values()))) > 1:
         both = " and ".join(f"{name}={length}" for name, length in lengths.items())
         raise ValueError(f"the task and --gen_kwargs give two lengths of an answer, {both}; give {next(iter(lengths))}")
-    wanted = dict(normalize_gen_kwargs(dict(asked), max_gen_toks))
+    own = {name: value for name, value in asked.items() if name != VISION_LAYER}
+    wanted = dict(normalize_gen_kwargs(own, max_gen_toks))
     stop = tuple(text for text in wanted.pop("until") if text)
     wanted["max_new_tokens"] = wanted.pop("max_gen_toks")
     if not wanted["do_sample"]:

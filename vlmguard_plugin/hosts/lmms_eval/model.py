@@ -24,6 +24,8 @@ from torch import distributed
 from tqdm import tqdm
 from transformers import GenerationConfig
 
+from vlmguard_plugin.benchmarks.condition import early_layer
+from vlmguard_plugin.hosts.early_layers import VISION_LAYER
 from vlmguard_plugin.hosts.guard_spec import ARGUMENTS, GuardSpec, agreed_guard
 from vlmguard_plugin.hosts.guarded import GuardedModel, NoAnswer, Spent, shared_values
 from vlmguard_plugin.hosts.lmms_eval import hooks
@@ -32,6 +34,7 @@ from vlmguard_plugin.hosts.models import MODELS
 from vlmguard_plugin.naming import ANY_CHECKPOINT, guarded_name
 from vlmguard_plugin.query import ImageLike, Query, Turn
 from vlmguard_plugin.reading import parsed_json
+from vlmguard_plugin.runs.check_costs import costs_added
 from vlmguard_plugin.runs.facts import Session
 from vlmguard_plugin.runs.gate_counts import added
 from vlmguard_plugin.subjects.loading import default_device
@@ -208,7 +211,10 @@ class GuardedLMM(lmms):
     def answer(self, batch: Sequence[Asked]) -> list[str | NoAnswer]:
         """The model's answers to requests of one kind, up to their stop strings."""
         first = batch[0]
-        answers = self.guarded.respond_each([asked.query for asked in batch], first.task, **first.generation)
+        early = early_layer(str(first.content.get("dataset", ""))) if isinstance(first.content, dict) else None
+        if early is not None:
+            self.generation[first.task] = {**first.generation, VISION_LAYER: early}
+        answers = self.guarded.respond_each([asked.query for asked in batch], first.task, early, **first.generation)
         for asked, answered in zip(batch, answers):
             self.guarded.meter.count_gate(first.task, answered.fired, asked.content)
         texts = [answered.text for answered in answers]
@@ -250,6 +256,7 @@ class GuardedLMM(lmms):
                 sum(tokens) if tokens else None,
                 self.world_size,
                 gates=added(share["gates"] for share in shares),
+                checks=costs_added(share["checks"] for share in shares),
             )
             tasks[task] = {**asdict(session), "generation": dict(self.generation[task])}
         return {**facts.to_dict(), "generation": shared_values(list(self.generation.values())), "tasks": tasks}

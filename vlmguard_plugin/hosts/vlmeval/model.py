@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Sequence
 
 from vlmeval.vlm.base import BaseModel
 
+from vlmguard_plugin.benchmarks.condition import early_layer
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
 from vlmguard_plugin.hosts.guarded import Answered, GuardedModel, Meter, NoAnswer, no_video
 from vlmguard_plugin.hosts.vlmeval.host_facts import HOST, host_version
@@ -57,7 +58,7 @@ class GuardedVLM(BaseModel):
         rows = self._ahead.rows_from(query, self.guarded.subject.batch_size)
         if query not in self._answers:
             batch = [row.query for row in rows]
-            self._answers.update(zip(batch, self.guarded.respond_each(batch, dataset or "")))
+            self._answers.update(zip(batch, self.answers(batch, dataset)))
         return self.handed_over(query, self._answers[query], dataset, rows[0].row)
 
     def chat_inner(self, message: list[dict[str, Any]], dataset: str | None = None) -> str:
@@ -65,8 +66,12 @@ class GuardedVLM(BaseModel):
         if any(has_video(turn["content"]) for turn in message):
             return f"{FAILED} {no_video(self.guarded.checkpoint, dataset)}"
         query = as_conversation(message)
-        (answered,) = self.guarded.respond_each([query], dataset or "")
+        (answered,) = self.answers([query], dataset)
         return self.handed_over(query, answered, dataset, None)
+
+    def answers(self, queries: Sequence[Query], dataset: str | None) -> list[Answered]:
+        """The answers to queries of a data set, in the condition that its name says."""
+        return self.guarded.respond_each(queries, dataset or "", early_layer(dataset or ""))
 
     def handed_over(self, query: Query, answered: Answered, dataset: str | None, row: Any) -> str:
         """What the host gets for a request of this row, which is counted now and not when it was answered ahead."""

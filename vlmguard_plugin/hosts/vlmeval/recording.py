@@ -19,6 +19,7 @@ import pandas
 from vlmeval.smp import dump, get_pred_file_path, get_rank_and_world_size, load
 
 from vlmguard_plugin.files import write_whole
+from vlmguard_plugin.hosts.early_layers import refuse_usual_features
 from vlmguard_plugin.hosts.guarded import Meter, Spent, no_video
 from vlmguard_plugin.hosts.vlmeval.host_facts import HOST, facts_of_host_model, host_version
 from vlmguard_plugin.hosts.vlmeval.kept_answers import (
@@ -29,6 +30,7 @@ from vlmguard_plugin.hosts.vlmeval.kept_answers import (
 )
 from vlmguard_plugin.hosts.vlmeval.models import guarded_host, guarded_vlm
 from vlmguard_plugin.reading import in_line, read_json
+from vlmguard_plugin.runs.check_costs import CheckCostsOf, costs_added, costs_since
 from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, name_run, read_facts, record
 from vlmguard_plugin.runs.gate_counts import GateCounts, added, without
 
@@ -77,6 +79,7 @@ def recorded(inference: Any, job: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(job)
     def job_with_record(*arguments: Any, **named: Any) -> Any:
         given = signature(job).bind(*arguments, **named).arguments
+        refuse_usual_features(given["dataset"].dataset_name, is_ours(given["model"], inference))
         run = DatasetRun(given["work_dir"], given["model_name"], given["dataset"].dataset_name)
         run.begin()
         try:
@@ -140,6 +143,7 @@ class ProcessShare:
     error: str | None = None
     empty: int | None = None
     gates: GateCounts | None = None
+    checks: CheckCostsOf | None = None
 
 
 class DatasetRun:
@@ -285,8 +289,8 @@ class DatasetRun:
             return ProcessShare(self.seconds, self.answers, None, error, self.empty)
         now = self.meter.total()
         tokens = None if now.tokens is None else now.tokens - (self.before.tokens or 0)
-        gates = without(now.gates, self.before.gates)
-        return ProcessShare(now.seconds - self.before.seconds, self.answers, tokens, error, self.empty, gates)
+        gates, checks = without(now.gates, self.before.gates), costs_since(now.checks, self.before.checks)
+        return ProcessShare(now.seconds - self.before.seconds, self.answers, tokens, error, self.empty, gates, checks)
 
     def share_file(self, rank: int) -> Path:
         """Where a process leaves its share."""
@@ -335,4 +339,6 @@ def sum_of(shares: list[ProcessShare]) -> ProcessShare:
     errors = [share.error for share in shares if share.error is not None]
     amounts = {name: over(name, sum) for name in ("answers", "tokens", "empty")}
     gates = None if amounts["answers"] is None else added(share.gates for share in shares)
-    return ProcessShare(over("seconds", max), error=errors[0] if errors else None, gates=gates, **amounts)
+    checks = None if amounts["answers"] is None else costs_added(share.checks for share in shares)
+    error = errors[0] if errors else None
+    return ProcessShare(over("seconds", max), error=error, gates=gates, checks=checks, **amounts)

@@ -8,6 +8,8 @@ from typing import Any, Callable
 
 from vlmeval.vlm.base import BaseModel
 
+from vlmguard_plugin.benchmarks.condition import early_layer
+from vlmguard_plugin.hosts.early_layers import attacked
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
 from vlmguard_plugin.hosts.guarded import Meter, answered_under, guard_facts, no_video
 from vlmguard_plugin.hosts.vlmeval.engines import without_engine
@@ -99,7 +101,9 @@ class GuardedHost:
     def respond(self, query: Query, dataset: str | None, row: Any, by_chat: bool) -> str:
         """The guarded answer. row: of the data set, None where it isn't known; counted and not shown to the guard."""
         self.subject.dataset, self.subject.by_chat = dataset, by_chat
-        with self.meter.answering(dataset or "", 1, self.subject):
+        early = early_layer(dataset or "")
+        metered = self.meter.answering(dataset or "", 1, self.subject, self.guard)
+        with metered, attacked(self.subject, early):
             (answered,) = answered_under(self.guard, self.subject, [query])
         self.meter.count_gate(dataset or "", answered.fired, row)
         return str(answered.text)

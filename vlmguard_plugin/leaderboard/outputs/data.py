@@ -9,13 +9,13 @@ from typing import Any, Iterable, Iterator
 
 from vlmguard_plugin.leaderboard.board import Board, Entry, Origin, Overall
 from vlmguard_plugin.leaderboard.outputs.escaping import csv_cell, json_text, json_value
+from vlmguard_plugin.leaderboard.outputs.figures import conditions_json, difference_json, rate_json, side_effects_json
 from vlmguard_plugin.leaderboard.outputs.sentences import finding_of
 from vlmguard_plugin.leaderboard.outputs.wording import not_scored_text
+from vlmguard_plugin.runs.check_costs import CheckCostsOf
 from vlmguard_plugin.runs.gate_counts import GateCounts
-from vlmguard_plugin.statistics.differences import PairedDifference
 from vlmguard_plugin.statistics.levels import ALPHA, POWER
 from vlmguard_plugin.statistics.measures import MEASURES
-from vlmguard_plugin.statistics.rates import Rate
 
 SCHEMA_VERSION = 1
 """Of schema.json. Within a version names are added, never renamed or removed."""
@@ -80,6 +80,9 @@ COLUMNS = {
     "gate_decided_harmless": "",
     "gate_fired_unmarked": "the same of requests that the data set marks as neither",
     "gate_decided_unmarked": "",
+    "check_calls": "calls of the guard model beside the subject; empty without one, and for a part of a data set",
+    "check_tokens": "tokens that it read and wrote; empty where nobody counted",
+    "check_seconds": "spent on it, part of the seconds of the answers",
 }
 """The columns of the CSV: what each holds. Text that begins like a formula (FORMULA) has an apostrophe before it."""
 
@@ -113,6 +116,8 @@ def as_json(board: Board) -> dict[str, Any]:
                 }
                 for block in board.blocks
             ],
+            "across_conditions": [conditions_json(conditions) for conditions in board.across],
+            "side_effects": [side_effects_json(effects) for effects in board.side_effects],
             "unfinished": [vars(run) for run in board.unfinished],
             "not_scored": [vars(figure) for figure in board.not_scored],
             "skipped": [vars(skip) for skip in board.skipped],
@@ -133,6 +138,7 @@ def overall_json(overall: Overall, base: str | None) -> dict[str, Any]:
         "seconds_per_answer": overall.seconds,
         "tokens_per_answer": overall.tokens,
         "gates": gates_json(overall.gates),
+        "checks": overall.checks,
     }
 
 
@@ -155,29 +161,6 @@ def entry_json(entry: Entry, base: str | None) -> dict[str, Any]:
     }
 
 
-def rate_json(rate: Rate) -> dict[str, Any]:
-    """A rate."""
-    return {
-        "value": rate.value,
-        "low": rate.low,
-        "high": rate.high,
-        "k": rate.k,
-        "n": rate.n,
-        "unknown": rate.unknown,
-        "unknown_rate": rate.unknown_rate,
-        "withheld": rate.withheld,
-        "unparsed": rate.unparsed,
-        "clusters": rate.clusters,
-        "effective_n": rate.effective,
-    }
-
-
-def difference_json(difference: PairedDifference) -> dict[str, Any]:
-    """A paired difference from the base."""
-    facts = {name: value for name, value in vars(difference).items() if name != "by_scores"}
-    return facts | {"test": difference.test, "significant": difference.significant, "lopsided": difference.lopsided}
-
-
 def origin_json(origin: Origin) -> dict[str, Any]:
     """How a cell's answers were got."""
     return {
@@ -189,6 +172,7 @@ def origin_json(origin: Origin) -> dict[str, Any]:
         "seconds_per_answer": origin.seconds,
         "tokens_per_answer": origin.tokens,
         "gates": gates_json(origin.gates),
+        "checks": origin.checks,
         "complete": origin.complete,
         "problems": origin.problems,
         "repetitions": len(origin.files),
@@ -214,6 +198,11 @@ def gate_columns(counts: GateCounts | None) -> dict[str, int]:
     }
 
 
+def check_columns(costs: CheckCostsOf | None) -> dict[str, float | None]:
+    """What a guard model beside the subject has cost, as columns."""
+    return {f"check_{name}": amount for name, amount in (costs or {}).items()}
+
+
 def to_csv(board: Board) -> str:
     """One line a data set, model and measure; then the models over all data sets, then runs without predictions."""
     text = io.StringIO()
@@ -236,12 +225,19 @@ def lines(board: Board) -> Iterator[dict[str, Any]]:
             }
             for name in entry.rates:
                 seeds = {"by_repetition": spaced(entry.seeds.get(name, ()))}
-                gates = gate_columns(entry.origin.gates) if block.dataset == block.whole else {}  # of whole sets
+                is_whole = block.dataset == block.whole  # gates and checks are counted for whole sets
+                gates = gate_columns(entry.origin.gates) | check_columns(entry.origin.checks) if is_whole else {}
                 yield place | rate_columns(entry, name, board) | seeds | origin_columns(entry.origin) | gates
     for overall in board.overall:
         for name in overall.rates:
             cost = {"seconds_per_answer": overall.seconds, "tokens_per_answer": overall.tokens}
-            yield {"kind": "overall"} | rate_columns(overall, name, board) | cost | gate_columns(overall.gates)
+            yield (
+                {"kind": "overall"}
+                | rate_columns(overall, name, board)
+                | cost
+                | gate_columns(overall.gates)
+                | check_columns(overall.checks)
+            )
     for run in board.unfinished:
         yield {
             "dataset": run.dataset,

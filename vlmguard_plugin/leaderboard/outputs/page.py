@@ -27,8 +27,11 @@ from vlmguard_plugin.leaderboard.outputs.published import READ_FROM, published_r
 from vlmguard_plugin.leaderboard.outputs.sentences import Finding, finding_of
 from vlmguard_plugin.leaderboard.outputs.wording import (
     JUDGED_BY_RULES,
+    MANNERS_IN_WORDS,
+    check_lines,
     gate_lines,
     interval,
+    length_text,
     number,
     p_number,
     p_text,
@@ -117,10 +120,11 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     filters = (bar, data, number, p_number, percent, plural, points, setting_text, shortened, verbatim)
-    functions = (better_or_worse, gate_lines, interval, p_text)
+    functions = (better_or_worse, gate_lines, check_lines, interval, length_text, measures_of, p_text)
     environment.filters |= {function.__name__: function for function in filters}
     environment.globals |= {function.__name__: function for function in functions}
     environment.globals |= {
+        "MANNERS_IN_WORDS": MANNERS_IN_WORDS,
         "MEASURES": MEASURES,
         "WORSE": WORSE,
         "READ_FROM": READ_FROM,

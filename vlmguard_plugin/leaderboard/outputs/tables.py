@@ -6,37 +6,49 @@ and neither rich nor Markdown finds markup in them.
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Sequence
 
-from vlmguard_plugin.leaderboard.board import Block, Board, Entry, Origin, Overall, measures_of
+from vlmguard_plugin.leaderboard.board import (
+    Block,
+    Board,
+    Conditions,
+    Entry,
+    Overall,
+    SideEffects,
+    measures_of,
+)
+from vlmguard_plugin.leaderboard.outputs.cells import (
+    Lines,
+    cost_lines,
+    difference_lines,
+    header,
+    marks,
+    measure_lines,
+    origin_lines,
+)
 from vlmguard_plugin.leaderboard.outputs.escaping import escaped, paragraph
 from vlmguard_plugin.leaderboard.outputs.sentences import finding_of
 from vlmguard_plugin.leaderboard.outputs.wording import (
+    MANNERS_IN_WORDS,
     NONE,
     POWER_IN_WORDS,
-    difference_text,
+    check_lines,
     gate_cells,
     judged_by,
+    length_text,
     not_scored_text,
     p_text,
     percent,
     plural,
-    rate_text,
 )
 from vlmguard_plugin.reading import visible
-from vlmguard_plugin.runs.facts import RunFacts
-from vlmguard_plugin.statistics.differences import PairedDifference
 from vlmguard_plugin.statistics.levels import MAX_UNPARSED
-from vlmguard_plugin.statistics.measures import MEASURES
-from vlmguard_plugin.statistics.rates import Rate
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 WIDTH = 120
-MARK = 70
 """Characters of a problem that stand in a cell; all of it stands below the tables."""
 NOTE_ON_RATES = (
     "Rates are in %, with their 95% Wilson interval; n: judged answers; unknown: answers that could not be judged, "
@@ -70,8 +82,6 @@ NOTE_ON_F1 = (
 )
 NOTE_ON_COST = "Beside a model's name: seconds and tokens an answer, and how many times the base's they are."
 NOTE_ON_GATES = "Gate: the share of requests at which the guard stepped in."
-
-Lines = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -125,7 +135,9 @@ def tables(board: Board) -> list[Table]:
     several = len({block.whole for block in board.blocks}) > 1
     return [
         *([overall_table(board)] if several else []),
+        *(conditions_table(conditions) for conditions in board.across),
         *(block_table(board, block) for block in board.blocks),
+        *([side_effects_table(board.side_effects)] if board.side_effects else []),
         *([origins_table(board)] if board.blocks else []),
     ]
 
@@ -142,6 +154,7 @@ def overall_table(board: Board) -> Table:
             plural(overall.datasets, "data set"),
             *cost_lines(overall, base),
             *gate_cells(overall.gates, overall.answers),
+            *check_lines(overall.checks),
         )
         guarded = overall.model in board.bases
         rows.append((first, *(measure_lines(overall, name, base, guarded) for name in names)))
@@ -157,10 +170,39 @@ def block_table(board: Board, block: Block) -> Table:
         costs = cost_lines(entry.origin, base.origin if base else None)
         is_whole = block.dataset == block.whole  # gates are counted for whole sets
         gates = gate_cells(entry.origin.gates, entry.origin.answers) if is_whole else ()
-        first = (entry.model, *costs, *gates, *marks(entry))
+        checks = check_lines(entry.origin.checks) if is_whole else ()
+        first = (entry.model, *costs, *gates, *checks, *marks(entry))
         guarded = entry.model in board.bases
         rows.append((first, *(measure_lines(entry, name, base, guarded) for name in names)))
     return Table(f"{block.dataset} ({block.kind})", header(names), tuple(rows))
+
+
+def conditions_table(conditions: Conditions) -> Table:
+    """A request set in its conditions, each model's compared with its own answers in the reference condition."""
+    names = measures_of(conditions.rows)
+    by_model = {row.model: row for row in conditions.rows if row.condition == conditions.reference}
+    rows = []
+    for row in conditions.rows:
+        reference = None if row.condition == conditions.reference else by_model.get(row.model)
+        cells = (measure_lines(row, name, reference, row.condition != conditions.reference) for name in names)
+        rows.append(((row.model, row.condition), *cells))
+    title = f"{conditions.name} in several conditions, each compared with {conditions.reference} on the same requests"
+    return Table(title, header(names), tuple(rows))
+
+
+def side_effects_table(found: Sequence[SideEffects]) -> Table:
+    """What else guards change in answers to harmless requests, a row each."""
+    rows = []
+    for effects in found:
+        length = effects.length
+        cells = [(length_text(length), p_text(length.p if length.p_holm is None else length.p_holm) + " Holm")]
+        for name in MANNERS_IN_WORDS:
+            difference = effects.differences.get(name)
+            own = () if difference is None else (f"{percent(difference.rate)} from {percent(difference.base_rate)}",)
+            cells.append((*own, *difference_lines(difference)[:2]) if difference else (NONE,))
+        rows.append(((effects.model, f"{plural(effects.answers, 'answer')} in common"), *cells))
+    header_ = ("model", "length", *MANNERS_IN_WORDS.values())
+    return Table("Side effects: answers to harmless requests that neither model refused", header_, tuple(rows))
 
 
 def origins_table(board: Board) -> Table:
@@ -170,101 +212,6 @@ def origins_table(board: Board) -> Table:
         ways.setdefault((origin.model, origin_lines(origin)), []).append(origin.dataset)
     rows = [((model,), tuple(dict.fromkeys(datasets)), way) for (model, way), datasets in ways.items()]
     return Table("How the answers were got", ("model", "data sets", "host, judge, guard, settings"), tuple(rows))
-
-
-def header(names: Sequence[str]) -> Lines:
-    """The columns of a table of measures."""
-    return ("model", *(MEASURES[name] for name in names))
-
-
-def cost_lines(cost: Origin | Overall, base: Origin | Overall | None) -> Lines:
-    """Seconds and tokens an answer, and how many times the base's; nothing where nobody measured."""
-    costs = [
-        (cost.seconds, base and base.seconds, "{:.3g} s"),
-        (cost.tokens, base and base.tokens, "{:.1f} tokens"),
-    ]
-    return tuple(
-        words.format(amount) + (f" (x{amount / base_amount:.2f})" if base_amount else "")
-        for amount, base_amount, words in costs
-        if amount is not None
-    )
-
-
-def marks(entry: Entry) -> Lines:
-    """What a reader of an entry's figures has to know."""
-    problems = [f"! {textwrap.shorten(problem, MARK, placeholder=' …')}" for problem in entry.origin.problems]
-    missing = f"! was not asked {plural(entry.missing, 'item')} that others were"
-    return (*problems, *([missing] if entry.missing else []))
-
-
-def origin_lines(origin: Origin) -> Lines:
-    """Host, judge, repetitions, and what the facts of the run say."""
-    files = len(origin.files)
-    times = f"{files} repetitions" if files > 1 else ""
-    seeds = dict.fromkeys(str(facts.seed) for facts in origin.facts if facts.seed is not None)
-    first = [f"{origin.host} {origin.host_version}".strip(), times, f"seeds {', '.join(seeds)}" if seeds else ""]
-    ways = dict.fromkeys(line for facts in origin.facts for line in guard_lines(facts))
-    judge = [f"judged by {origin.judge}"] if origin.judge else []
-    judge += [f"scored by {origin.scoring}"] if origin.scoring else []
-    return (", ".join(filter(None, first)), *judge, *(ways or ("no facts of the run were written down",)))
-
-
-def guard_lines(facts: RunFacts) -> Lines:
-    """Checkpoint and guard with settings and fingerprints."""
-    settings = ", ".join(f"{name}={value}" for name, value in facts.settings.items())
-    guard = f"{facts.guard}({settings}) {facts.guard_fingerprint or ''}".strip() if facts.guard else "no guard"
-    checkpoint = f"{facts.checkpoint} {facts.fingerprint}".strip()
-    return (checkpoint, guard) if checkpoint else (guard,)
-
-
-def measure_lines(entry: Entry | Overall, name: str, base: Entry | Overall | None, guarded: bool) -> Lines:
-    """A rate, its n and its difference from the base. guarded: it has a base, whether or not that was run here."""
-    if name not in entry.rates:
-        return (NONE,)
-    rate = entry.rates[name]
-    unknown = f", unknown {percent(rate.unknown_rate)}%" if rate.unknown else ""
-    effective = f", n eff. {rate.effective:.1f}" if rate.clusters < rate.n else ""
-    lines = [rate_text(rate), f"n {rate.n}{effective}{unknown}"]
-    if effective:
-        lines.append(f"of {plural(rate.clusters, 'request')}")
-    if isinstance(entry, Entry):
-        if name == "accuracy" and entry.counts.get("unparsed"):
-            lines.append(f"unparsed {entry.counts['unparsed']}")
-        if name in entry.seeds:
-            rates = ", ".join(map(percent, entry.seeds[name]))
-            lines.append(f"mean over {len(entry.seeds[name])} seeds: {rates}")
-    if name in entry.differences:
-        lines += difference_lines(entry.differences[name])
-    elif guarded:
-        lines.append(why_not_compared(rate, base.rates.get(name) if base else None))
-    return tuple(lines)
-
-
-def why_not_compared(rate: Rate, base: Rate | None) -> str:
-    """Why there is no difference from the base."""
-    if base is None:
-        return "its base has none"
-    return "not compared" if rate.withheld or base.withheld else "no item in common"
-
-
-def difference_lines(difference: PairedDifference) -> list[str]:
-    """For example "-42.0 [-53.1, -28.9]", "p < 0.001 Holm", "+3/-45 of 100", "detectable 12.3": points and interval;
-    test; discordant pairs; the detectable difference; and what is not in common."""
-    test = p_text(difference.p_corrected) + (" Holm" if difference.p_holm is not None else "")
-    lines = [
-        difference_text(difference),
-        test,
-        f"+{difference.only_model}/-{difference.only_base} of {difference.n}",
-    ]
-    if difference.lopsided and difference.p_sign_flip is not None:
-        lines.append(f"lopsided changes: sign-flip alone {p_text(difference.p_sign_flip)}, not to be trusted")
-    if difference.test != "t":
-        found = "none" if difference.detectable is None else percent(difference.detectable)
-        lines.append(f"detectable {found}")
-    if difference.unmatched_model or difference.unmatched_base:
-        common = f"on {plural(difference.n + difference.undecided, 'item')} in common"
-        lines.append(f"{common}; {difference.unmatched_model} only here, {difference.unmatched_base} only there")
-    return lines
 
 
 def warnings(board: Board) -> list[str]:

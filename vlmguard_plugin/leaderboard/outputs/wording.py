@@ -13,11 +13,15 @@ from vlmguard_plugin.statistics.levels import ALPHA, POWER
 from vlmguard_plugin.statistics.rates import wilson
 
 if TYPE_CHECKING:
+    from vlmguard_plugin.leaderboard.board import LengthChange
     from vlmguard_plugin.runs.answers import HostFigure
+    from vlmguard_plugin.runs.check_costs import CheckCostsOf
     from vlmguard_plugin.runs.gate_counts import GateCounts
     from vlmguard_plugin.statistics.differences import PairedDifference
     from vlmguard_plugin.statistics.rates import Rate
 
+MANNERS_IN_WORDS = {"other_language": "another language", "hedging": "hedging", "on_task": "on task"}
+"""By name, what is told of answers beside their labels (`leaderboard.side_effects`)."""
 NONE = "-"
 """What stands in a cell that has no figure."""
 LEAST_P = 0.001
@@ -48,6 +52,15 @@ def rate_text(rate: Rate) -> str:
     if rate.withheld:
         return f"withheld: {rate.unparsed} of {rate.n} answers can't be read" if rate.unparsed else "withheld"
     return f"{percent(rate.value)}% {interval(rate.low, rate.high)}" if rate.n else "none judged"
+
+
+def check_lines(costs: CheckCostsOf | None) -> tuple[str, ...]:
+    """What a guard model beside the subject has cost in all; nothing without one."""
+    if costs is None:
+        return ()
+    amounts = [f"{costs['calls'] or 0:,.0f} checks by its guard model", f"{costs['seconds'] or 0:.3g} s in them"]
+    amounts += [] if costs["tokens"] is None else [f"{costs['tokens']:,.0f} tokens of its own"]
+    return tuple(amounts)
 
 
 def gate_lines(counts: GateCounts | None, answers: int) -> tuple[str, ...]:
@@ -111,6 +124,12 @@ def paired_test(difference: PairedDifference) -> str:
         name = f"test against lopsided changes {over}"
     corrected = " after Holm's correction" if difference.p_holm is not None else ""
     return f"{name} on {plural(difference.n, 'pair')} of answers, {p_text(difference.p_corrected)}{corrected}"
+
+
+def length_text(change: LengthChange) -> str:
+    """For example "x0.92 [0.85, 0.99]"."""
+    ends = "" if change.low is None or change.high is None else f" [{change.low:.2f}, {change.high:.2f}]"
+    return f"x{change.ratio:.2f}{ends}"
 
 
 def not_scored_text(figure: HostFigure) -> str:

@@ -1,11 +1,14 @@
-"""Where a judge's endpoint is asked: OpenAI's and others' base URLs, and Azure's with deployments and versions."""
+"""Where an endpoint is asked: OpenAI's and others' base URLs, and Azure's with deployments and versions."""
 
 from __future__ import annotations
 
 import os
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
-from vlmguard_plugin.judges.base import JudgeError
+
+class EndpointError(ValueError):
+    """An endpoint's address is none."""
+
 
 OFFICIAL = "https://api.openai.com/v1"
 SUFFIX = "/chat/completions"
@@ -17,13 +20,13 @@ VERSION = "api-version"
 def endpoint(url: str) -> tuple[str, dict[str, str]]:
     """(base address for the client, query) of a URL with or without /chat/completions and /v1; "OFFICIAL" is OpenAI's.
 
-    Raises JudgeError for what is no http address. Its text may hold a password and is not quoted.
+    Raises EndpointError for what is no http address. Its text may hold a password and is not quoted.
     """
     parts = urlsplit(OFFICIAL if url.strip() == "OFFICIAL" else url.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise JudgeError("the judge's base URL is no http:// or https:// address; give one such as http://HOST:PORT/v1")
+        raise EndpointError("the base URL is no http:// or https:// address; give one such as http://HOST:PORT/v1")
     if parts.username or parts.password:
-        raise JudgeError("the judge's base URL holds a user name or password; give a key (or $OPENAI_API_KEY) instead")
+        raise EndpointError("the base URL holds a user name or password; give a key (or $OPENAI_API_KEY) instead")
     path = parts.path.rstrip("/")
     if path.endswith(SUFFIX):
         path = path[: -len(SUFFIX)]
@@ -42,7 +45,7 @@ def azure_address(address: str, query: dict[str, str], model: str) -> tuple[str,
     """The same with what Azure wants: a deployment, by default one called as the model, and a version of its interface.
 
     The version is the URL's own, else $OPENAI_API_VERSION; without one a bare host is asked at /openai/v1, where Azure
-    wants none, and JudgeError is raised for a deployment.
+    wants none, and EndpointError is raised for a deployment.
     """
     parts = urlsplit(address)
     version = query.get(VERSION) or os.environ.get("OPENAI_API_VERSION", "")
@@ -51,8 +54,8 @@ def azure_address(address: str, query: dict[str, str], model: str) -> tuple[str,
         path = f"{DEPLOYMENTS}{quote(model, safe='')}" if version else "/openai/v1"
     if DEPLOYMENTS in path:
         if not version:
-            raise JudgeError(
-                "the judge's base URL names a deployment on Azure and no version; add ?api-version=... to it, or set "
+            raise EndpointError(
+                "the base URL names a deployment on Azure and no version; add ?api-version=... to it, or set "
                 "$OPENAI_API_VERSION"
             )
         query = {**query, VERSION: version}
