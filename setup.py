@@ -112,6 +112,7 @@ setup(
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": ["vlmguard = vlmguard_plugin.cli.main:main"],
+        "vllm.general_plugins": ["vlmguard = vlmguard_plugin.engines.vllm.plugin:register"],
         "lmms_eval.models": ["vlmguard = vlmguard_plugin.hosts.lmms_eval.registration:manifests"],
     },
     cmdclass={"build_py": BuildPy, "editable_wheel": EditableWheel},
