@@ -61,7 +61,8 @@ class Variable:
         return SECRET if value and self.secret else value
 
 
-ENGINES = ("transformers", "vllm")
+TRANSFORMERS, VLLM = "transformers", "vllm"
+ENGINES = (TRANSFORMERS, VLLM)
 DTYPE_NAMES = ("float32", "bfloat16", "float16")
 
 DISABLE = Variable(
@@ -89,7 +90,12 @@ DTYPE = Variable(
     "Precision of the models' weights.",
     choices=DTYPE_NAMES,
 )
-BATCH_SIZE = Variable("VLMGUARD_BATCH_SIZE", "whole number", "8", "Queries in one pass of a model.")
+BATCH_SIZE = Variable(
+    "VLMGUARD_BATCH_SIZE",
+    "whole number",
+    "8; 256 on vLLM",
+    "Queries in one pass of a model, or handed to vLLM at once.",
+)
 MAX_NEW_TOKENS = Variable(
     "VLMGUARD_MAX_NEW_TOKENS",
     "whole number",

@@ -1,4 +1,4 @@
-"""What tests ask of a tiny model in transformers and in vLLM; each runs in the engines' process and gives plain data."""
+"""What tests ask of a tiny model in transformers and in vLLM. It runs in the engines' process and gives plain data."""
 
 from __future__ import annotations
 
@@ -69,13 +69,14 @@ def gates(name, settings):
 
 
 def fits(name, settings):
-    """The largest difference of fitted numbers, as a share of the largest; and answers of vLLM's fit in transformers."""
+    """The largest difference of fitted numbers, as a share of the largest; answers of both fits in transformers."""
     there, here = both()
     settings = settings_with(settings, "")
     guard, other = (vg.build_guard(name, **settings).fit(subject, anchors()) for subject in (there, here))
     folder = mkdtemp()
     other.save(folder)
-    differences = [float((guard.tensors[n] - other.tensors[n]).abs().max() / guard.tensors[n].abs().max()) for n in guard.tensors]  # fmt: skip
+    pairs = [(own, other.tensors[name]) for name, own in guard.tensors.items()]
+    differences = [float((own - here).abs().max() / own.abs().max()) for own, here in pairs]
     given = [one.respond(there, asked(), max_new_tokens=TOKENS) for one in (guard, vg.load_guard(folder, there))]
     return max(differences, default=0.0), given
 

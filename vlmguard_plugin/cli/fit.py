@@ -22,6 +22,11 @@ from vlmguard_plugin.guards.core.preset import PRESETS
     help="how_to (default) or varied, the package's own, or a csv with the columns harmful and harmless.",
 )
 @click.option(
+    "--engine",
+    type=click.Choice(environment.ENGINES),
+    help="What the model runs on; default: $VLMGUARD_ENGINE, else transformers.",
+)
+@click.option(
     "--conditions",
     metavar="LIST",
     help="Of a guard that is fitted beside pictures: text, blank, noise, shape, word, colour, object, photos=FOLDER, "
@@ -61,6 +66,7 @@ def fit_command(
     guard: str,
     model: str,
     anchors: Path | None,
+    engine: str | None,
     conditions: str | None,
     preset: str | None,
     settings: dict[str, Any],
@@ -99,7 +105,7 @@ def fit_command(
         if "conditions" in settings:
             raise click.UsageError("--conditions and --set conditions=... are the same setting; give one of them")
         settings = {**settings, "conditions": conditions}
-    spec = GuardSpec(model)
+    spec = GuardSpec(model, engine=engine)
     settings = {**({"preset": preset} if preset else {}), **settings}
     fitted = build_guard(guard, **merged(spec.known.guard_settings(guard), settings))
     fitted.check_given()

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from vlmguard_plugin.engines.vllm.asked import KEY, Asked
 from vlmguard_plugin.engines.vllm.checkpoint import CheckpointFacts
 from vlmguard_plugin.engines.vllm.edited_engine import Answered, EditedEngine
+from vlmguard_plugin.engines.vllm.options import checked_options
 from vlmguard_plugin.engines.vllm.plugin import register
 from vlmguard_plugin.engines.vllm.sampling import sampling_of
 from vlmguard_plugin.query import Query
@@ -31,18 +32,13 @@ BATCH_SIZE = 256
 CPU_CACHE = 2 * 1024**3
 """Bytes of vLLM's KV cache on a CPU where nothing says otherwise; its own default is nearly all of the memory."""
 OWN_PROCESS = "VLLM_ENABLE_V1_MULTIPROCESSING"
-OPTIONS = (
-    "tensor_parallel_size", "pipeline_parallel_size", "gpu_memory_utilization", "kv_cache_memory_bytes",
-    "max_model_len", "max_num_seqs", "enforce_eager", "num_gpu_blocks_override",
-)  # fmt: skip
-"""vLLM's options that are handed on as they are."""
 
 
 class VLLMSubject:
     """A save_pretrained folder or hub name in a vLLM engine of this process.
 
     dtype: one of float32, bfloat16, float16; None is what the device computes well. batch_size: queries handed over at
-    once. options: of vLLM's (OPTIONS); the model is not compiled unless enforce_eager=False is among them.
+    once. options: of vLLM's (options.OPTIONS); the model is not compiled unless enforce_eager=False is among them.
     generated_tokens: how many have been generated so far, by all answers together.
 
     Logits are not contrasted and answers not drawn token by token here; guards that need it say so.
@@ -53,9 +49,7 @@ class VLLMSubject:
     def __init__(
         self, checkpoint: str, *, dtype: str | None = None, batch_size: int | None = None, **options: Any
     ) -> None:
-        strangers = sorted(set(options) - set(OPTIONS))
-        if strangers:
-            raise ValueError(f"{', '.join(strangers)}: no option of vLLM's that is handed on; there are {OPTIONS}")
+        options = checked_options(options)
         if os.environ.setdefault(OWN_PROCESS, "0") != "0":
             raise ValueError(f"${OWN_PROCESS} is set, but edits are put in place in this process; unset it, or give 0")
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")

@@ -15,7 +15,8 @@ from vlmguard_plugin.engines.vllm.flattened import FlatBatch, batch_of
 from vlmguard_plugin.steering.edit import Edits
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
+    from torch.nn import Module, ModuleList
 
 MISSING = "PPMissingLayer"
 """The class of vLLM's that stands for the layers of other pipeline stages."""
@@ -91,9 +92,9 @@ class Steering:
             requests.end_pass()
 
 
-def decoder_layers(model: nn.Module, count: int) -> nn.ModuleList:
+def decoder_layers(model: Module, count: int) -> ModuleList:
     """The language model's decoder layers in a model of vLLM's; ValueError where they can't be told."""
-    language = model.get_language_model() if hasattr(model, "get_language_model") else model
+    language = language_model(model)
     lists = {
         path: module
         for path, module in language.named_modules()
@@ -105,6 +106,12 @@ def decoder_layers(model: nn.Module, count: int) -> nn.ModuleList:
             f"({', '.join(lists) or 'none'}), so its decoder layers can't be told in vLLM; use engine=transformers"
         )
     return next(iter(lists.values()))
+
+
+def language_model(model: Any) -> Module:
+    """The part of a model that reads words."""
+    language: Module = model.get_language_model() if hasattr(model, "get_language_model") else model
+    return language
 
 
 # What a front end calls by name: `LLM.collective_rpc("vlmguard_begin", args=...)`. vLLM hands over the worker.
@@ -136,10 +143,9 @@ def vlmguard_normalised(worker: Any, states: Tensor) -> Tensor | None:
     """States [N, d] behind the model's final norm, float32 on the CPU; None where another pipeline stage has it."""
     steering = steering_of(worker)
     model = steering.runner.get_model()
-    language = model.get_language_model() if hasattr(model, "get_language_model") else model
     norms = [
         module
-        for path, module in language.named_modules()
+        for path, module in language_model(model).named_modules()
         if path.rpartition(".")[2] in ("norm", "final_norm", "ln_f", "final_layernorm")
     ]
     if len(norms) != 1:
