@@ -1,4 +1,4 @@
-"""The hosts' own commands with engine=vllm: the answers and likelihoods of engine=transformers, and what ran said so."""
+"""The hosts' own commands with engine=vllm give the answers and likelihoods that they give with transformers."""
 
 import importlib.util
 import json
@@ -10,6 +10,7 @@ from helpers.processes import python
 from helpers.tiny_models import tiny_llava, tiny_processor
 from helpers.vlmeval_command import answered, tiny_place
 from helpers.vlmeval_form import WORDS
+
 from vlmguard_plugin.benchmarks import prepare
 from vlmguard_plugin.hosts.tasks import task_folder
 

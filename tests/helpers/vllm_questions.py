@@ -106,13 +106,13 @@ def standing(name, settings):
     return close, [on, off, on_here, off_here], bool(torch.allclose(inside, behind))
 
 
-def many_at_once(count, blocks):
-    """Answers to many requests together and one by one, under a guard. blocks: of the KV cache."""
+def many_at_once(count, blocks, tokens=24):
+    """Answers to many requests together and one by one, under a guard. blocks: of the KV cache, 128 tokens each."""
     here = both(blocks=blocks)[1]
     guard = guard_of("llava", "vlm_guard", {"rank": 2, "layers": [1, 2], "gate": "midpoint"})
     queries = asked(count)
-    together = guard.respond(here, queries, max_new_tokens=24)
-    return together, [guard.respond(here, [query], max_new_tokens=24)[0] for query in queries]
+    together = guard.respond(here, queries, max_new_tokens=tokens)
+    return together, [guard.respond(here, [query], max_new_tokens=tokens)[0] for query in queries]
 
 
 def error_of(name, *given, **named):
@@ -164,3 +164,53 @@ def saved(name, settings):
     folder = os.path.join(mkdtemp(), "guard")
     guard_of("llava", name, settings).save(folder)
     return folder_of("llava"), folder
+
+
+def with_little_memory(count):
+    """As `many_at_once`, and how often vLLM has put off a request for want of memory."""
+    here = both(blocks=14)[1]
+    scheduler = here.llm.llm_engine.engine_core.engine_core.scheduler
+    put_off, own = [], scheduler._preempt_request
+
+    def preempt(request, *given, **named):
+        put_off.append(request.request_id)
+        return own(request, *given, **named)
+
+    scheduler._preempt_request = preempt
+    together, alone = many_at_once(count, 14, tokens=110)
+    return together, alone, len(put_off)
+
+
+def passed_by():
+    """What is said where a layer runs without the operator behind it, as in a graph that was captured whole."""
+    from vlmguard_plugin.engines.vllm import operator
+
+    hear = operator.running
+
+    class Deaf(list):
+        def __getitem__(self, index):
+            heard = super().__getitem__(index)
+            return lambda layer, *halves: None if layer == 2 else heard(layer, *halves)
+
+    operator.running = Deaf()
+    try:
+        edits = guard_of("llava", "vlm_guard", {"rank": 2, "layers": [1, 2]}).edits(both()[1], None)
+        return error_of("generate", asked(2), edits, max_new_tokens=2)[1]
+    finally:
+        operator.running = hear
+
+
+def of_own_arguments():
+    """What comes of arguments in a checkpoint's generation_config."""
+    there, here = both()
+    told = {}
+    for name, value in (("no_repeat_ngram_size", 3), ("repetition_penalty", 1.4)):
+        for config in (there.model.generation_config, here.generation_config):
+            setattr(config, name, value)
+        if name == "no_repeat_ngram_size":
+            told[name] = error_of("generate", asked(2), max_new_tokens=2)[1]
+        else:
+            told[name] = [subject.generate(asked(), max_new_tokens=TOKENS) for subject in (there, here)]
+        for config in (there.model.generation_config, here.generation_config):
+            setattr(config, name, None)
+    return told

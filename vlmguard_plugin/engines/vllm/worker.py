@@ -87,9 +87,13 @@ class Steering:
         return sorted({index for requests in self.edited for index in requests.edits})
 
     def end_pass(self) -> None:
-        """RuntimeError where edited layers were not reached."""
-        for requests in self.edited:
-            requests.end_pass()
+        """RuntimeError where edited layers were not reached, or what they were given is not finite."""
+        try:
+            for requests in self.edited:
+                requests.end_pass()
+        except RuntimeError:
+            self.runner.execute_model_state = None  # nothing is sampled from a pass that has gone wrong
+            raise
 
 
 def decoder_layers(model: Module, count: int) -> ModuleList:
