@@ -214,3 +214,16 @@ def of_own_arguments():
         for config in (there.model.generation_config, here.generation_config):
             setattr(config, name, None)
     return told
+
+
+def configured(saved, changed, words):
+    """What is said where vLLM's options are made for a served guard that can't be right; None where nothing is."""
+    from vllm.engine.arg_utils import EngineArgs
+
+    checkpoint, guard = saved
+    flags = {word.removeprefix("--").replace("-", "_"): True for word in words}
+    config = {"vlmguard": {"guard": guard, "settings": changed}}
+    try:
+        EngineArgs(checkpoint, dtype="float32", additional_config=config, **flags).create_engine_config()
+    except ValueError as error:
+        return str(error)

@@ -53,15 +53,17 @@ def asked_of(additional_config: Any) -> Asked | None:
 
 
 def check_request(asked: Asked, params: Any) -> None:
-    """ValueError for a request to a served guard that could not be guarded rightly. params: vLLM's, of the request."""
+    """VLLMValidationError for a request to a served guard that could not be guarded rightly. params: vLLM's, of the request."""
     if asked.guard is None:
         return
+    from vllm.exceptions import VLLMValidationError  # a ValueError, which servers answer with status 400
+
     said = getattr(params, "extra_args", None) or {}
     own = sorted(name for name in said if name.startswith(OWN_WORDS))
     if own:
-        raise ValueError(f"{', '.join(own)}: where a prompt ends is not for a request to say; leave it out")
+        raise VLLMValidationError(f"{', '.join(own)}: where a prompt ends is not for a request to say; leave it out")
     if getattr(params, "prompt_logprobs", None) is not None:
-        raise ValueError(
+        raise VLLMValidationError(
             "prompt_logprobs: the guard on this server decides at the prompt's last token, so the likelihood of words "
             "within a prompt is not that of an answer; use engine=vllm of this package's own models"
         )
