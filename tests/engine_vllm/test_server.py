@@ -79,7 +79,7 @@ def test_without_the_plugin_nobody_answers_which_guard_is_on(ask, tmp_path):
 
 REFUSED = [
     ("vlm_guard+self_reminder", {"vlm_guard": {"rank": 2, "layers": [1]}}, {}, (), "guard 'self_reminder' rewords"),
-    ("cmrm_sample", {"layers": [1]}, {}, (), "needs the queries"),
+    ("cmrm_sample", {"layers": [1]}, {}, (), "vlmguard serve MODEL --guard cmrm_sample --engine vllm"),
     ("vlm_guard", GATED, {"alpha": "much"}, (), "alpha is 'much'"),
     ("vlm_guard", GATED, {}, ("--enable-lora",), "enable_lora: adapters change the weights"),
 ]

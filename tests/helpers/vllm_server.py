@@ -71,7 +71,7 @@ class Server:
         return OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=120)
 
     def answers(self, queries, tokens, **more):
-        """Its answers to queries, asked for at once."""
+        """Its answers to queries, asked for at once. more: what else OpenAI's client takes."""
         client = self.client()
 
         def answer(query):

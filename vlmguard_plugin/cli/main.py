@@ -23,6 +23,7 @@ from vlmguard_plugin.cli.leaderboard import leaderboard_command
 from vlmguard_plugin.cli.list import list_command
 from vlmguard_plugin.cli.perplexity import perplexity_command
 from vlmguard_plugin.cli.run import run_command
+from vlmguard_plugin.cli.serve import serve_command
 from vlmguard_plugin.cli.sweep import sweep_command
 from vlmguard_plugin.cli.tasks import tasks_command
 from vlmguard_plugin.reading import visible
@@ -41,6 +42,7 @@ COMMANDS = (
     list_command,
     perplexity_command,
     run_command,
+    serve_command,
     sweep_command,
     tasks_command,
 )
@@ -106,6 +108,7 @@ def main() -> None:
       vlmguard judge outputs --judge rules --judge llama_guard_3=DIR
       vlmguard fit cmrm --model llava --calibrate --out my-guard
       vlmguard inspect my-guard --plot my-guard.png
+      vlmguard serve llava --guard vlm_guard       for any OpenAI-compatible client
     """
 
 

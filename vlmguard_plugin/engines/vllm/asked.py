@@ -53,7 +53,7 @@ def asked_of(additional_config: Any) -> Asked | None:
 
 
 def check_request(asked: Asked, params: Any) -> None:
-    """VLLMValidationError for a request to a served guard that could not be guarded rightly. params: vLLM's, of the request."""
+    """VLLMValidationError for a request to a served guard that could not be guarded rightly. params: vLLM's."""
     if asked.guard is None:
         return
     from vllm.exceptions import VLLMValidationError  # a ValueError, which servers answer with status 400

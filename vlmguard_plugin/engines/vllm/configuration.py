@@ -77,11 +77,17 @@ def served_guard(asked: Asked) -> Guard:
         if part.acts and (part.looks_at_answers or rewrites):
             raise ValueError(
                 f"guard {part.name!r} rewords requests or looks at answers, which an engine does not see as "
-                f"such; put it in front of the server: vlmguard serve {part.name} ..."
+                f"such; put it in front: vlmguard serve MODEL --guard {guard.name} --engine vllm"
             )
     return guard
 
 
 def edits_of(guard: Guard, num_layers: int) -> tuple[Edits, ...]:
     """A guard's edits for requests that are not known yet; ValueError for one that has to know them."""
-    return as_edits(guard.edits(cast(Subject, SimpleNamespace(num_layers=num_layers)), None))
+    try:
+        return as_edits(guard.edits(cast(Subject, SimpleNamespace(num_layers=num_layers)), None))
+    except ValueError as error:
+        raise ValueError(
+            f"guard {guard.name!r} can't be put on an engine of vLLM's own ({error}); put it in front: "
+            f"vlmguard serve MODEL --guard {guard.name} --engine vllm"
+        ) from error
