@@ -13,7 +13,9 @@ from vlmguard_plugin.cli.options import set_option
 @click.command("serve")
 @click.argument("model")
 @click.option("--guard", help="A guard, or several joined by +; default: none.")
-@click.option("--guard-dir", help="A fitted guard's folder, which names the guard; default: fitted at first use, and kept.")
+@click.option(
+    "--guard-dir", help="A fitted guard's folder, which names the guard; default: fitted at first use, and kept."
+)
 @set_option("settings", "A setting of the guard, e.g. layers=[10,11]; repeatable.")
 @click.option(
     "--engine",
