@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from helpers.guard_rows import HABITS, editing_guards, other_guards, settings_with
 from transformers import GenerationConfig
 
+import vlmguard_plugin as vg
 from vlmguard_plugin.engines.vllm.asked import Asked, asked_of
+from vlmguard_plugin.engines.vllm.configuration import check_served, edits_of
 from vlmguard_plugin.engines.vllm.edited_requests import EditedRequests, Stream
 from vlmguard_plugin.engines.vllm.flattened import FlatBatch, Part
 from vlmguard_plugin.engines.vllm.options import checked_options
@@ -140,3 +143,26 @@ def test_options_of_vllms():
     }
     with pytest.raises(ValueError, match="trust_remote_code: not one of vLLM's options"):
         checked_options({"trust_remote_code": True})
+
+
+IN_FRONT = ("cmrm_sample", "shiftdc", "jrs_rem")
+"""Guards that edit hidden states by what they have asked of the model about each request before."""
+BY_REQUEST = {"vlm_guard": {"rank": 2, "query": "text"}}
+
+
+@pytest.mark.parametrize("name", [name for name in other_guards() if name != "visual_prompt"])
+def test_a_guard_that_does_more_than_edit_is_sent_to_the_front(name):
+    with pytest.raises(ValueError, match=f"guard {name!r} rewords requests or looks at answers.*vlmguard serve MODEL"):
+        check_served(vg.build_guard(name, **settings_with(HABITS[name][0], "")))
+
+
+@pytest.mark.parametrize("name", editing_guards())
+def test_guards_that_need_no_request_beforehand_can_be_in_an_engine(subject, anchors, name):
+    guard = vg.build_guard(name, **HABITS[name][0]).fit(subject, anchors)
+    check_served(guard)
+    if name not in IN_FRONT:
+        assert edits_of(guard, subject.num_layers)
+        guard = vg.build_guard(name, **BY_REQUEST[name]).fit(subject, anchors) if name in BY_REQUEST else None
+    if guard is not None:
+        with pytest.raises(ValueError, match=f"vlmguard serve MODEL --guard {name} --engine vllm"):
+            edits_of(guard, subject.num_layers)

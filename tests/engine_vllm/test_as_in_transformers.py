@@ -3,7 +3,6 @@
 import pytest
 from helpers import vllm_questions as questions
 from helpers.guard_rows import HABITS, LIKELIHOODS, editing_guards, own_guards, rows, scoring_guards
-from helpers.vllm_models import QWENS
 
 from vlmguard_plugin.steering.edit import POSITIONS
 
@@ -32,10 +31,17 @@ def test_every_guards_answers(ask, picture, name, settings):
 
 
 @pytest.mark.parametrize("positions", POSITIONS)
-@pytest.mark.parametrize("model", ["llava", *QWENS])
+@pytest.mark.parametrize("model", ["llava", "qwen2_vl", "qwen2_5_vl"])
 def test_at_every_position(ask, model, positions):
     unguarded, guarded, here = ask(questions.answers, model, "vlm_guard", {**GATED, "positions": positions})
     assert here == guarded != unguarded
+
+
+def test_what_has_to_come_after_such_features_is_refused(ask):
+    said = ask(questions.refused_answers, "qwen3_vl", "vlm_guard", {**GATED, "layers": [0, 2]})
+    assert (
+        "adds pictures' features behind decoder layers 0 to 1, and what is done at layers [0] has to come after" in said
+    )
 
 
 def test_two_guards_at_once(ask):

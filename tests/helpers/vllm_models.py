@@ -15,14 +15,18 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText
 
 import vlmguard_plugin as vg
-from helpers.architectures import QWEN2_5_TOWER, QWEN2_TOWER, qwen_vl
+from helpers.architectures import QWEN2_5_TOWER, QWEN2_TOWER, QWEN3_TOWER, qwen_vl
 from helpers.guard_rows import firing
 from helpers.tiny_models import randomised, tiny_llava, tiny_processor
 from vlmguard_plugin.query import Turn
 
 TOKENS = 10
 """Of an answer."""
-QWENS = {"qwen2_vl": ("Qwen2VL", QWEN2_TOWER), "qwen2_5_vl": ("Qwen2_5_VL", QWEN2_5_TOWER)}
+QWENS = {
+    "qwen2_vl": ("Qwen2VL", QWEN2_TOWER),
+    "qwen2_5_vl": ("Qwen2_5_VL", QWEN2_5_TOWER),
+    "qwen3_vl": ("Qwen3VL", QWEN3_TOWER),
+}
 
 
 def tiny(name):

@@ -133,6 +133,15 @@ def after_an_error():
     return said, unreadable, before == guard.respond(here, asked(3), max_new_tokens=4)
 
 
+def refused_answers(model, name, settings):
+    """What is said of a guard when it is asked to answer in vLLM."""
+    guard = guard_of(model, name, settings)
+    try:
+        guard.respond(both(model)[1], asked(), max_new_tokens=2)
+    except Exception as error:
+        return str(error)
+
+
 class NotFinite:
     """An edit that goes wrong."""
 

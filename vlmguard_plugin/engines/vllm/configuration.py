@@ -72,6 +72,12 @@ def served_guard(asked: Asked) -> Guard:
     """The guard of the folder, under the settings; ValueError for one that does not only edit hidden states."""
     guard = load_guard(cast(str, asked.guard))
     guard = guard.with_settings(**asked.settings) if asked.settings else guard
+    check_served(guard)
+    return guard
+
+
+def check_served(guard: Guard) -> None:
+    """ValueError for a guard that does more than edit hidden states."""
     for part in guard.parts:
         rewrites = type(part).rewrite is not Guard.rewrite or part.contrast is not None
         if part.acts and (part.looks_at_answers or rewrites):
@@ -79,7 +85,6 @@ def served_guard(asked: Asked) -> Guard:
                 f"guard {part.name!r} rewords requests or looks at answers, which an engine does not see as "
                 f"such; put it in front: vlmguard serve MODEL --guard {guard.name} --engine vllm"
             )
-    return guard
 
 
 def edits_of(guard: Guard, num_layers: int) -> tuple[Edits, ...]:

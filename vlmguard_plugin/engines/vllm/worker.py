@@ -10,8 +10,9 @@ import torch
 from vlmguard_plugin.engines.vllm import operator
 from vlmguard_plugin.engines.vllm.asked import Asked
 from vlmguard_plugin.engines.vllm.configuration import edits_of, served_guard
-from vlmguard_plugin.engines.vllm.edited_requests import EditedRequests, Stream
+from vlmguard_plugin.engines.vllm.edited_requests import WHOLE_PROMPT, EditedRequests, Stream
 from vlmguard_plugin.engines.vllm.flattened import FlatBatch, batch_of
+from vlmguard_plugin.guards.core.representation import AddDecision
 from vlmguard_plugin.steering.edit import Edits
 
 if TYPE_CHECKING:
@@ -58,7 +59,12 @@ class Steering:
         runner.execute_model = execute_model
 
     def begin(self, edits: Sequence[Edits], hears: Sequence[bool], record: bool) -> None:
-        """Put edits in place, the first acting first, for requests to come. record: keep last prompt tokens' states."""
+        """Put edits in place, the first acting first, for requests to come. record: keep last prompt tokens' states.
+
+        ValueError for edits that would not be those of transformers on this model.
+        """
+        for step in edits:
+            check_between_layers(step, self.runner.get_model())
         device = self.runner.device
         self.edited = [EditedRequests(one, self.layers, device, heard) for one, heard in zip(edits, hears, strict=True)]
         self.recorded = {} if record else None
@@ -110,6 +116,23 @@ def decoder_layers(model: Module, count: int) -> ModuleList:
             f"({', '.join(lists) or 'none'}), so its decoder layers can't be told in vLLM; use engine=transformers"
         )
     return next(iter(lists.values()))
+
+
+def check_between_layers(edits: Edits, model: Any) -> None:
+    """ValueError where a model adds pictures' features behind an edited layer (Qwen3-VL) and the order matters.
+
+    What is added to an edited state comes to the same only where the edit itself adds, whatever the state.
+    """
+    levels = model.deepstack_num_level if getattr(model, "use_deepstack", False) else 0
+    if edits.positions not in WHOLE_PROMPT:
+        return
+    wrong = [n for n, edit in edits.by_layer.items() if n < levels and type(edit).apply is not AddDecision.apply]
+    if wrong:
+        raise ValueError(
+            f"{type(model).__name__} adds pictures' features behind decoder layers 0 to {levels - 1}, and what is done "
+            f"at layers {sorted(wrong)} has to come after them; give positions=generated, other layers, or "
+            "engine=transformers"
+        )
 
 
 def language_model(model: Any) -> Module:
