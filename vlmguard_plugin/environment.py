@@ -91,10 +91,7 @@ DTYPE = Variable(
     choices=DTYPE_NAMES,
 )
 BATCH_SIZE = Variable(
-    "VLMGUARD_BATCH_SIZE",
-    "whole number",
-    "8; 256 on vLLM",
-    "Queries in one pass of a model, or handed to vLLM at once.",
+    "VLMGUARD_BATCH_SIZE", "whole number", "8", "Queries in one pass of a model; vLLM is handed 256 at once without it."
 )
 MAX_NEW_TOKENS = Variable(
     "VLMGUARD_MAX_NEW_TOKENS",
