@@ -67,3 +67,10 @@ def test_compiled_it_is_the_same(ask, positions):
 def test_compiled_states_are_the_same(ask):
     difference, of_ends = ask(questions.states, "llava", eager=False)
     assert difference < 1e-5 and of_ends < 1e-5
+
+
+@pytest.mark.slow
+def test_over_two_workers_it_is_the_same(ask):
+    rows = [("vlm_guard", GATED), ("cmrm_sample", {"layers": [1]}), ("refusal_direction", {"layers": [1]})]
+    answers, difference = ask(questions.over_two_workers, rows)
+    assert all(own == there for own, there in answers) and difference < 1e-5

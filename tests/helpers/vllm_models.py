@@ -54,14 +54,15 @@ def folder_of(name):
 
 
 @cache
-def both(name="llava", eager=True, blocks=256):
-    """The model in transformers and in vLLM. blocks: of vLLM's KV cache."""
+def both(name="llava", eager=True, blocks=256, workers=1):
+    """The model in transformers and in vLLM. blocks: of vLLM's KV cache. workers: that share each layer."""
     from vlmguard_plugin.engines.vllm.subject import VLLMSubject
 
     folder = folder_of(name)
     model, processor = tiny(name)
     there = vg.HuggingFaceSubject(AutoModelForImageTextToText.from_pretrained(folder).eval(), processor, batch_size=4)
-    return there, VLLMSubject(folder, dtype="float32", enforce_eager=eager, num_gpu_blocks_override=blocks)
+    options = {"enforce_eager": eager, "num_gpu_blocks_override": blocks, "tensor_parallel_size": workers}
+    return there, VLLMSubject(folder, dtype="float32", **options)
 
 
 def asked(count=8):

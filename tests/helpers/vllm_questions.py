@@ -236,3 +236,15 @@ def configured(saved, changed, words):
         EngineArgs(checkpoint, dtype="float32", additional_config=config, **flags).create_engine_config()
     except ValueError as error:
         return str(error)
+
+
+def over_two_workers(rows):
+    """Answers under guards, in transformers and over two workers of vLLM's, and the largest difference of states."""
+    there, here = both(workers=2)
+    told = []
+    for name, settings in rows:
+        guard = guard_of("llava", name, settings)
+        told.append([guard.respond(subject, asked(), max_new_tokens=TOKENS) for subject in (there, here)])
+    own, other = there.record(asked()), here.record(asked())
+    here.close()
+    return told, float((own - other).abs().max() / own.abs().max())
