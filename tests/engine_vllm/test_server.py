@@ -10,7 +10,7 @@ import openai
 import pytest
 from helpers import vllm_questions as questions
 from helpers.vllm_models import TOKENS, asked
-from helpers.vllm_server import vllm_server
+from helpers.vllm_server import Server, vllm_server
 
 pytestmark = pytest.mark.host
 GATED = {"rank": 2, "layers": [1, 2], "gate": "midpoint", "project": True}
@@ -120,5 +120,18 @@ def test_compiled_over_two_processes_its_answers_are_the_same_and_a_dead_worker_
             for _ in range(30):
                 server.answers(asked(1), 2)
                 time.sleep(1)
+    finally:
+        server.stop()
+
+
+def test_a_guard_that_asks_about_each_request_first_stands_in_front_of_vllm(ask, tmp_path):
+    settings = {"cmrm_sample": {"layers": [1]}}
+    checkpoint, guard = ask(questions.saved, "cmrm_sample+self_reminder", settings)
+    unguarded, expected, _ = ask(questions.answers, "llava", "cmrm_sample+self_reminder", settings)
+    words = ("-m", "vlmguard_plugin", "serve", checkpoint, "--guard-dir", guard, "--engine", "vllm", "--name", "tiny")
+    server = Server(tmp_path / "log", *words, environment={"VLMGUARD_DTYPE": "float32"})
+    try:
+        assert server.process.poll() is None, server.said[-3000:]
+        assert server.answers(asked() * 2, TOKENS) == expected * 2 != unguarded * 2
     finally:
         server.stop()
