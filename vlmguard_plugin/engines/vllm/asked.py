@@ -64,6 +64,6 @@ def check_request(asked: Asked, params: Any) -> None:
         raise VLLMValidationError(f"{', '.join(own)}: where a prompt ends is not for a request to say; leave it out")
     if getattr(params, "prompt_logprobs", None) is not None:
         raise VLLMValidationError(
-            "prompt_logprobs: the guard on this server decides at the prompt's last token, so the likelihood of words "
+            "prompt_logprobs: the guard on this engine decides at the prompt's last token, so the likelihood of words "
             "within a prompt is not that of an answer; use engine=vllm of this package's own models"
         )

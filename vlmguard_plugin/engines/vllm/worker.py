@@ -126,7 +126,8 @@ def check_between_layers(edits: Edits, model: Any) -> None:
     levels = model.deepstack_num_level if getattr(model, "use_deepstack", False) else 0
     if edits.positions not in WHOLE_PROMPT:
         return
-    wrong = [n for n, edit in edits.by_layer.items() if n < levels and type(edit).apply is not AddDecision.apply]
+    added: Any = AddDecision.apply
+    wrong = [n for n, edit in edits.by_layer.items() if n < levels and getattr(type(edit), "apply", None) is not added]
     if wrong:
         raise ValueError(
             f"{type(model).__name__} adds pictures' features behind decoder layers 0 to {levels - 1}, and what is done "
