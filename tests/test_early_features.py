@@ -133,3 +133,10 @@ def test_models_of_the_hosts_own_are_refused():
         refuse_usual_features("Requests_x_picture+early3", followed=False)
     refuse_usual_features("Requests_x_picture+early3", followed=True)
     refuse_usual_features("Requests_x_picture", followed=False)
+
+
+def test_an_engine_that_keeps_its_vision_encoder_is_refused_in_a_line():
+    with attacked(object(), None):
+        pass
+    with pytest.raises(NoEarlyFeatures, match="early2.* can't be taken in object.*use engine=transformers"):
+        attacked(object(), 2)

@@ -11,7 +11,7 @@ from vlmguard_plugin.hosts.guard_spec import ARGUMENTS, GuardSpec, agreed_guard
 
 @pytest.fixture(autouse=True)
 def nothing_in_the_environment(monkeypatch):
-    for name in ("GUARD_DIR", "ANCHORS", "MAX_NEW_TOKENS", "DEVICE", "DTYPE", "BATCH_SIZE"):
+    for name in ("GUARD_DIR", "ANCHORS", "MAX_NEW_TOKENS", "DEVICE", "DTYPE", "BATCH_SIZE", "ENGINE"):
         monkeypatch.delenv(f"VLMGUARD_{name}", raising=False)
 
 
@@ -34,6 +34,16 @@ def test_what_is_not_given_comes_from_the_environment(monkeypatch):
         spec.model = "other"
 
 
+def test_an_engine_and_its_options_come_from_arguments_or_the_environment(monkeypatch):
+    spec = GuardSpec.of("llava", "cmrm", alpha=0.5, engine="vllm", tensor_parallel_size="4", enforce_eager="False")
+    assert (spec.engine, spec.settings) == ("vllm", {"alpha": 0.5})
+    assert spec.engine_options == {"tensor_parallel_size": 4, "enforce_eager": False}
+    assert GuardSpec("llava").engine == "transformers"
+    monkeypatch.setenv("VLMGUARD_ENGINE", "vllm")
+    assert GuardSpec("llava").engine == "vllm"
+    assert GuardSpec("llava", engine="transformers").engine == "transformers"
+
+
 def test_without_either_the_models_own_hold():
     assert (GuardSpec("llava").answer_tokens, GuardSpec("demo_vlm").answer_tokens) == (512, 48)
     assert GuardSpec("demo_vlm", "nullsteer", {"alpha": 2.0}).unfitted_guard().settings.alpha == 2.0
@@ -43,7 +53,7 @@ def test_without_either_the_models_own_hold():
 def test_a_hosts_arguments_are_a_specs_own_or_the_guards_settings():
     spec = GuardSpec.of("llava", "cmrm", alpha=0.5, batch_size="4", dtype="float16")
     assert (spec.settings, spec.batch_size, spec.dtype) == ({"alpha": 0.5}, 4, "float16")
-    assert set(ARGUMENTS) == {"guard_dir", "anchors", "max_new_tokens", "device", "dtype", "batch_size"}
+    assert set(ARGUMENTS) == {"guard_dir", "anchors", "max_new_tokens", "device", "dtype", "batch_size", "engine"}
 
 
 @pytest.mark.parametrize(
@@ -58,6 +68,11 @@ def test_a_hosts_arguments_are_a_specs_own_or_the_guards_settings():
         ({"guard": "cmrm", "load_in_8bit": True}, "load_in_8bit: a checkpoint is loaded as it is stored"),
         ({"alhpa": 1, "alpha": 1}, "alhpa: neither an argument here .guard_dir, .*nor a setting of any guard"),
         ({"guard": "cmrm", "anchors": "/none.csv"}, "/none.csv"),
+        ({"engine": "vlm"}, "engine is 'vlm'; choose one of transformers, vllm"),
+        ({"tensor_parallel_size": 2}, "tensor_parallel_size: belongs to engine=vllm"),
+        ({"engine": "vllm", "tensor_parallel_size": "0"}, "tensor_parallel_size is '0'; give a whole number above 0"),
+        ({"engine": "vllm", "enforce_eager": "maybe"}, "enforce_eager is 'maybe'; give true or false"),
+        ({"engine": "vllm", "device": "cuda:3"}, "device is 'cuda:3', but vLLM takes the devices that it sees"),
         ({"guard": "cmrm", "guard_dir": "/none"}, "/none"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0; give a whole number"),
         ({"batch_size": True}, "batch_size is True; give a whole number"),

@@ -61,6 +61,8 @@ class Variable:
         return SECRET if value and self.secret else value
 
 
+TRANSFORMERS, VLLM = "transformers", "vllm"
+ENGINES = (TRANSFORMERS, VLLM)
 DTYPE_NAMES = ("float32", "bfloat16", "float16")
 
 DISABLE = Variable(
@@ -88,12 +90,27 @@ DTYPE = Variable(
     "Precision of the models' weights.",
     choices=DTYPE_NAMES,
 )
-BATCH_SIZE = Variable("VLMGUARD_BATCH_SIZE", "whole number", "8", "Queries in one pass of a model.")
+BATCH_SIZE = Variable(
+    "VLMGUARD_BATCH_SIZE", "whole number", "8", "Queries in one pass of a model; vLLM is handed 256 at once without it."
+)
 MAX_NEW_TOKENS = Variable(
     "VLMGUARD_MAX_NEW_TOKENS",
     "whole number",
     "the model's own (512)",
     "Longest answer, in tokens, of the package's own models on VLMEvalKit, and where a task names no length.",
+)
+ENGINE = Variable(
+    "VLMGUARD_ENGINE",
+    "one of " + ", ".join(ENGINES),
+    "transformers",
+    "What the package's own models run on.",
+    choices=ENGINES,
+)
+VLLM_GUARD = Variable(
+    "VLMGUARD_VLLM_GUARD",
+    "folder",
+    "none",
+    "A fitted guard that is put on every vLLM engine started here, a host's own too.",
 )
 GUARD_DIR = Variable(
     "VLMGUARD_GUARD_DIR",
@@ -181,10 +198,12 @@ VARIABLES = (
     DTYPE,
     BATCH_SIZE,
     MAX_NEW_TOKENS,
+    ENGINE,
     GUARD_DIR,
     ANCHORS,
     MODELS,
     VLMEVALKIT,
+    VLLM_GUARD,
     LLAVA,
     DEMO_VLM,
     DEMO_VLM_CONTROL,

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     help="how_to (default) or varied, the package's own, or a csv with the columns harmful and harmless.",
 )
 @click.option(
+    "--engine",
+    type=click.Choice(environment.ENGINES),
+    help="What the model runs on; default: $VLMGUARD_ENGINE, else transformers.",
+)
+@click.option(
     "--conditions",
     metavar="LIST",
     help="Of a guard that is fitted beside pictures: text, blank, noise, shape, word, colour, object, photos=FOLDER, "
@@ -72,6 +77,7 @@ def fit_command(
     guards: tuple[str, ...],
     model: str,
     anchors: Path | None,
+    engine: str | None,
     conditions: str | None,
     preset: str | None,
     settings: dict[str, Any],
@@ -116,7 +122,7 @@ def fit_command(
         if "conditions" in settings:
             raise click.UsageError("--conditions and --set conditions=... are the same setting; give one of them")
         settings = {**settings, "conditions": conditions}
-    spec = GuardSpec(model)
+    spec = GuardSpec(model, engine=engine)
     settings = {**({"preset": preset} if preset else {}), **settings}
     unfitted = {name: build_guard(name, **merged(spec.known.guard_settings(name), settings)) for name in guards}
     for guard in unfitted.values():

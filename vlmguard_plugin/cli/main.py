@@ -25,6 +25,7 @@ from vlmguard_plugin.cli.perplexity import perplexity_command
 from vlmguard_plugin.cli.pull import pull_command
 from vlmguard_plugin.cli.push import push_command
 from vlmguard_plugin.cli.run import run_command
+from vlmguard_plugin.cli.serve import serve_command
 from vlmguard_plugin.cli.sweep import sweep_command
 from vlmguard_plugin.cli.tasks import tasks_command
 from vlmguard_plugin.reading import visible
@@ -45,6 +46,7 @@ COMMANDS = (
     pull_command,
     push_command,
     run_command,
+    serve_command,
     sweep_command,
     tasks_command,
 )
@@ -111,6 +113,7 @@ def main() -> None:
       vlmguard fit cmrm --model llava --calibrate --out my-guard
       vlmguard inspect my-guard --plot my-guard.png
       vlmguard push my-guard hf://somebody/my-guard
+      vlmguard serve llava --guard vlm_guard       for any OpenAI-compatible client
     """
 
 

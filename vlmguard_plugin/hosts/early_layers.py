@@ -25,8 +25,13 @@ def attacked(subject: Any, early: int | None) -> AbstractContextManager[None]:
     """While open, a local subject's pictures are seen through so many blocks of the vision encoder; None: all."""
     if early is None:
         return nullcontext()
-    from vlmguard_plugin.steering.early_features import early_features
+    from vlmguard_plugin.steering.early_features import NoEarlyFeatures, early_features
 
+    if not hasattr(subject, "torch_model"):
+        raise NoEarlyFeatures(
+            f"features of an earlier layer (early{early}) can't be taken in {type(subject).__name__}, whose vision "
+            "encoder is out of reach; use engine=transformers, or another condition"
+        )
     return early_features(subject.torch_model, subject.decoder, early)
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Mapping
 
 from vlmguard_plugin import environment
 from vlmguard_plugin.anchors import Anchors, load_anchors
+from vlmguard_plugin.engines.vllm.options import OPTIONS, checked_options
+from vlmguard_plugin.environment import VLLM
 from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.cached import load_or_fit
 from vlmguard_plugin.guards.core.registry import build_guard, describe_guards, load_guard
@@ -21,6 +23,7 @@ from vlmguard_plugin.hosts.models import MODELS, Model
 from vlmguard_plugin.naming import ANY_CHECKPOINT
 
 if TYPE_CHECKING:
+    from vlmguard_plugin.engines.vllm.subject import VLLMSubject
     from vlmguard_plugin.subjects.base import Subject
     from vlmguard_plugin.subjects.huggingface import HuggingFaceSubject
 
@@ -36,6 +39,8 @@ class GuardSpec:
     anchors: what to fit on: a csv, or a name of `anchors.SETS`; None for the package's "how_to".
     max_new_tokens: length of an answer, in tokens; None for the model's own in MODELS.
     device, dtype, batch_size: see subjects.loading.load_subject.
+    engine: what the model runs on, one of environment.ENGINES. engine_options: vLLM's own, by name
+        (engines.vllm.options), which hosts are given beside the others.
 
     Raises ValueError or FileNotFoundError for a wrong guard, setting, folder, csv or number, in one line that names
     it: all before a model is loaded.
@@ -50,6 +55,8 @@ class GuardSpec:
     device: str | None = None
     dtype: str | None = None
     batch_size: int | None = None
+    engine: str | None = None
+    engine_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         from_environment = {
@@ -59,6 +66,8 @@ class GuardSpec:
             "device": self.device or environment.DEVICE.value(),
             "dtype": self.dtype or environment.DTYPE.value(),
             "batch_size": _whole("batch_size", self.batch_size) or environment.BATCH_SIZE.whole(),
+            "engine": self.engine or environment.ENGINE.value() or environment.TRANSFORMERS,
+            "engine_options": MappingProxyType(checked_options(self.engine_options)),
         }
         refuse_ways_of_loading(self.settings)
         if self.guard is None:
@@ -71,6 +80,7 @@ class GuardSpec:
         if self.dtype not in (None, *environment.DTYPE_NAMES):
             names = ", ".join(environment.DTYPE_NAMES)
             raise ValueError(f"dtype is {self.dtype!r}; choose one of {names}")
+        self._check_engine()
         if self.guard is not None:
             (self._saved_guard() or wanted).check_given()
             self.read_anchors()
@@ -78,8 +88,10 @@ class GuardSpec:
     @classmethod
     def of(cls, model: str, guard: str | None = None, **arguments: Any) -> GuardSpec:
         """From a host's arguments: those that are named as here, and the guard's settings."""
-        settings = {name: value for name, value in arguments.items() if name not in ARGUMENTS}
-        return cls(model, guard, settings, **{name: arguments[name] for name in ARGUMENTS if name in arguments})
+        settings = {name: value for name, value in arguments.items() if name not in (*ARGUMENTS, *OPTIONS)}
+        options = {name: arguments[name] for name in OPTIONS if arguments.get(name) is not None}
+        own = {name: arguments[name] for name in ARGUMENTS if name in arguments}
+        return cls(model, guard, settings, **own, engine_options=options)
 
     @property
     def known(self) -> Model:
@@ -95,15 +107,18 @@ class GuardSpec:
         """The anchors that a guard is fitted on."""
         return load_anchors(self.anchors)
 
-    def load_subject(self) -> HuggingFaceSubject:
+    def load_subject(self) -> HuggingFaceSubject | VLLMSubject:
         """The model, loaded."""
         from vlmguard_plugin.subjects.loading import NotHere, load_subject
 
         known = self.known
         try:
-            return load_subject(
-                known.folder_or_name(), device=self.device, dtype=self.dtype, batch_size=self.batch_size
-            )
+            checkpoint = known.folder_or_name()
+            if self.engine == VLLM:
+                from vlmguard_plugin.engines.vllm.subject import VLLMSubject
+
+                return VLLMSubject(checkpoint, dtype=self.dtype, batch_size=self.batch_size, **self.engine_options)
+            return load_subject(checkpoint, device=self.device, dtype=self.dtype, batch_size=self.batch_size)
         except NotHere as error:
             if known.variable is None:
                 raise
@@ -155,6 +170,18 @@ class GuardSpec:
         )
         return None
 
+    def _check_engine(self) -> None:
+        """ValueError for an engine that there is none of, and for what does not go with it."""
+        if self.engine not in environment.ENGINES:
+            raise ValueError(f"engine is {self.engine!r}; choose one of {', '.join(environment.ENGINES)}")
+        if self.engine_options and self.engine != VLLM:
+            raise ValueError(f"{', '.join(self.engine_options)}: belongs to engine={VLLM}; add it, or leave this out")
+        if self.engine == VLLM and self.device not in (None, "cpu", "cuda", "cuda:0"):
+            raise ValueError(
+                f"device is {self.device!r}, but vLLM takes the devices that it sees; name them in "
+                "$CUDA_VISIBLE_DEVICES and leave device out"
+            )
+
     def _refuse_what_belongs_to_a_guard(self) -> None:
         strangers = [name for name in self.settings if name not in settings_of_guards()]
         if strangers:
@@ -179,7 +206,9 @@ LOADING = re.compile(
     r"|peft|adapter|delta|parallelize|low_cpu_mem_usage|use_safetensors|max_memory|offload_folder"
 )
 """Arguments that other models of the hosts hand on to transformers."""
-ARGUMENTS = tuple(known.name for known in fields(GuardSpec) if known.name not in ("model", "guard", "settings"))
+ARGUMENTS = tuple(
+    known.name for known in fields(GuardSpec) if known.name not in ("model", "guard", "settings", "engine_options")
+)
 """What hosts may be given beside model and guard; all other arguments are the guard's settings."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Iterator, Mapping, NamedTuple, Sequence
 
 from vlmguard_plugin import __version__
+from vlmguard_plugin.environment import TRANSFORMERS
 from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.gates_heard import hearing_gates
 from vlmguard_plugin.hosts.early_layers import FOLLOWED, attacked
@@ -184,11 +186,11 @@ class GuardedModel:
             fingerprint=subject.fingerprint,
             **guard_facts(self.guard),
             generation={"max_new_tokens": self.max_new_tokens, "do_sample": False, **generation},
-            device=str(subject.model.device.type),
-            dtype=str(subject.model.dtype).removeprefix("torch."),
+            device=subject.device.type,
+            dtype=str(subject.dtype).removeprefix("torch."),
             batch_size=subject.batch_size,
-            versions=versions(),
-            engine="transformers",
+            versions=versions(subject.engine),
+            engine=subject.engine,
         )
 
 
@@ -207,12 +209,15 @@ def shared_values(of_tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {name: value for name, value in first.items() if all(task.get(name) == value for task in others)}
 
 
-def versions() -> dict[str, str]:
-    """Of the packages that answers depend on."""
+def versions(engine: str = TRANSFORMERS) -> dict[str, str]:
+    """Of the packages that answers depend on, the engine's among them."""
     import torch
     import transformers
 
-    return {"vlmguard_plugin": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
+    own = {"vlmguard_plugin": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
+    if engine == TRANSFORMERS:
+        return own
+    return {**own, engine: str(importlib.import_module(engine).__version__)}
 
 
 def no_video(model: str, dataset: str | None) -> str:

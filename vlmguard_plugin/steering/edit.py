@@ -25,12 +25,15 @@ class Prompts:
         where it can't be told. expansion: rows per query.
     states: the last prompt token's hidden states [rows, d] after the layers heard so far that are edited or
         watched, by layer.
+    places: of each row its query's place among those that the edits were made for, where an engine takes some of them
+        at a time, in an order of its own; None where rows are all queries in order.
     """
 
     rows: int
     images: Tensor | None
     expansion: int = 1
     states: Mapping[int, Tensor] = field(default_factory=dict)
+    places: tuple[int, ...] | None = None
 
     @property
     def has_image(self) -> Tensor:
@@ -44,6 +47,13 @@ class Prompts:
 
     def repeat(self, per_query: Tensor) -> Tensor:
         """Values [queries, ...] repeated to [rows, ...]: beams of one query lie next to each other."""
+        if self.places is not None:
+            if max(self.places) >= len(per_query):
+                raise ValueError(
+                    f"edits were made for {len(per_query)} queries but query {max(self.places)} is answered under "
+                    "them; give the same queries"
+                )
+            return per_query[list(self.places)]
         if len(per_query) * self.expansion != self.rows:
             each = f" ({self.expansion} rows a query)" if self.expansion > 1 else ""
             raise ValueError(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from vlmguard_plugin.environment import TRANSFORMERS
 from vlmguard_plugin.steering.decoder import final_norm
 from vlmguard_plugin.steering.fingerprint import model_fingerprint
 
@@ -22,6 +23,8 @@ class LocalSubject(ABC):
     num_layers (L), hidden_size (d) and fingerprint describe the language model and the weights, as they are now.
     """
 
+    engine = TRANSFORMERS
+
     @property
     @abstractmethod
     def torch_model(self) -> nn.Module:
@@ -31,6 +34,18 @@ class LocalSubject(ABC):
     @abstractmethod
     def decoder(self) -> Decoder:
         """The language model's decoder layers, found again where modules were replaced."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        model: Any = self.torch_model
+        dtype: torch.dtype = model.dtype
+        return dtype
+
+    @property
+    def config(self) -> Any:
+        """The model's configuration."""
+        return self.torch_model.config
 
     @property
     def num_layers(self) -> int:

@@ -17,11 +17,12 @@ def check_reach(guards: Sequence[Guard], subject: Subject) -> None:
     if contrasting and not getattr(subject, "contrasts", False):
         raise ValueError(
             f"guard {contrasting[0]!r} contrasts logits, which a {kind} keeps to itself; put it on the checkpoint (a "
-            "model of `vlmguard list`, or a HuggingFaceSubject), or use self_reminder"
+            "model of `vlmguard list` with engine=transformers, or a HuggingFaceSubject), or use self_reminder"
         )
     drawing = [guard.name for guard in guards if guard.draws]
     if drawing and not getattr(subject, "draws", False):
         raise ValueError(
             f"guard {drawing[0]!r} goes on with one of several beginnings of an answer, and a {kind} gives whole "
-            "answers alone; put it on the checkpoint (a model of `vlmguard list`, or a HuggingFaceSubject), or use ecso"
+            "answers alone; put it on the checkpoint (a model of `vlmguard list` with engine=transformers, or a "
+            "HuggingFaceSubject), or use ecso"
         )

@@ -192,7 +192,7 @@ class GuardedLM(ManyProcesses):
     @property
     def max_length(self) -> int:
         """Tokens in the model's context; 2048 where its config doesn't say."""
-        config = self.subject.model.config.get_text_config()
+        config = self.subject.config.get_text_config()
         return self._max_length or getattr(config, "max_position_embeddings", None) or 2048
 
     def set_cache_hook(self, cache_hook: CacheHook) -> None:

@@ -17,6 +17,7 @@ from lmms_eval.loggers.evaluation_tracker import EvaluationTracker
 from PIL import Image
 
 from vlmguard_plugin import __version__
+from vlmguard_plugin.environment import TRANSFORMERS
 from vlmguard_plugin.hosts.guarded import GuardedModel, NoAnswer
 from vlmguard_plugin.query import BlankImage, ImageLike, Query, read_image
 
@@ -85,8 +86,9 @@ def execute_in_batches(execute: Any, cache: ResponseCache, lm: GuardedLMM, reque
 def identity_of(guarded: GuardedModel) -> str:
     """What answers depend on beside the request and its generation arguments."""
     subject, guard = guarded.subject, guarded.guard
-    parts = [subject.fingerprint, str(subject.model.dtype), subject.prompt_form, guard.fingerprint if guard else None]
-    return json.dumps([__version__, *parts])
+    parts = [subject.fingerprint, str(subject.dtype), subject.prompt_form, guard.fingerprint if guard else None]
+    engine = [] if subject.engine == TRANSFORMERS else [subject.engine]  # as in caches of earlier versions
+    return json.dumps([__version__, *parts, *engine])
 
 
 def marked_request(asked: Asked, identity: str) -> Instance:

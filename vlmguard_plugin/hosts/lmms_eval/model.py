@@ -125,7 +125,7 @@ class GuardedLMM(lmms):
         checkpoint = os.path.basename(model.rstrip("/"))
         self.name = guarded_name(checkpoint, guard) if guard else checkpoint
         self.name = self.name if self.host_name == ANY_CHECKPOINT else self.host_name
-        self.device = self.accelerator.device if self._world_size > 1 else self.guarded.subject.model.device
+        self.device = self.accelerator.device if self._world_size > 1 else self.guarded.subject.device
         self.started = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self.generation: dict[str, Mapping[str, Any]] = {}
         self.passed_over: set[str] = set()

@@ -37,8 +37,9 @@ def without_engine(
             )
         elif needs_states:
             raise ValueError(
-                f"{model} runs on {engine} alone ({kind.__name__} knows no other way), which keeps hidden states to "
-                "itself; use a guard that acts on prompts or answers"
+                f"{model} runs on {engine} alone ({kind.__name__} knows no other way), whose hidden states are out "
+                "of reach as VLMEvalKit starts it; give its checkpoint to GuardedVLM with engine=vllm, or use a guard "
+                "that acts on prompts or answers"
             )
     return arguments
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from vlmguard_plugin.environment import VLLM
+
 
 def guarded_vlm(use_vllm: bool = False, **arguments: Any) -> Any:
-    """A GuardedVLM. use_vllm: what the host tells models of some names."""
+    """A GuardedVLM. use_vllm: what the host tells models of some names, as its --use-vllm or their own entry says."""
     from vlmguard_plugin.hosts.vlmeval.model import GuardedVLM
 
     if use_vllm:
-        raise ValueError(f"{arguments['model']} runs on transformers here; leave --use-vllm out")
+        arguments = {"engine": VLLM, **arguments}
     return GuardedVLM(**arguments)
 
 

@@ -50,7 +50,8 @@ class GuardedHost:
 
         if use_vllm:
             raise ValueError(
-                f"{model} can't be guarded under vLLM, which keeps hidden states to itself; leave --use-vllm out"
+                f"{model} can't be guarded under vLLM as VLMEvalKit starts it; leave --use-vllm out, or give its "
+                "checkpoint to GuardedVLM with engine=vllm (docs/vllm.md)"
             )
         spec = GuardSpec(model, guard, settings, guard_dir, anchors)
         builder = supported_VLM[model]

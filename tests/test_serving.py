@@ -1,0 +1,145 @@
+"""A guarded model at an address: bodies to queries, one server in transformers, and one in front of it."""
+
+import importlib.util
+
+import openai
+import pytest
+from helpers.tiny_models import tiny_llava, tiny_processor
+from helpers.vllm_server import Server, messages
+from PIL import Image
+
+import vlmguard_plugin as vg
+from vlmguard_plugin.query import Turn
+from vlmguard_plugin.serving.chat import Refused, asked
+
+RED = Image.new("RGB", (40, 30), "red")
+QUERIES = [
+    vg.Query("What is this?", (RED,)),
+    vg.Query("Just a text"),
+    vg.Query("And now?", history=(Turn("user", (("text", "Is it?"),)), Turn("assistant", (("text", "Yes."),)))),
+    vg.Query("A longer question about two of them", (RED, Image.new("RGB", (60, 90), "blue"))),
+]
+HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
+
+
+def test_a_body_is_the_query_it_was_made_of():
+    for query in QUERIES:
+        read = asked({"messages": messages(query)}).query
+        assert [[kind for kind, _ in turn.parts] for turn in read.turns()] == [
+            [kind for kind, _ in turn.parts] for turn in query.turns()
+        ]
+        assert read.text == query.text and len(read.history) == len(query.history)
+        assert [image.tobytes() for image in read.images] == [image.tobytes() for image in query.images]
+
+
+def test_arguments_of_a_body():
+    assert asked(HELLO).generation == {}
+    body = {**HELLO, "max_tokens": 5, "temperature": 0, "top_p": 0.5, "stop": "x", "n": 1, "tools": [], "user": "me"}
+    assert asked(body).generation == {"max_new_tokens": 5, "stop": ("x",)}
+    sampled = {"do_sample": True, "temperature": 0.7, "top_p": 0.5, "seed": 3}
+    assert asked({**HELLO, "temperature": 0.7, "top_p": 0.5, "seed": 3}).generation == sampled
+
+
+@pytest.mark.parametrize(
+    "body, said",
+    [
+        ([], "messages is missing"),
+        ({"messages": []}, "messages is missing"),
+        ({"messages": [{"role": "tool", "content": "a"}]}, "role is 'tool'"),
+        ({"messages": [{"role": "user", "content": 5}]}, "the content of a message is 5"),
+        ({"messages": [{"role": "assistant", "content": "a"}]}, "the last message is the assistant's"),
+        ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, "of type 'audio'"),
+        ({**HELLO, "n": 2}, "n is 2, which a guarded model here does not follow"),
+        ({**HELLO, "logprobs": True}, "logprobs is True"),
+        ({**HELLO, "tools": [{"type": "function"}]}, "tools is "),
+        ({**HELLO, "max_tokens": 0.5}, "max_tokens is 0.5"),
+        ({**HELLO, "temperature": 3}, "temperature is 3; give a number from 0 to 2"),
+        ({**HELLO, "stop": [3]}, "stop is \\[3\\]; give texts"),
+    ],
+)
+def test_what_is_not_followed_is_refused(body, said):
+    with pytest.raises(Refused, match=said):
+        asked(body)
+
+
+@pytest.mark.parametrize(
+    "address, said",
+    [
+        ("http://somewhere/a.png", "image_url is 'http://somewhere/a.png'; give the picture itself"),
+        ("file:///etc/passwd", "give the picture itself"),
+        ("data:image/png;base64,@@@", "a picture can't be read"),
+        ("data:image/png;base64,aGVsbG8=", "a picture can't be read"),
+    ],
+)
+def test_only_pictures_that_the_body_brings_are_read(address, said):
+    with pytest.raises(Refused, match=said):
+        asked({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": address}}]}]})
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, anchors):
+    """A server with two guards, the same guards here, and the subject."""
+    if importlib.util.find_spec("fastapi") is None:
+        pytest.skip("fastapi is not installed (extra serve)")
+    folder = tmp_path_factory.mktemp("serving")
+    tiny_llava().save_pretrained(folder / "tiny")
+    tiny_processor().save_pretrained(folder / "tiny")
+    subject = vg.HuggingFaceSubject(tiny_llava(), tiny_processor(), batch_size=4)
+    settings = {"cmrm_sample": {"layers": [1]}}
+    guard = vg.build_guard("cmrm_sample+self_reminder", **settings).fit(subject, anchors)
+    guard.save(folder / "guard")
+    words = ("--guard", guard.name, "--guard-dir", folder / "guard", "--name", "tiny")
+    environment = {"VLMGUARD_DEVICE": "cpu", "VLMGUARD_CACHE": str(folder / "cache")}
+    command = ("-m", "vlmguard_plugin", "serve")
+    server = Server(folder / "log", *command, folder / "tiny", *words, environment=environment)
+    yield server, guard, subject
+    server.stop()
+
+
+@pytest.mark.host
+class TestServed:
+    def test_clients_get_the_guards_answers(self, served):
+        server, guard, subject = served
+        assert server.process.poll() is None, server.said[-3000:]
+        expected = guard.respond(subject, QUERIES, max_new_tokens=6)
+        assert expected != subject.generate(QUERIES, max_new_tokens=6)
+        assert server.answers(QUERIES * 4, 6) == expected * 4
+        assert server.get("/vlmguard")["guard"]["guard_fingerprint"] == guard.fingerprint
+        assert guard.fingerprint in server.said
+        assert server.get("/v1/models")["data"][0]["id"] == "tiny"
+
+    def test_a_stream_comes_whole(self, served):
+        server, guard, subject = served
+        pieces = server.client().chat.completions.create(
+            model="tiny", messages=messages(QUERIES[1]), max_tokens=6, stream=True
+        )
+        told = [(piece.choices[0].delta.content, piece.choices[0].finish_reason) for piece in pieces]
+        assert told == [(guard.respond(subject, QUERIES[1:2], max_new_tokens=6)[0], None), (None, "length")]
+
+    def test_what_can_not_be_answered_is_told_in_one_line(self, served):
+        server = served[0]
+        for body, said in (({"n": 2}, "n is 2"), ({"logprobs": True}, "logprobs is True")):
+            with pytest.raises(openai.BadRequestError, match=said):
+                server.answers(QUERIES[:1], 2, **body)
+        with pytest.raises(openai.BadRequestError, match="model is 'other'; this server has 'tiny'"):
+            server.client().chat.completions.create(model="other", messages=messages(QUERIES[1]))
+        with pytest.raises(openai.InternalServerError, match="top_k"):
+            server.answers(QUERIES[:1], 2, extra_body={"temperature": 1, "top_k": -5})
+        assert server.answers(QUERIES[:1], 2)
+
+    def test_a_guard_stands_in_front_of_another_server(self, served, tmp_path):
+        server, guard, subject = served
+        words = ("--upstream", f"{server.url}/v1", "--guard", "goal_priority")
+        before = Server(tmp_path / "log", "-m", "vlmguard_plugin", "serve", "tiny", *words)
+        try:
+            assert before.process.poll() is None, before.said[-3000:]
+            rewritten = [vg.build_guard("goal_priority").rewrite(query) for query in QUERIES]
+            assert before.answers(QUERIES, 6) == guard.respond(subject, rewritten, max_new_tokens=6)
+        finally:
+            before.stop()
+
+    def test_a_guard_that_needs_hidden_states_does_not_stand_in_front(self, served, tmp_path):
+        words = ("--upstream", f"{served[0].url}/v1", "--guard", "cmrm")
+        before = Server(tmp_path / "log", "-m", "vlmguard_plugin", "serve", "tiny", *words)
+        assert before.process.wait(60) == 1
+        assert "guard 'cmrm' is fitted on hidden states" in before.said and "Traceback" not in before.said

@@ -1,0 +1,1 @@
+"""Guarded models behind an address, in the form of OpenAI's chat completions."""

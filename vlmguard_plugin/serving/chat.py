@@ -1,0 +1,159 @@
+"""OpenAI's chat completions: a request's body to a query and arguments of `generate`, and an answer to a reply."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any, Iterator, Mapping
+
+from PIL import Image
+
+from vlmguard_plugin.query import Query, Turn, read_image
+
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "functions": ([],),
+    "response_format": ({"type": "text"},),
+    "logit_bias": ({},),
+    "modalities": (["text"],),
+}
+"""What a body may ask for that is not done here, and the values under which it asks for nothing."""
+LARGEST_PICTURE = 64 << 20
+"""Bytes of a picture in a body."""
+
+
+class Refused(ValueError):
+    """A request that can't be answered as it is meant."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """query: the conversation. generation: arguments of `generate`, the texts to stop at among them.
+
+    model: as the client calls it. streamed: whether the client waits for events.
+    """
+
+    query: Query
+    generation: Mapping[str, Any]
+    model: str
+    streamed: bool
+
+    @property
+    def alike(self) -> str:
+        """Requests with the same one may be answered together."""
+        return json.dumps([dict(self.generation), len(self.query.all_images)], sort_keys=True)
+
+
+def asked(body: Any) -> Asked:
+    """A request from its body. Refused names what can't be followed."""
+    if not isinstance(body, dict) or not isinstance(body.get("messages"), list) or not body["messages"]:
+        raise Refused("messages is missing; give a list of {role, content}")
+    for name, values in NEUTRAL.items():
+        if body.get(name) is not None and body[name] not in values:
+            raise Refused(f"{name} is {body[name]!r}, which a guarded model here does not follow; leave it out")
+    turns = [turn(message) for message in body["messages"]]
+    *history, last = turns
+    if last.role != "user":
+        raise Refused(f"the last message is the {last.role}'s; end with the user's")
+    query = Query.from_parts(last.parts, history)
+    return Asked(query, generation(body), str(body.get("model") or ""), bool(body.get("stream")))
+
+
+def turn(message: Any) -> Turn:
+    """A message as a turn of a conversation."""
+    role, content = (message.get(name) for name in ("role", "content")) if isinstance(message, dict) else (None, None)
+    role = "system" if role == "developer" else role
+    if role not in ("system", "user", "assistant"):
+        raise Refused(f"role is {role!r}; give system, user or assistant")
+    if isinstance(content, str):
+        return Turn(role, (("text", content),))
+    if not isinstance(content, list):
+        raise Refused(f"the content of a message is {content!r}; give words, or a list of parts")
+    return Turn(role, tuple(part(entry) for entry in content))
+
+
+def part(entry: Any) -> tuple[str, Any]:
+    """A part of a message: words, or a picture that the body brings along."""
+    kind = entry.get("type") if isinstance(entry, dict) else None
+    if kind == "text" and isinstance(entry.get("text"), str):
+        return "text", entry["text"]
+    if kind != "image_url":
+        raise Refused(f"a part of a message is of type {kind!r}; give text or image_url")
+    given = entry.get("image_url")
+    address = given.get("url") if isinstance(given, dict) else given
+    head, comma, data = str(address).partition(",")
+    if not (head.startswith("data:image/") and head.endswith(";base64") and comma):
+        raise Refused(f"image_url is {head[:60]!r}; give the picture itself, as data:image/png;base64,...")
+    if len(data) > LARGEST_PICTURE:
+        raise Refused(f"a picture has more than {LARGEST_PICTURE} bytes; give a smaller one")
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(data, validate=True))) as opened:
+            return "image", read_image(opened)
+    except (binascii.Error, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise Refused(f"a picture can't be read ({error}); give a readable PNG or JPEG file") from error
+
+
+def generation(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `generate`: sampled where a temperature above 0 is given, greedy without one."""
+    given: dict[str, Any] = {}
+    length = body.get("max_completion_tokens") or body.get("max_tokens")
+    if length is not None:
+        if type(length) is not int or length < 1:
+            raise Refused(f"max_tokens is {length!r}; give a whole number of at least 1")
+        given["max_new_tokens"] = length
+    temperature = number(body, "temperature", 0, 2)
+    if temperature:
+        given |= {"do_sample": True, "temperature": temperature}
+        given |= {name: value for name in ("top_p",) if (value := number(body, name, 0, 1)) is not None}
+        given |= {name: body[name] for name in ("top_k", "seed") if type(body.get(name)) is int}
+    stop = body.get("stop") or ()
+    stop = (stop,) if isinstance(stop, str) else tuple(stop)
+    if not all(isinstance(text, str) for text in stop):
+        raise Refused(f"stop is {body['stop']!r}; give texts")
+    return {**given, "stop": stop} if stop else given
+
+
+def number(body: Mapping[str, Any], name: str, least: float, most: float) -> float | None:
+    """A number of the body within bounds; None where it is not there."""
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        raise Refused(f"{name} is {value!r}; give a number from {least} to {most}")
+    return float(value)
+
+
+def reply(asked: Asked, text: str, fired: bool | None, cut: bool) -> dict[str, Any]:
+    """The body of a whole answer. fired: whether the guard's gate has. cut: whether the answer ended at its length."""
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "finish_reason": "length" if cut else "stop", "logprobs": None}
+    return {**named(asked, "chat.completion"), "choices": [choice], "vlmguard": {"fired": fired}}
+
+
+def events(asked: Asked, text: str, cut: bool) -> Iterator[str]:
+    """The same as events: one with the whole answer, for guards may look at it before anybody else does."""
+    first = named(asked, "chat.completion.chunk")
+    for delta, reason in (({"role": "assistant", "content": text}, None), ({}, "length" if cut else "stop")):
+        choice = {"index": 0, "delta": delta, "finish_reason": reason}
+        yield f"data: {json.dumps({**first, 'choices': [choice]})}\n\n"
+    yield "data: [DONE]\n\n"
+
+
+def named(asked: Asked, kind: str) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": asked.model,
+    }
