@@ -88,7 +88,7 @@ def fit_command(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Fit one or several GUARDs on a model's hidden states and save each as a folder.
+    """Fit GUARDs on a model's hidden states; save each as a folder.
 
     \b
     vlmguard fit vlm_guard --model llava --set rank=2 --set layers=[14,15] --out my-guard

@@ -37,7 +37,9 @@ def serve_command(
     host: str,
     port: int,
 ) -> None:
-    """Answer OpenAI's chat completions with MODEL, guarded: a checkpoint, or a model of `vlmguard list`.
+    """Answer OpenAI's chat completions with a guarded MODEL.
+
+    MODEL: a checkpoint, or a model of `vlmguard list`.
 
     \b
     vlmguard serve llava --guard vlm_guard --port 8000

@@ -12,7 +12,9 @@ import click
 @click.argument("datasets", nargs=-1)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for task files of DATASETS.")
 def tasks_command(host: str, datasets: tuple[str, ...], out: Path | None) -> None:
-    """Print the folder of a host's task files, for its --include_path.
+    """Print the folder of a host's task files.
+
+    It goes to the host's option --include_path.
 
     \b
     lmms-eval --tasks vlmguard_figstep_tiny --include_path "$(vlmguard tasks lmms_eval)" --model ...
