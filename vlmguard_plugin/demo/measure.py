@@ -8,17 +8,18 @@ labels and counts leave this program.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 import click
 from click.core import ParameterSource
 
 from vlmguard_plugin.anchors import load_anchors
 from vlmguard_plugin.demo.build import build_demo_vlm
-from vlmguard_plugin.demo.measures.beside import KINDS, PICTURE_KINDS, Beside
+from vlmguard_plugin.demo.measures.beside import KINDS, Beside
 from vlmguard_plugin.demo.measures.figures import Figure, in_words
 from vlmguard_plugin.demo.measures.on_task import on_task
 from vlmguard_plugin.demo.measures.reads import reads, texts_and_pictures
@@ -28,7 +29,7 @@ from vlmguard_plugin.demo.measures.sees import sees
 from vlmguard_plugin.demo.measures.shift import shift
 from vlmguard_plugin.demo.settings import GUARD_SETTINGS
 from vlmguard_plugin.demo.vlms import DEMO_VLMS
-from vlmguard_plugin.files import write_whole
+from vlmguard_plugin.files import check_writable, write_whole
 from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.cached import load_or_fit
 from vlmguard_plugin.guards.core.registry import build_guard
@@ -104,7 +105,8 @@ def main(
     """Measure what a demo VLM is."""
     refuse_options_of_others(measure)
     try:
-        conditions = [Beside(name) for name in beside or KINDS]
+        check_file(json_file)
+        conditions = conditions_named(beside or KINDS, measure)
         pictured = texts_and_pictures(set_name or TEXT_PICTURES, items) if measure == "reads" else []
         asked = prepared_requests(set_name) if set_name and not pictured else demo_requests()
         requests = first_of_each(asked, items)
@@ -134,11 +136,11 @@ def main(
         for name, of_guard in sees(subject, per_kind, fitted):
             found(of_guard, name)
     elif measure == "on-task":
-        found(on_task(subject, tuple(kind for kind in beside or PICTURE_KINDS)))
+        found(on_task(subject, conditions))
     elif measure == "reads":
         found(reads(subject, pictured))
     elif measure == "shift":
-        found(shift(subject, requests, [condition for condition in conditions if condition.name != "text"]))
+        found(shift(subject, requests, conditions))
     else:
         for name, guard in fitted.items():
             if measure == "refusals":
@@ -160,6 +162,31 @@ def refuse_options_of_others(measure: str) -> None:
             raise click.UsageError(f"--{option} belongs to {', '.join(measures)}; {measure} has no use for it")
     if "pairs" in given and "guard" not in given:
         raise click.UsageError("--pairs is what guards are fitted on; name one with --guard")
+
+
+def check_file(json_file: Path | None) -> None:
+    """OSError where the figures can't be written, before they are measured."""
+    if json_file is None:
+        return
+    if json_file.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "--json is to name a file, this is a folder", str(json_file))
+    check_writable(json_file)
+
+
+def conditions_named(names: Sequence[str], measure: str) -> list[Beside]:
+    """What is to stand beside the requests, each once. ValueError where two folders have the same name.
+
+    On task and shift set a picture's answers or states against those of the text alone, so text is no condition there.
+    """
+    against_text = measure in ("on-task", "shift")
+    conditions = [Beside(name) for name in dict.fromkeys(names) if not (against_text and name == "text")]
+    if not conditions:
+        raise ValueError(f"--beside names text alone, which {measure} sets pictures against; name a picture's kind too")
+    called = [condition.name for condition in conditions]
+    twice = next((name for name in called if called.count(name) > 1), None)
+    if twice:
+        raise ValueError(f"--beside names two folders whose figures would both be called {twice!r}; rename one")
+    return conditions
 
 
 def guard_named(text: str, model: str) -> Guard:
