@@ -33,6 +33,7 @@ from vlmguard_plugin.files import check_writable, write_whole
 from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.cached import load_or_fit
 from vlmguard_plugin.guards.core.registry import build_guard
+from vlmguard_plugin.naming import guards_in
 from vlmguard_plugin.reading import parsed_json
 from vlmguard_plugin.subjects.loading import load_subject
 
@@ -107,8 +108,10 @@ def main(
     try:
         check_file(json_file)
         conditions = conditions_named(beside or KINDS, measure)
-        pictured = texts_and_pictures(set_name or TEXT_PICTURES, items) if measure == "reads" else []
-        asked = prepared_requests(set_name) if set_name and not pictured else demo_requests()
+        pictured = (
+            texts_and_pictures(TEXT_PICTURES if set_name is None else set_name, items) if measure == "reads" else []
+        )
+        asked = prepared_requests(set_name) if set_name is not None and not pictured else demo_requests()
         requests = first_of_each(asked, items)
         names = guards or (UNGUARDED,)
         built = {name: guard_named(name, model) for name in names if name != UNGUARDED}
@@ -204,8 +207,19 @@ def guard_named(text: str, model: str) -> Guard:
             settings[setting] = parsed_json(value)
         except ValueError:
             settings[setting] = value
-    known = {} if "preset" in settings else GUARD_SETTINGS[model].get(name, {})
-    return build_guard(name, **{**known, **settings})
+    found, names = GUARD_SETTINGS[model], guards_in(name)
+    if len(names) == 1:
+        return build_guard(name, **with_found(found.get(name, {}), settings))
+    given = {part: settings.pop(part, {}) for part in names}
+    of_parts = {
+        part: with_found(found.get(part, {}), own) if isinstance(own, dict) else own for part, own in given.items()
+    }
+    return build_guard(name, **of_parts, **settings)
+
+
+def with_found(found: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Settings found for a model with those given in their place; a preset stands for itself."""
+    return given if "preset" in given else {**found, **given}
 
 
 if __name__ == "__main__":
