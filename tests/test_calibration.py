@@ -132,7 +132,7 @@ def test_only_requests_that_a_gate_fires_on_are_answered_again(subject, anchors,
 
 @pytest.mark.parametrize("positions", ["last", "generated", "all"])
 def test_what_is_done_to_every_request_is_answered_for_every_request(subject, anchors, monkeypatch, positions):
-    """VLM-Guard's projection acts where its gate does not fire too, so no label of the unguarded model stands for it."""
+    """VLM-Guard's projection acts where its gate does not fire too: the unguarded model's labels stand for none."""
     import vlmguard_plugin.calibration.calibrate as module
 
     monkeypatch.setattr(module, "judge", lambda question, said: Judged(said))

@@ -12,8 +12,7 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration, Qwen2Config
 
 from training.questions import DESCRIBE, TRAINING_WEIGHTS, training_question
 from training.stage import image_tokens
-from training.train_adapter import STAGES, average_with, load_tower
-from training.train_adapter import main as train_adapter
+from training.train_adapter import STAGES, average_with, load_tower, main as train_adapter
 from vlmguard_plugin.demo import weights
 from vlmguard_plugin.demo.build import CHAT_TEMPLATE, adapter_state, load_adapter, vision_config
 from vlmguard_plugin.demo.instructions import instructions
