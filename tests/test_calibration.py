@@ -130,6 +130,27 @@ def test_only_requests_that_a_gate_fires_on_are_answered_again(subject, anchors,
     assert all(len(labels) == 4 for labels in unguarded.values())
 
 
+@pytest.mark.parametrize("positions", ["last", "generated", "all"])
+def test_what_is_done_to_every_request_is_answered_for_every_request(subject, anchors, monkeypatch, positions):
+    """VLM-Guard's projection acts where its gate does not fire too: the unguarded model's labels stand for none."""
+    import vlmguard_plugin.calibration.calibrate as module
+
+    monkeypatch.setattr(module, "judge", lambda question, said: Judged(said))
+    held_out = Anchors(anchors.pairs[:4])
+    alone = module.Unguarded(subject, held_out, {}, "all")
+    own = {"gate": "midpoint", "layers": [1], "positions": positions}
+    projected = vg.build_guard("vlm_guard", project=True, **own).fit(subject, anchors)
+    assert projected.has_gate and not projected.acts_where_fired
+    assert vg.build_guard("vlm_guard", **own).acts_where_fired
+    everything = {
+        side: module.judged(
+            module.queries_of(held_out, side), lambda *of, **how: projected.respond(subject, *of, **how)
+        )
+        for side in module.SIDES
+    }
+    assert module.labels_under(projected, subject, held_out, alone) == everything
+
+
 class Judged:
     def __init__(self, label):
         self.label = label

@@ -12,7 +12,7 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration, Qwen2Config
 
 from training.questions import DESCRIBE, TRAINING_WEIGHTS, training_question
 from training.stage import image_tokens
-from training.train_adapter import STAGES, average_with, load_tower
+from training.train_adapter import STAGES, average_with, load_tower, main as train_adapter
 from vlmguard_plugin.demo import weights
 from vlmguard_plugin.demo.build import CHAT_TEMPLATE, adapter_state, load_adapter, vision_config
 from vlmguard_plugin.demo.instructions import instructions
@@ -192,3 +192,35 @@ def test_on_task_means_about_the_request():
     assert not is_on_task(asked, "Pythons are large snakes without venom.", own, caption)
     assert not is_on_task(asked, "", own, caption)
     assert is_on_task(asked, "Cook it. " * 20, own, caption)  # no language, but not taken up with the picture
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["answers", "--init", "nowhere.safetensors"], "nowhere.safetensors can't be read"),
+        (["answers", "--init", __file__], "test_demo_build.py can't be read"),
+        (["answers", "--mean-with", __file__], "test_demo_build.py can't be read"),
+        (["answers", "--device", "gpu"], "--device 'gpu' can't be used here"),
+        (["answers", "--device", "meta"], "--device 'meta' can't be used here"),
+        (["answers", "--minutes", "nan"], "--minutes is nan"),
+        (["answers", "--pool", "0"], "--pool is 0"),
+        (["captions", "--question-weights", *"111111"], "--question-weights belongs to answers"),
+        (["answers", "--out", "."], "this is a folder"),
+    ],
+)
+def test_training_is_refused_before_anything_is_loaded(arguments, message, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        train_adapter(["--out", str(tmp_path / "out.safetensors"), *arguments])
+    assert message in capsys.readouterr().err
+
+
+def test_an_adapter_that_is_no_number_or_has_another_tower_is_refused(tmp_path):
+    model = skeleton_of(896, 14)
+    weights_of = {name: value.clone() for name, value in adapter_state(model).items()}
+    first = next(name for name in weights_of if name.startswith("vision_tower."))
+    save_file({**weights_of, first: weights_of[first] * float("nan")}, tmp_path / "nan.safetensors")
+    with pytest.raises(ValueError, match="not finite"):
+        load_adapter(model, tmp_path / "nan.safetensors")
+    save_file({**weights_of, first: torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="has another vision tower"):
+        load_tower(model, tmp_path / "other.safetensors")

@@ -11,7 +11,7 @@ from PIL import Image
 import vlmguard_plugin as vg
 from vlmguard_plugin.benchmarks import Row, write_tsv
 from vlmguard_plugin.benchmarks.typography import draw_text
-from vlmguard_plugin.demo.measure import main
+from vlmguard_plugin.demo.measure import conditions_named, guard_named, main
 from vlmguard_plugin.demo.measures.beside import KINDS, Beside
 from vlmguard_plugin.demo.measures.reads import reads, texts_and_pictures, words_read
 from vlmguard_plugin.demo.measures.refusals import picture_refusals, refusals
@@ -138,6 +138,41 @@ def test_what_can_not_be_measured(arguments, message, tmp_path, monkeypatch):
     monkeypatch.setenv("LMUData", str(tmp_path))
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code and message in done.output and "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["shift", "--beside", "text"], "--beside names text alone, which shift sets pictures against"),
+        (["on-task", "--beside", "text"], "--beside names text alone, which on-task sets pictures against"),
+        (["refusals", "--requests", ""], "--requests names no set"),
+        (["refusals", "--json", "."], "this is a folder"),
+        (["refusals", "--json", __file__ + "/x.json"], "Not a directory"),
+    ],
+)
+def test_what_would_be_lost_or_left_out_is_refused_before_a_model_is_loaded(arguments, message):
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code and message in done.output and "Traceback" not in done.output
+
+
+def test_a_condition_counts_once_and_no_two_have_the_same_name(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder / "photos").mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / folder / "photos" / "x.png")
+    first, second = (str(tmp_path / folder / "photos") for folder in "ab")
+    named = conditions_named(("blank", first, "blank", "text", first), "refusals")
+    assert [condition.name for condition in named] == ["blank", "photos of photos", "text"]
+    assert [condition.name for condition in conditions_named(KINDS, "shift")] == list(KINDS[1:])
+    with pytest.raises(ValueError, match="two folders whose figures would both be called 'photos of photos'"):
+        conditions_named((first, second), "refusals")
+
+
+def test_guards_that_act_together_have_the_settings_found_for_the_model():
+    both = guard_named('vlm_guard+cmrm:cmrm={"alpha":2}', "demo_vlm")
+    assert both.settings["vlm_guard"] == guard_named("vlm_guard", "demo_vlm").settings
+    assert both.settings["cmrm"] == guard_named("cmrm:alpha=2", "demo_vlm").settings
+    with pytest.raises(ValueError, match="takes settings by guard"):
+        guard_named("vlm_guard+cmrm:alpha=1", "demo_vlm")
 
 
 def test_a_folder_without_pictures(tmp_path):

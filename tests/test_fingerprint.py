@@ -10,7 +10,7 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.guards.core.cached import load_or_fit
-from vlmguard_plugin.steering.fingerprint import is_readable, model_fingerprint
+from vlmguard_plugin.steering.fingerprint import is_readable, model_fingerprint, parts_of
 
 
 @pytest.fixture
@@ -203,3 +203,21 @@ def test_an_offloaded_model_answers_alike(model):
     accelerate.cpu_offload(subject.model, execution_device="cpu")
     assert subject.model.device.type == "meta"
     assert subject.generate([vg.Query("Hello")], max_new_tokens=3) == expected
+
+
+def test_of_what_is_loaded_or_copied_to_be_read_the_samples_alone_are_kept(model, tmp_path):
+    """Off-loaded weights, and copies of those that lie scattered, would fill the memory together."""
+    before, kept = model_fingerprint(model), max(parameter.numel() * 4 for parameter in model.parameters())
+    assert max(map(bytes_kept, parts_of(model))) == kept, "a view of the model's own weights costs nothing"
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.data = parameter.data.transpose(0, 1).contiguous().transpose(0, 1)
+    few = max(parameter.numel() * 4 for parameter in model.parameters() if parameter.dim() == 1)
+    assert max(map(bytes_kept, parts_of(model))) <= few < kept
+    assert model_fingerprint(model) == before
+    accelerate.disk_offload(model, tmp_path, torch.device("cpu"))
+    assert max(map(bytes_kept, parts_of(model))) <= few and model_fingerprint(model) == before
+
+
+def bytes_kept(part):
+    return 0 if isinstance(part, bytes) else part.untyped_storage().nbytes()

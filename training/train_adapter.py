@@ -27,6 +27,7 @@ more pictures in the same minutes.
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
 import math
 import time
@@ -35,7 +36,7 @@ from pathlib import Path
 from typing import Iterator
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from tqdm import tqdm
 from transformers import LlavaForConditionalGeneration
 
@@ -43,11 +44,18 @@ from training.answers import answers_step
 from training.captions import captions_step, projector_step
 from training.stage import Stage
 from training.words import words_step
-from vlmguard_plugin.demo.build import adapter_modules, adapter_state, load_adapter, load_parts
+from vlmguard_plugin.demo.build import (
+    adapter_modules,
+    adapter_state,
+    fitting_adapter,
+    load_adapter,
+    load_parts,
+    read_adapter,
+)
 from vlmguard_plugin.demo.questions import QUESTION_KINDS
 from vlmguard_plugin.demo.vlms import DEMO_VLMS
 from vlmguard_plugin.demo.weights import fetch_language_model
-from vlmguard_plugin.files import write_whole
+from vlmguard_plugin.files import check_writable, write_whole
 from vlmguard_plugin.subjects.loading import default_dtype
 
 CHECKPOINT_SECONDS = 180
@@ -87,14 +95,24 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("the words stage goes on from an adapter; name it with --init")
     if options.stage == "projector" and not (options.init or options.init_tower):
         parser.error("the projector stage holds a trained vision tower; name it with --init-tower, or --init")
-    if options.minutes <= 0:
+    if not 0 < options.minutes < math.inf:
         parser.error(f"--minutes is {options.minutes}; give a positive number")
     if options.rate is not None and not 0 < options.rate < 1:
         parser.error(f"--rate is {options.rate}; give a number between 0 and 1, 0.0003 for instance")
     if options.question_weights and (min(options.question_weights) < 0 or not any(options.question_weights)):
         parser.error("--question-weights has a negative number, or zeros alone")
-    if options.mean_with and not options.mean_with.is_file():
-        parser.error(f"--mean-with {options.mean_with} is no file")
+    if options.question_weights and options.stage != "answers":
+        parser.error(f"--question-weights belongs to answers; {options.stage} asks no questions")
+    if options.pool is not None and options.pool < 1:
+        parser.error(f"--pool is {options.pool}; give a positive number of pictures")
+    try:
+        check_device(options.device)
+        check_out(options.out)
+        for adapter in (options.init, options.init_tower, options.mean_with):
+            if adapter:
+                read_adapter(adapter)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
 
     vlm = DEMO_VLMS[options.model]
     model, tokenizer = load_parts(fetch_language_model(vlm.language), vlm.language, vlm.tower)
@@ -108,12 +126,17 @@ def main(arguments: list[str] | None = None) -> None:
         history["rate"] = str(options.rate)
     if options.question_weights:
         history["question_weights"] = " ".join(map(str, options.question_weights))
-    if options.init:
-        load_adapter(model, options.init)
-        history["init"] = hashlib.sha256(options.init.read_bytes()).hexdigest()
-    if options.init_tower:
-        load_tower(model, options.init_tower)
-        history["init_tower"] = hashlib.sha256(options.init_tower.read_bytes()).hexdigest()
+    try:
+        if options.init:
+            load_adapter(model, options.init)
+            history["init"] = hashlib.sha256(options.init.read_bytes()).hexdigest()
+        if options.init_tower:
+            load_tower(model, options.init_tower)
+            history["init_tower"] = hashlib.sha256(options.init_tower.read_bytes()).hexdigest()
+        if options.mean_with:
+            fitting_adapter(model, options.mean_with)  # else the run would be lost at its end
+    except ValueError as error:
+        parser.error(str(error))
 
     torch.manual_seed(options.seed)
     stage = STAGES[options.stage]
@@ -128,12 +151,31 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def load_tower(model: LlavaForConditionalGeneration, path: Path) -> None:
-    """Take the vision tower's weights from an adapter of another model."""
-    saved = load_file(path)
+    """Take the vision tower's weights from an adapter of another model; ValueError where it has not this tower."""
+    saved = read_adapter(path)
+    tower = {name: value for name, value in adapter_state(model).items() if name.startswith("vision_tower.")}
+    wrong = sorted(name for name, value in tower.items() if name not in saved or saved[name].shape != value.shape)
+    if wrong:
+        raise ValueError(f"adapter {path} has another vision tower: {wrong[0]!r} is missing or has another shape")
     with torch.no_grad():
-        for name, value in adapter_state(model).items():
-            if name.startswith("vision_tower."):
-                value.copy_(saved[name])
+        for name, value in tower.items():
+            value.copy_(saved[name])
+
+
+def check_device(named: str) -> None:
+    """ValueError for a device that can't be computed on here."""
+    try:
+        torch.zeros(1, device=named).item()
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
+        first = str(error).partition("\n")[0]
+        raise ValueError(f"--device {named!r} can't be used here ({first}); take cpu, or cuda with a GPU") from error
+
+
+def check_out(path: Path) -> None:
+    """OSError where the adapter can't be written, before it is trained."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "--out is to name a file, this is a folder", str(path))
+    check_writable(path)
 
 
 def fit(
@@ -145,18 +187,23 @@ def fit(
 ) -> None:
     """AdamW on the adapter until the time is up; losses: gives the next step's loss with its graph.
 
-    The adapter's weights are float32; where the language model is bfloat16, the products are too.
+    The adapter's weights are float32; where the language model is bfloat16, the products are too. SystemExit where the
+    loss is no number any more; the last checkpoint stays.
     """
 
     def next_loss() -> torch.Tensor:
         of_half = model.lm_head.weight.dtype == torch.bfloat16
         with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=of_half):
-            return next(losses)
+            loss = next(losses)
+        if not math.isfinite(loss.item()):
+            raise SystemExit(f"the loss is {loss.item()} after {steps} steps; give a lower --rate, or another --init")
+        return loss
 
     parameters = [value for module in adapter_modules(model).values() for value in module.parameters()]
     parameters = [value for value in parameters if value.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=stage.rate, weight_decay=0.01, betas=(0.9, 0.98))
-    loss, steps, average = next_loss(), 0, None  # drawing the pool of pictures is not counted as training
+    steps, average = 0, None
+    loss = next_loss()  # drawing the pool of pictures is not counted as training
     start = saved = time.monotonic()
     with tqdm(total=round(options.minutes * 60), unit="s", desc=f"{options.stage} adapter") as bar:
         while (elapsed := time.monotonic() - start) < options.minutes * 60:
@@ -171,10 +218,10 @@ def fit(
             average = loss.item() if average is None else 0.98 * average + 0.02 * loss.item()
             bar.n = round(elapsed)
             bar.set_postfix(loss=f"{average:.3f}", steps=steps)
+            loss = next_loss()
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 save_adapter(model, options.out, history | {"steps": str(steps), "finished": "no"})
                 saved = time.monotonic()
-            loss = next_loss()
     if options.mean_with:
         average_with(model, options.mean_with)
         history["mean_with"] = hashlib.sha256(options.mean_with.read_bytes()).hexdigest()

@@ -131,10 +131,10 @@ class Unguarded:
 def labels_under(guard: Guard, subject: Subject, held_out: Anchors, alone: Unguarded) -> Labels:
     """What the answers of held-out anchors are under a fitted guard.
 
-    Of a guard whose every part has a gate only the requests that one fires on are answered. To the others nothing is
-    done, so that their labels are the unguarded model's.
+    Of a guard that does nothing where its gate does not fire only the requests that it fires on are answered. The
+    labels of the others are the unguarded model's.
     """
-    gated = all(part.has_gate for part in guard.parts)
+    gated = all(part.acts_where_fired for part in guard.parts)
     labels: Labels = {}
     for side in SIDES:
         queries = queries_of(held_out, side)

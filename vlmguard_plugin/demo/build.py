@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import transformers
 from filelock import FileLock
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import (
     AddedToken,
@@ -204,8 +205,16 @@ def adapter_state(model: LlavaForConditionalGeneration) -> dict[str, torch.Tenso
 
 
 def load_adapter(model: LlavaForConditionalGeneration, adapter: Path) -> None:
-    """Copy an adapter file's weights into a model; ValueError unless names and shapes agree exactly."""
-    saved, wanted = load_file(adapter), adapter_state(model)
+    """Copy an adapter file's weights into a model. ValueError as `fitting_adapter`."""
+    saved = fitting_adapter(model, adapter)
+    with torch.no_grad():
+        for name, value in adapter_state(model).items():
+            value.copy_(saved[name])
+
+
+def fitting_adapter(model: LlavaForConditionalGeneration, adapter: Path) -> dict[str, torch.Tensor]:
+    """An adapter file's weights; ValueError unless they are finite and named and shaped as a model's are."""
+    saved, wanted = read_adapter(adapter), adapter_state(model)
     wrong = sorted(saved.keys() ^ wanted.keys())
     wrong += [name for name in saved.keys() & wanted.keys() if saved[name].shape != wanted[name].shape]
     if wrong:
@@ -213,9 +222,20 @@ def load_adapter(model: LlavaForConditionalGeneration, adapter: Path) -> None:
             f"adapter {adapter} does not fit the demo's vision tower and projector: {len(wrong)} weights differ in "
             f"name or shape, the first is {wrong[0]!r}; train it with `python -m training.train_adapter`"
         )
-    with torch.no_grad():
-        for name, value in wanted.items():
-            value.copy_(saved[name])
+    broken = sorted(name for name, value in saved.items() if not bool(value.isfinite().all()))
+    if broken:
+        raise ValueError(
+            f"adapter {adapter} has weights that are not finite, the first is {broken[0]!r}; train it anew"
+        )
+    return saved
+
+
+def read_adapter(adapter: Path) -> dict[str, torch.Tensor]:
+    """The weights of an adapter file by name; ValueError for what is no safetensors file."""
+    try:
+        return load_file(adapter)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"adapter {adapter} can't be read ({error}); give a safetensors file") from error
 
 
 def check_reload(folder: Path, adapter: Path) -> None:

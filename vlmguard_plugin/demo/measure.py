@@ -8,17 +8,18 @@ labels and counts leave this program.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 import click
 from click.core import ParameterSource
 
 from vlmguard_plugin.anchors import load_anchors
 from vlmguard_plugin.demo.build import build_demo_vlm
-from vlmguard_plugin.demo.measures.beside import KINDS, PICTURE_KINDS, Beside
+from vlmguard_plugin.demo.measures.beside import KINDS, Beside
 from vlmguard_plugin.demo.measures.figures import Figure, in_words
 from vlmguard_plugin.demo.measures.on_task import on_task
 from vlmguard_plugin.demo.measures.reads import reads, texts_and_pictures
@@ -28,10 +29,11 @@ from vlmguard_plugin.demo.measures.sees import sees
 from vlmguard_plugin.demo.measures.shift import shift
 from vlmguard_plugin.demo.settings import GUARD_SETTINGS
 from vlmguard_plugin.demo.vlms import DEMO_VLMS
-from vlmguard_plugin.files import write_whole
+from vlmguard_plugin.files import check_writable, write_whole
 from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.cached import load_or_fit
 from vlmguard_plugin.guards.core.registry import build_guard
+from vlmguard_plugin.naming import guards_in
 from vlmguard_plugin.reading import parsed_json
 from vlmguard_plugin.subjects.loading import load_subject
 
@@ -104,9 +106,12 @@ def main(
     """Measure what a demo VLM is."""
     refuse_options_of_others(measure)
     try:
-        conditions = [Beside(name) for name in beside or KINDS]
-        pictured = texts_and_pictures(set_name or TEXT_PICTURES, items) if measure == "reads" else []
-        asked = prepared_requests(set_name) if set_name and not pictured else demo_requests()
+        check_file(json_file)
+        conditions = conditions_named(beside or KINDS, measure)
+        pictured = (
+            texts_and_pictures(TEXT_PICTURES if set_name is None else set_name, items) if measure == "reads" else []
+        )
+        asked = prepared_requests(set_name) if set_name is not None and not pictured else demo_requests()
         requests = first_of_each(asked, items)
         names = guards or (UNGUARDED,)
         built = {name: guard_named(name, model) for name in names if name != UNGUARDED}
@@ -134,11 +139,11 @@ def main(
         for name, of_guard in sees(subject, per_kind, fitted):
             found(of_guard, name)
     elif measure == "on-task":
-        found(on_task(subject, tuple(kind for kind in beside or PICTURE_KINDS)))
+        found(on_task(subject, conditions))
     elif measure == "reads":
         found(reads(subject, pictured))
     elif measure == "shift":
-        found(shift(subject, requests, [condition for condition in conditions if condition.name != "text"]))
+        found(shift(subject, requests, conditions))
     else:
         for name, guard in fitted.items():
             if measure == "refusals":
@@ -162,6 +167,31 @@ def refuse_options_of_others(measure: str) -> None:
         raise click.UsageError("--pairs is what guards are fitted on; name one with --guard")
 
 
+def check_file(json_file: Path | None) -> None:
+    """OSError where the figures can't be written, before they are measured."""
+    if json_file is None:
+        return
+    if json_file.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "--json is to name a file, this is a folder", str(json_file))
+    check_writable(json_file)
+
+
+def conditions_named(names: Sequence[str], measure: str) -> list[Beside]:
+    """What is to stand beside the requests, each once. ValueError where two folders have the same name.
+
+    On task and shift set a picture's answers or states against those of the text alone, so text is no condition there.
+    """
+    against_text = measure in ("on-task", "shift")
+    conditions = [Beside(name) for name in dict.fromkeys(names) if not (against_text and name == "text")]
+    if not conditions:
+        raise ValueError(f"--beside names text alone, which {measure} sets pictures against; name a picture's kind too")
+    called = [condition.name for condition in conditions]
+    twice = next((name for name in called if called.count(name) > 1), None)
+    if twice:
+        raise ValueError(f"--beside names two folders whose figures would both be called {twice!r}; rename one")
+    return conditions
+
+
 def guard_named(text: str, model: str) -> Guard:
     """The guard of NAME[:SETTING=VALUE,...], before the settings found for the model; not fitted.
 
@@ -177,8 +207,19 @@ def guard_named(text: str, model: str) -> Guard:
             settings[setting] = parsed_json(value)
         except ValueError:
             settings[setting] = value
-    known = {} if "preset" in settings else GUARD_SETTINGS[model].get(name, {})
-    return build_guard(name, **{**known, **settings})
+    found, names = GUARD_SETTINGS[model], guards_in(name)
+    if len(names) == 1:
+        return build_guard(name, **with_found(found.get(name, {}), settings))
+    given = {part: settings.pop(part, {}) for part in names}
+    of_parts = {
+        part: with_found(found.get(part, {}), own) if isinstance(own, dict) else own for part, own in given.items()
+    }
+    return build_guard(name, **of_parts, **settings)
+
+
+def with_found(found: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Settings found for a model with those given in their place; a preset stands for itself."""
+    return given if "preset" in given else {**found, **given}
 
 
 if __name__ == "__main__":

@@ -159,6 +159,10 @@ class VLMGuard(RepresentationGuard):
         asked = {name: states["text"] if self.settings.query == "text" else own for name, own in states.items()}
         return self.margins_by_layer(asked, lambda layer, _, own: beyond(own, first[layer], thresholds[layer]))
 
+    @property
+    def acts_where_fired(self) -> bool:
+        return not self.settings.project  # which is done to every request
+
     def _thresholds(self, midpoint: Tensor) -> Tensor:
         """tau per layer: [L]."""
         return midpoint if self.settings.gate == "midpoint" else torch.zeros_like(midpoint)

@@ -85,7 +85,8 @@ def parts_of(model: nn.Module) -> Iterator[bytes | Tensor]:
         for name, tensor in kept_tensors(module):
             if id(tensor) not in seen and id(tensor) not in left_out:  # tied weights count once
                 seen.add(id(tensor))
-                yield from tensor_parts(present(module, name, tensor))
+                there = present(module, name, tensor)
+                yield from tensor_parts(there, stays=there is tensor)
 
 
 def kept_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -142,14 +143,17 @@ def plain_kinds() -> tuple[type, type]:
     return torch.Tensor, torch.nn.Parameter
 
 
-def tensor_parts(tensor: Tensor) -> Iterator[bytes | Tensor]:
-    """Shape and samples of a tensor; of one made of others (quantised), of those. Raises Unreadable."""
+def tensor_parts(tensor: Tensor, stays: bool = True) -> Iterator[bytes | Tensor]:
+    """Shape and samples of a tensor; of one made of others (quantised), of those. Raises Unreadable.
+
+    stays: whether it is the model's own; one that was loaded for this is read at once, so that it can go again.
+    """
     yield str(tuple(tensor.shape)).encode()
     plain = type(tensor) in plain_kinds()
     inner = None if plain else getattr(tensor, "__tensor_flatten__", None)
     if inner is not None:
         for name in inner()[0]:
-            yield from tensor_parts(getattr(tensor, name))
+            yield from tensor_parts(getattr(tensor, name), stays)
         return
     try:
         step = max(1, tensor.numel() // _SAMPLES)
@@ -157,8 +161,10 @@ def tensor_parts(tensor: Tensor) -> Iterator[bytes | Tensor]:
             count = min(_SAMPLES, -(-tensor.numel() // step))
             values = tensor.detach().as_strided((count,), (step,))
         else:
-            values = tensor.detach().reshape(-1)[::step][:_SAMPLES]
+            view = tensor.detach().reshape(-1)[::step][:_SAMPLES]
+            values = view.clone()  # the view would keep a copy of the whole tensor until all are read
         of_odd_floats = values.is_floating_point() and values.element_size() < 2  # of eight bits, which don't join
-        yield values.to(torch.bfloat16) if of_odd_floats else values
+        values = values.to(torch.bfloat16) if of_odd_floats else values
+        yield values if stays else read_together([values])[0]
     except (NotImplementedError, RuntimeError, TypeError) as error:
         raise Unreadable(f"a {type(tensor).__name__} can't be read ({error})") from error

@@ -30,7 +30,7 @@ class Beside:
         self._photos = pictures_in(folder)
         for photo in self._photos:
             check_picture(photo)
-        self.name = f"photos of {folder.name}"
+        self.name = f"photos of {folder.resolve().name}"
 
     def images(self, number: int) -> tuple[ImageLike, ...]:
         """What stands beside the request of this number, from 0."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import Sequence
 
 from vlmguard_plugin.demo.instructions import instructions
-from vlmguard_plugin.demo.measures.beside import PICTURE_KINDS, Beside
+from vlmguard_plugin.demo.measures.beside import Beside
 from vlmguard_plugin.demo.measures.figures import Figure, share
 from vlmguard_plugin.demo.measures.requests import ANSWER_TOKENS, demo_requests
 from vlmguard_plugin.judges.degeneration import degeneration
@@ -23,7 +24,7 @@ STOP_WORDS = frozenset(
 PICTURE_WORDS = frozenset(("image", "pictu", "backg"))
 
 
-def on_task(subject: HuggingFaceSubject, kinds: tuple[str, ...] = PICTURE_KINDS) -> dict[str, Figure]:
+def on_task(subject: HuggingFaceSubject, conditions: Sequence[Beside]) -> dict[str, Figure]:
     """Share of answers that are on task, for harmless requests and held-out instructions beside pictures.
 
     See `is_on_task` for what that means. Refusals and answers that are no language are counted apart as well:
@@ -34,8 +35,8 @@ def on_task(subject: HuggingFaceSubject, kinds: tuple[str, ...] = PICTURE_KINDS)
     figures: dict[str, Figure] = {
         "refused, text": share([judge(text, said).label == "refusal" for text, said in zip(asked, as_text)])
     }
-    for kind in kinds:
-        beside = [Beside(kind).shown(number) for number in range(len(asked))]
+    for condition in conditions:
+        kind, beside = condition.name, [condition.shown(number) for number in range(len(asked))]
         answers = subject.generate(
             [Query(text, images) for text, (images, _) in zip(asked, beside)],
             max_new_tokens=ANSWER_TOKENS,

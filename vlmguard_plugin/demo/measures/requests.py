@@ -39,6 +39,8 @@ def prepared_requests(name: str) -> list[Request]:
 
 def prepared_set(name: str, columns: Sequence[str]) -> DataFrame:
     """The rows of a prepared set: a name in $LMUData, or the path of a TSV. ValueError where a column is missing."""
+    if not name:
+        raise ValueError("--requests names no set; give its name in $LMUData or the path of its TSV")
     path = Path(name) if name.endswith(".tsv") else lmu_data() / f"{name}.tsv"
     if not path.is_file():
         raise ValueError(f"there is no prepared set {path}; run `vlmguard data prepare {path.stem} --source ...`")

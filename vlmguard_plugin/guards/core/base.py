@@ -228,6 +228,11 @@ class Guard(Shared):
         return False
 
     @property
+    def acts_where_fired(self) -> bool:
+        """Whether a request that none of its gates fires on gets the unguarded model's answer, word for word."""
+        return False
+
+    @property
     def is_fitted(self) -> bool:
         """Whether it can be used: it has been fitted or loaded, or has nothing to fit."""
         return bool(self.facts) or not self.needs_fit

@@ -96,6 +96,10 @@ class RepresentationGuard(Guard):
     def has_gate(self) -> bool:
         return bool(self.gate_margins({}))
 
+    @property
+    def acts_where_fired(self) -> bool:
+        return self.has_gate and type(self).rewrite is Guard.rewrite
+
     def margins_by_layer(
         self, states: Mapping[str, Tensor], margin: Callable[[int, str, Tensor], Tensor]
     ) -> dict[str, dict[str, Tensor]]:
