@@ -29,7 +29,8 @@ ON_15B: dict[str, dict[str, Any]] = {
 """Guards that are not named keep their own defaults: these did best, or no setting kept the bound.
 
 On the larger model no setting of cmrm, cmrm_sample, conditional_refusal or jrs_rem keeps the bound. The first two have
-the settings that exceed it least, for with their own they refuse many harmless requests there.
+the settings that exceed it least, for with their own they refuse many harmless requests there. shiftdc's best within
+the bound refuses no more than the unguarded model.
 """
 
 GUARD_SETTINGS: dict[str, dict[str, dict[str, Any]]] = {

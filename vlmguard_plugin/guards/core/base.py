@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Iterator, Sequence
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.errors import GuardNotFitted, NoTensors, WrongModel
-from vlmguard_plugin.guards.core.guarded_subject import GuardedScorer, GuardedSubject
+from vlmguard_plugin.guards.core.guarded_subject import GuardedScorer, GuardedSubject, own_prompt_form
 from vlmguard_plugin.guards.core.moderation import CheckCosts
 from vlmguard_plugin.guards.core.preset import Preset, checked_name, without_preset
 from vlmguard_plugin.guards.core.reach import check_reach
@@ -343,10 +343,3 @@ class Guard(Shared):
         if not self.facts:
             raise GuardNotFitted(f"guard {self.name!r} is not fitted; there is nothing to save yet")
         FittedFolder(self.name, self.saved_settings(), {**self.facts, **self.marks()}, self.tensors).save(folder)
-
-
-def own_prompt_form(subject: Subject) -> str:
-    """How prompts are built by a subject, whatever guards are on it."""
-    while isinstance(subject, GuardedSubject):
-        subject = subject.subject
-    return subject.prompt_form

@@ -199,3 +199,10 @@ class GuardedScorer(GuardedSubject):
     ) -> list[Likelihood]:
         """The same for tokens, which no guard rewrites."""
         return self.subject.token_log_likelihoods(prompts, answers, self.edits_beside(edits))
+
+
+def own_prompt_form(subject: Subject) -> str:
+    """How prompts are built by a subject, whatever guards are on it."""
+    while isinstance(subject, GuardedSubject):
+        subject = subject.subject
+    return subject.prompt_form
