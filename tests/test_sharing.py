@@ -196,8 +196,8 @@ def test_a_folder_is_never_published_by_mistake(folder):
     "place, said",
     [
         ("", "the place is empty"),
-        ("s3://bucket/guard", "is no place of a guard"),
-        ("file:///srv/guard", "is no place of a guard"),
+        ("s3://bucket/guard", "can't hold a guard"),
+        ("file:///srv/guard", "can't hold a guard"),
         ("https:/example.org/guard", "is no address of a file server"),
         ("https://example.org/guard?token=abc", "has a ? or a #"),
         ("~nobody-of-this-name/guard", "names a home folder that is not there"),

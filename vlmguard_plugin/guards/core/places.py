@@ -57,7 +57,7 @@ def checked_place(place: str | Path) -> str | Path:
         return place
     scheme = f"{begun[1].lower()}://"
     if scheme not in SERVERS:
-        raise ValueError(f"{visible(text)!r} is no place of a guard; give a folder, http(s)://... or hf://OWNER/NAME")
+        raise ValueError(f"{visible(text)!r} can't hold a guard; give a folder, http(s)://... or hf://OWNER/NAME")
     address = urllib.parse.urlsplit(text)
     if not address.hostname or isinstance(place, Path):
         raise ValueError(f"{visible(text)!r} is no address of a file server; write it as text, {scheme}HOST/FOLDER")
@@ -66,7 +66,9 @@ def checked_place(place: str | Path) -> str | Path:
             f"{scheme}...@{address.hostname} holds a user name, which the card would publish; leave it out"
         )
     if address.query or address.fragment:
-        raise ValueError(f"{visible(text)!r} has a ? or a #, but a folder is meant, to which files' names are added")
+        raise ValueError(
+            f"{visible(text)!r} has a ? or a #, but files' names are to be added; give a folder's bare address"
+        )
     return scheme + address.netloc + urllib.parse.quote(address.path, safe="/%:@!$&'()*+,;=~")
 
 

@@ -78,7 +78,7 @@ class FittedFolder:
                 raise FileNotFoundError(
                     f"{folder} holds no {name}; give the folder that guard.save or `vlmguard fit` wrote"
                 )
-        remedy = "the guard has to be fitted again, or got again from where it was shared"
+        remedy = "the guard has to be fitted again, or fetched again from where it was shared"
         try:
             facts = read_json(folder / FACTS_FILE)
             format_there = facts["format"]
