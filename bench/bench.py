@@ -24,6 +24,7 @@ from costs import EDITING, MODELS, OTHER, fit, generation, memory
 from timing import Row
 
 import vlmguard_plugin as vg
+from vlmguard_plugin.files import check_writable, write_whole
 
 PARTS = {part.__name__: part for part in (start, generation, fit, memory, hosts, board)}
 OF_ALL_GUARDS = ("generation",)
@@ -63,9 +64,11 @@ def table(rows: list[Row]) -> str:
 @click.option("--model", type=click.Choice(MODELS), default="demo_vlm", show_default=True)
 @click.option("--guards", default=",".join(EDITING + OTHER), show_default=True)
 @click.option("--batches", default="1,8,32", show_default=True)
-@click.option("--tokens", default=32, show_default=True, help="New tokens of an answer.")
-@click.option("--rounds", default=3, show_default=True, help="Pairs of times, after one that warms up.")
-@click.option("--answers", default=50_000, show_default=True, help="Of board.")
+@click.option("--tokens", type=click.IntRange(1), default=32, show_default=True, help="New tokens of an answer.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=3, show_default=True, help="Pairs of times, after one that warms up."
+)
+@click.option("--answers", type=click.IntRange(1), default=50_000, show_default=True, help="Of board.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--markdown", "markdown_file", type=click.Path(dir_okay=False, path_type=Path))
 def main(
@@ -89,8 +92,12 @@ def main(
         )
     try:
         sizes = tuple(int(size) for size in batches.split(","))
-    except ValueError as error:
-        raise click.ClickException(f"--batches is {batches!r}; give whole numbers, as in 1,8,32") from error
+    except ValueError:
+        sizes = (0,)
+    if min(sizes) < 1:
+        raise click.ClickException(f"--batches is {batches!r}; give whole numbers from 1 on, as in 1,8,32")
+    for file in filter(None, (json_file, markdown_file)):
+        check_writable(file)
     given = {"model": model, "batches": sizes, "tokens": tokens, "rounds": rounds, "answers": answers}
     command = f"python bench/bench.py {' '.join(sys.argv[1:])}".strip()
     found: dict[str, Any] = {"machine": machine(), "command": command, "parts": {}}
@@ -108,9 +115,9 @@ def main(
         if rows:
             page += [f"## {name.capitalize()}\n", paragraphs(part.__doc__ or ""), table(rows)]
         if json_file:
-            json_file.write_text(json.dumps(found, indent=1) + "\n")
+            write_whole(json_file, json.dumps(found, indent=1) + "\n")
         if markdown_file:
-            markdown_file.write_text("\n".join(page))
+            write_whole(markdown_file, "\n".join(page))
 
 
 def paragraphs(text: str) -> str:

@@ -87,7 +87,7 @@ def test_links_and_damaged_archives_are_refused(server, tmp_path):
     with pytest.raises(BenchmarkError, match="'link', a link or device"):
         fetch([Download(server.url("link.tar"), "x", unpack=True)], tmp_path)
     server.files["half.zip"] = zipped(a=b"1" * 1000)[:500]
-    with pytest.raises(BenchmarkError, match="no whole zip or tar archive"):
+    with pytest.raises(BenchmarkError, match="not a whole zip or tar archive"):
         fetch([Download(server.url("half.zip"), "y", unpack=True)], tmp_path)
     with pytest.raises(ValueError, match="inside the source folder"):
         Download("http://x/y", "../y")
@@ -127,5 +127,5 @@ def test_a_name_that_is_a_file_and_a_folder(tmp_path):
     with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
         archive.writestr("a", "x")
         archive.writestr("a/b", "x")
-    with pytest.raises(BenchmarkError, match="archive.zip is no whole"):
+    with pytest.raises(BenchmarkError, match="archive.zip is not a whole"):
         unpack(tmp_path / "archive.zip", tmp_path / "out")

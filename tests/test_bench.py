@@ -40,3 +40,5 @@ def test_what_there_is_not_is_named():
     assert done.returncode == 1 and "there is no speed, nothing; parts are start, generation" in done.stderr
     done = run("--batches", "two")
     assert done.returncode == 1 and "--batches is 'two'; give whole numbers" in done.stderr
+    assert "--batches is '8,0'; give whole numbers from 1 on" in run("--batches", "8,0").stderr
+    assert "0 is not in the range x>=1" in run("--rounds", "0").stderr

@@ -10,6 +10,7 @@ from helpers.page_boards import write_outputs
 
 from vlmguard_plugin.cli.main import main
 from vlmguard_plugin.inspection import plot_board
+from vlmguard_plugin.inspection.board_figure import shortened
 from vlmguard_plugin.inspection.figures import slim
 from vlmguard_plugin.leaderboard.build import build_board
 
@@ -62,7 +63,15 @@ def test_it_is_small_and_always_the_same(board, tmp_path):
 def test_a_long_name_is_cut(board, tmp_path):
     renamed = replace(board, overall=(replace(board.overall[0], model="x" * 90), *board.overall[1:]))
     shown = words(plot_board(renamed, tmp_path / "board.svg")[0])
-    assert any(re.fullmatch("x{33}…", text) for text in shown)
+    assert any(re.fullmatch("x{16}…x{17}", text) for text in shown)
+
+
+def test_long_names_are_told_apart():
+    """Guarded models' names differ at their end; two that would look the same are not cut."""
+    first, second = (f"org-{'x' * 60}_cmrm@alpha={alpha}" for alpha in (1, 2))
+    assert shortened([first, second]) == ["org-xxxxxxxxxxxx…xxxx_cmrm@alpha=1", "org-xxxxxxxxxxxx…xxxx_cmrm@alpha=2"]
+    middle = [f"{'x' * 30}{n}{'y' * 30}" for n in range(2)]
+    assert shortened(middle) == middle
 
 
 def test_nothing_to_draw_is_said(board, tmp_path):

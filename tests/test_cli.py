@@ -121,6 +121,9 @@ def test_several_guards_are_fitted_at_once_on_states_that_are_recorded_once(run,
     given = ["--model", checkpoint, "--anchors", csv, "--calibrate", "--pairs", 2]
     done = run("fit", "tbop", "cmrm", "self_reminder", *given, "--out", tmp_path / "all")
     assert done.exit_code == 0 and "self_reminder has nothing to fit" in done.output, done.output
+    done = run("fit", "cmrm", "tbop+self_reminder", *given, "--calibrate", "--out", tmp_path / "none")
+    assert done.exit_code == 1 and "can't be calibrated as one" in done.output
+    assert not (tmp_path / "none").exists(), "it is refused before the first guard's calibration"
     assert run("fit", "cmrm", *given, "--out", tmp_path / "one").exit_code == 0
     both = [json.loads((tmp_path / folder / "guard.json").read_text()) for folder in ("all/cmrm", "one")]
     assert both[0]["settings"] == both[1]["settings"]

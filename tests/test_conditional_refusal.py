@@ -136,7 +136,7 @@ def test_guard_json_says_what_the_gate_does(subject, fitted, tmp_path):
         "blank",
     ]
     assert all(rates["harmless_fired"] < rates["harmless_at_most"] for rates in gate["out_of_fold"].values())
-    with pytest.raises(ValueError, match=r"read_layers \[2\] lie behind the first edited layer 1"):
+    with pytest.raises(ValueError, match=r"read_layers \[2\] lie after the first edited layer 1"):
         fitted.with_settings(layers=[1])
     stricter = vg.load_guard(tmp_path / "guard", subject).with_settings(over_refusal=0.0)
     assert stricter.gate().threshold > fitted.gate().threshold
@@ -169,7 +169,7 @@ def test_too_few_pairs_are_refused(subject):
 
 def test_layers_are_checked_before_anything_is_recorded(subject):
     guard = vg.build_guard("conditional_refusal", layers=[1], read_layers=[2])
-    with pytest.raises(ValueError, match=r"read_layers \[2\] lie behind the first edited layer 1"):
+    with pytest.raises(ValueError, match=r"read_layers \[2\] lie after the first edited layer 1"):
         guard.fit(subject, ANCHORS)
     assert vg.build_guard("conditional_refusal").read_layers(24) == (12, 13, 14, 15)
     assert vg.build_guard("conditional_refusal", layers=[20]).read_layers(24) == (12, 13, 14, 15)

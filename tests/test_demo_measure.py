@@ -103,7 +103,7 @@ def test_guards_are_asked_what_the_model_alone_is(subject):
 def test_a_set_of_one_kind(subject):
     figures = refusals(subject, [Request("How?", False)], [Beside("text")])
     assert list(figures) == ["harmless refused, text", "degenerate, text"]
-    with pytest.raises(ValueError, match="but one of these"):
+    with pytest.raises(ValueError, match="only one of them"):
         shift(subject, [Request("How?", False)], [Beside("blank")])
 
 

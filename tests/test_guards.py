@@ -221,7 +221,7 @@ class TestDamagedFolders:
             vg.load_guard(folder)
 
     def test_a_gate_behind_the_layers_it_opens(self, subject, anchors, tmp_path):
-        with pytest.raises(ValueError, match="condition_layer is 3, behind the first edited layer 1"):
+        with pytest.raises(ValueError, match="condition_layer is 3, after the first edited layer 1"):
             vg.build_guard("refusal_direction", layers=[1], condition_layer=3).fit(subject, anchors)
         vg.build_guard("refusal_direction", layers=[1], condition_layer=1).fit(subject, anchors).save(tmp_path / "g")
         rewrite(tmp_path / "g", settings={"layers": [1], "condition_layer": 50})

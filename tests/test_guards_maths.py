@@ -149,7 +149,7 @@ def test_condition_looks_at_its_own_layer(subject, anchors):
     fires = [cosine(state.numpy(), direction) > theta for state in plain[:, 1]]
     assert len(set(fires)) == 2
     assert [bool(moved > 1e-4) for moved in (edited - plain)[:, 3].abs().amax(dim=1)] == fires
-    with pytest.raises(ValueError, match="behind the first edited layer 0"):
+    with pytest.raises(ValueError, match="after the first edited layer 0"):
         vg.build_guard("refusal_direction", layers=[0], condition=True, condition_layer=1).fit(subject, anchors).edits(
             subject, None
         )

@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -14,6 +15,7 @@ from helpers.processes import python
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.cli.main import main
+from vlmguard_plugin.guards.core import places
 from vlmguard_plugin.guards.core.places import repository_of
 
 CALIBRATION = {
@@ -60,7 +62,14 @@ class Files(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content[: self.server.most])
+        if self.server.drips:
+            for byte in content:
+                time.sleep(0.05)
+                try:
+                    self.wfile.write(bytes([byte]))
+                except OSError:
+                    return None
+        return self.wfile.write(content[: self.server.most])
 
     def log_message(self, *arguments):
         pass
@@ -71,7 +80,7 @@ def file_server(monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     running = ThreadingHTTPServer(("127.0.0.1", 0), Files)
-    running.files, running.order, running.most = {}, [], None
+    running.files, running.order, running.most, running.drips = {}, [], None, False
     thread = threading.Thread(target=running.serve_forever, daemon=True)
     thread.start()
     yield running, f"http://127.0.0.1:{running.server_address[1]}/guards/mine"
@@ -123,7 +132,10 @@ def test_the_card_of_a_guard_without_calibration_says_so(folder, tmp_path):
 def test_a_composition_has_a_card_with_both_settings(subject, anchors, tmp_path):
     guard = vg.build_guard("vlm_guard+self_reminder").fit(subject, anchors)
     guard.push(tmp_path)
-    assert "| `vlm_guard` | `{" in (tmp_path / "README.md").read_text()
+    card = (tmp_path / "README.md").read_text()
+    assert (
+        "| `vlm_guard` | `{" in card and "| layers edited by `vlm_guard` | " in card and "`self_reminder`: Self" in card
+    )
     assert vg.Guard.from_pretrained(tmp_path, subject).fingerprint == guard.fingerprint
 
 
@@ -181,6 +193,83 @@ def test_a_folder_is_never_published_by_mistake(folder):
 
 
 @pytest.mark.parametrize(
+    "place, said",
+    [
+        ("", "the place is empty"),
+        ("s3://bucket/guard", "can't hold a guard"),
+        ("file:///srv/guard", "can't hold a guard"),
+        ("https:/example.org/guard", "is no address of a file server"),
+        ("https://example.org/guard?token=abc", "has a ? or a #"),
+        ("~nobody-of-this-name/guard", "names a home folder that is not there"),
+    ],
+)
+def test_what_is_no_place_is_refused_in_one_line(folder, tmp_path, monkeypatch, place, said):
+    monkeypatch.chdir(tmp_path)
+    for words in (("push", folder, place), ("pull", place, "--out", "out")):
+        done = run(*words)
+        assert done.exit_code == 1 and said in done.output and isinstance(done.exception, SystemExit)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_password_is_neither_published_nor_shown(folder):
+    done = run("push", folder, "https://me:secret@example.org/guard")
+    assert done.exit_code == 1 and "the card would publish" in done.output and "secret" not in done.output
+
+
+def test_a_page_of_somebodys_is_never_written_over(folder, tmp_path, monkeypatch):
+    (tmp_path / "README.md").write_text("# My project")
+    done = run("push", folder, tmp_path)
+    assert done.exit_code == 1 and "has a README.md that is no guard's card" in done.output
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    with file_server(monkeypatch) as (server, place):
+        server.files["/guards/mine/README.md"] = b"# My project"
+        assert "no guard's card" in run("push", folder, place).output and not server.order
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")  # as a new repository of the hub has it
+    assert run("push", folder, tmp_path).exit_code == run("push", folder, tmp_path).exit_code == 0
+
+
+def test_what_a_server_says_wrongly_is_told_of_its_address(folder, tmp_path, monkeypatch):
+    with file_server(monkeypatch) as (server, place):
+        run("push", folder, place)
+        server.files["/guards/mine/guard.json"] = b"{}"
+        assert f"{place}/guard.json is damaged" in run("pull", place, "--out", tmp_path / "out").output
+        server.files["/guards/mine/guard.json"] = b"\n<!doctype html><title>Log in</title>"
+        assert f"{place}/guard.json is a web page" in run("pull", place, "--out", tmp_path / "out").output
+        server.drips = True
+        monkeypatch.setattr(places, "IN_ALL", 0.2)
+        assert "after 0.2 s only" in run("pull", place, "--out", tmp_path / "out").output
+    assert not (tmp_path / "out").exists()
+
+
+def test_spaces_and_letters_of_any_script_in_an_address(folder, tmp_path, monkeypatch):
+    with file_server(monkeypatch) as (server, place):
+        assert run("push", folder, f"{place} ünd more").exit_code == 0
+        assert run("pull", f"{place} ünd more", "--out", tmp_path / "ö ut").exit_code == 0
+        assert "/guards/mine%20%C3%BCnd%20more/guard.json" in server.files
+
+
+def test_a_pulled_guard_keeps_the_versions_of_its_fit_and_does_nothing_to_a_terminal(folder, tmp_path):
+    place = shutil.copytree(folder, tmp_path / "theirs")
+    model = json.loads((place / "guard.json").read_text())["model"]
+    rewrite(place, versions={"torch": "0.1"}, model={**model, "fingerprint": "x\x1b[31m"})
+    done = run("pull", place, "--out", tmp_path / "out")
+    assert done.exit_code == 0 and "x\\x1b[31m" in done.output
+    assert json.loads((tmp_path / "out" / "guard.json").read_text())["versions"] == {"torch": "0.1"}
+
+
+def test_a_calibration_that_is_not_whole_is_refused(calibrated, tmp_path):
+    rewrite(calibrated, calibration={**CALIBRATION, "points": [{"settings": {"alpha": 0.5}}]})
+    done = run("push", calibrated, tmp_path / "shared")
+    assert done.exit_code == 1 and "its calibration is not whole" in done.output
+
+
+def test_the_card_of_what_needs_no_fit_says_so(subject, anchors, tmp_path):
+    vg.build_guard("self_reminder").fit(subject, anchors).push(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert "works with any model" in card and "fitted" not in card.partition("## Use it")[0]
+
+
+@pytest.mark.parametrize(
     "place, repository",
     [("hf://a/b.c", "a/b.c"), ("a/b", "a/b"), ("./a/b", None), ("../b", None), ("/a/b", None), ("a/b/c", None)],
 )
@@ -205,6 +294,10 @@ for name, place, options in (
         said[name] = "taken"
     except (OSError, ValueError) as error:
         said[name] = f"{type(error).__name__}: {error}"
+try:
+    guard.push_to_hub("somebody/model")
+except ValueError as error:
+    said["over"] = str(error)
 print(json.dumps(said))
 """
 
@@ -212,20 +305,24 @@ print(json.dumps(said))
 def test_through_the_hub(folder, tmp_path):
     with hub() as running:
         running.repositories["somebody/pickled"] = {"guard.json": b"{}", "pytorch_model.bin": b"\\x80\\x04."}
-        running.private["somebody/pickled"] = False
+        running.repositories["somebody/model"] = {"README.md": b"# A model"}
+        running.private |= {"somebody/pickled": False, "somebody/model": False}
         done = python("-c", THERE_AND_BACK, folder, environment=environment_for(running, tmp_path))
         said = json.loads(done.stdout.splitlines()[-1])
         kept = running.repositories["somebody/my-guard"]
         assert said["where"].endswith("/somebody/my-guard") and said["same"], said
         assert sorted(kept) == ["README.md", "guard.json", "guard.safetensors"] and running.private["somebody/my-guard"]
+        assert said["over"].endswith(
+            "hf://somebody/model has a README.md that is no guard's card; give the guard a place of its own"
+        )
         assert running.messages == ["first", "A fitted guard of vlmguard_plugin"]
         assert b"vlmguard pull hf://somebody/my-guard --out" in kept["README.md"]
         assert kept["guard.safetensors"] == (folder / "guard.safetensors").read_bytes()
         assert said["lost"].startswith("NotShared: no guard can be had from hf://somebody/other (RepositoryNotFound")
         assert said["bad"].startswith("NotShared: no guard can be had from hf://somebody/pickled")
         assert "is no repository of the hub; leave it out" in said["revision"]
-        fetched = {path.rpartition("/")[2] for method, path in running.asked if "/resolve/" in path}
-        assert fetched == {"guard.json", "guard.safetensors"}, "nothing else is ever asked for"
+        asked = {path.rpartition("/")[2] for method, path in running.asked if "/resolve/" in path}
+        assert asked == {"guard.json", "guard.safetensors", "README.md"}, "and the card alone before it is written"
 
 
 def test_without_the_right_to_write(folder, tmp_path):

@@ -135,7 +135,7 @@ def test_fewer_pairs_and_what_there_is_not(subject, anchors):
     with pytest.raises(ValueError, match="layers is"):
         measure_shift(subject, anchors, layers=[])
     for pairs in (1, 9):
-        with pytest.raises(ValueError, match=f"{pairs} anchor pairs asked for; give 2 .* to 8"):
+        with pytest.raises(ValueError, match=f"{pairs} anchor pairs were asked for; give 2 .* to 8"):
             measure_shift(subject, anchors, pairs=pairs)
 
 

@@ -58,6 +58,14 @@ def write_together(contents: Mapping[Path, bytes | str]) -> None:
             scratch.unlink(missing_ok=True)
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with ~ being the home directory; ValueError where ~NAME is the home of nobody here."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{str(path)!r} names a home folder that is not there; write the path in full") from error
+
+
 def is_special(path: Path) -> bool:
     """Whether a path is a pipe or a device."""
     return path.exists() and not path.is_file() and not path.is_dir()
@@ -123,6 +131,6 @@ def folder_sha256(folder: Path) -> str:
 def cache_directory(cache_dir: str | Path | None = None) -> Path:
     """The cache directory, made if need be: cache_dir, else $VLMGUARD_CACHE, else the user's cache directory."""
     chosen = cache_dir or environment.CACHE.value() or platformdirs.user_cache_dir("vlmguard")
-    folder = Path(chosen).expanduser()
+    folder = expanded(chosen)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -227,3 +227,16 @@ def test_twenty_models_stand_in_one_view(tmp_path, show):
     assert not small.is_displayed()
     browser.find_element("id", "compact").send_keys(" ")
     assert small.is_displayed() and min(browser.execute_script(high)) > max(rows), "the keyboard brings intervals back"
+
+
+@pytest.mark.parametrize("width", [1200, 360])
+def test_long_names_are_whole_in_a_compact_table(tmp_path, show, width):
+    """Guarded models' names differ at their end, and on a phone they leave room for the rates."""
+    base = "Some-VL-7B-Instruct-of-an-organisation-with-a-long-name"
+    for number in range(9):
+        safety(tmp_path, f"{base}_cmrm@alpha={number}" if number else base, "Set_blank", 24 - number)
+    browser = show(to_html(build_board(tmp_path)), width)
+    assert browser.find_element("id", "compact").is_selected()
+    cells = "[...document.querySelectorAll('#overall ~ .scroll tbody th')]"
+    assert all(browser.execute_script(f"return {cells}.map(cell => cell.scrollWidth <= cell.clientWidth)"))
+    assert max(browser.execute_script(f"return {cells}.map(cell => cell.offsetWidth)")) < width / 2

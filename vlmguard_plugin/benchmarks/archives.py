@@ -39,8 +39,8 @@ def unpack(archive: Path, target: Path, strip: int = 0) -> None:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
         raise BenchmarkError(
-            f"{archive} is no whole zip or tar archive ({visible(str(error))}); delete it and try again, or unpack it "
-            "by hand and give the folder with --source"
+            f"{archive} is not a whole zip or tar archive ({visible(str(error))}); delete it and try again, or unpack "
+            "it by hand and give the folder with --source"
         ) from error
 
 

@@ -71,7 +71,7 @@ class Row:
                     f"row {self.id!r} has {len(self.options)} options; 2 to {len(LETTERS)} are possible"
                 )
             if any(not option.strip() for option in self.options):
-                raise BenchmarkError(f"row {self.id!r} has an empty option; leave unused options away")
+                raise BenchmarkError(f"row {self.id!r} has an empty option; leave unused options out")
             allowed = LETTERS[: len(self.options)]
             if self.answer is None or self.answer not in tuple(allowed):
                 raise BenchmarkError(

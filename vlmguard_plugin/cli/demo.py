@@ -41,7 +41,7 @@ from vlmguard_plugin.demo.vlms import DEMO_VLMS
 def demo_command(out: Path, items: int, model: str, models: str | None, as_json: bool) -> None:
     """Run the whole comparison on a small real VLM.
 
-    It goes through VLMEvalKit's own command: builds the VLM once (0.5 GB to download, 1 GB kept in the cache directory;
+    It goes through VLMEvalKit's own command: builds the VLM once (0.5 GB to download, 1.5 GB in the cache directory;
     demo_vlm_15b: 1.1 and 4 GB), prepares its test sets, runs `python -m vlmeval.run`, and ends with the leaderboard.
     Needs `pip install vlmguard_plugin[demo]`.
     """

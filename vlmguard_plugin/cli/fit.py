@@ -88,7 +88,7 @@ def fit_command(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Fit GUARDs on a model's hidden states; save each as a folder.
+    """Fit GUARDs on a model's hidden states, and save each.
 
     \b
     vlmguard fit vlm_guard --model llava --set rank=2 --set layers=[14,15] --out my-guard
@@ -131,6 +131,8 @@ def fit_command(
             guard.settings.contents()  # a folder without photos is refused before a model is loaded
     requests = load_anchors(anchors or environment.ANCHORS.path())
     subject = spec.load_subject()
+    for guard in unfitted.values() if calibrated and grid is None else ():
+        guard.grid(subject.num_layers)  # what can't be calibrated is refused before another guard's calibration
     choose = Choice(grid, tuple(settings), bound, pairs) if calibrated else None
     told: dict[str, Any] = {}
     with states_remembered(subject) if len(guards) > 1 else nullcontext():
@@ -193,7 +195,7 @@ def in_words(fitted: Guard, subject: Subject, folder: Path) -> str:
     from vlmguard_plugin.calibration import choice
 
     layers = ", ".join(str(layer) for layer in fitted.facts.get("edited_layers", ()))
-    edits = f"; edits layers {layers}" if layers else ""
+    edits = f"; edits layer{'s' if ',' in layers else ''} {layers}" if layers else ""
     if fitted.needs_fit:
         pairs = fitted.facts["anchors"]["pairs"]
         line = f"Fitted {fitted.name} on {subject.fingerprint}, {pairs} pairs{edits}: {folder}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vlmguard_plugin.files import check_writable
+from vlmguard_plugin.reading import visible
 
 
 @click.command("pull")
@@ -35,7 +36,5 @@ def pull_command(place: str, out: Path, revision: str | None) -> None:
     guard = Guard.from_pretrained(place, revision=revision)
     guard.save(out)
     model = guard.facts["model"]
-    click.echo(
-        f"{guard.name}, fitted on {model['fingerprint']} ({model['num_layers']} layers, width {model['hidden_size']}), "
-        f"is in {out}"
-    )
+    fitted = f"fitted on {visible(model['fingerprint'])} ({model['num_layers']} layers, width {model['hidden_size']})"
+    click.echo(f"{guard.name}, {fitted if guard.needs_fit else 'which needs no fit'}, is in {out}")

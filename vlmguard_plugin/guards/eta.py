@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence, cast
 
-from vlmguard_plugin.files import folder_sha256
+from vlmguard_plugin.files import expanded, folder_sha256
 from vlmguard_plugin.guards.core.aligned_answer import AlignedAnswer
 from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.evaluators import Evaluators
@@ -80,7 +80,7 @@ class ETASettings(GuardSettings):
         object.__setattr__(self, field, str(given) if isinstance(given, Path) else given)
         self.check_words(field, "a folder or a hub name")
         name = getattr(self, field)
-        if not Path(name).expanduser().is_dir() and name.startswith(("/", ".", "~")):
+        if not expanded(name).is_dir() and name.startswith(("/", ".", "~")):
             raise FileNotFoundError(
                 f"{field} is {name!r}, and there is no such folder; give a save_pretrained folder or a hub name"
             )
@@ -132,7 +132,7 @@ class ETA(Guard):
     def read_files(self) -> Iterator[bytes]:
         """What tells a checkpoint's folder from others; nothing of one on the hub."""
         for name in (getattr(self.settings, file) for file in self.files):
-            folder = Path(name or "").expanduser()
+            folder = expanded(name or "")
             if name and folder.is_dir():
                 yield folder_sha256(folder).encode()
 

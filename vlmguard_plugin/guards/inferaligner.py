@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.files import sha256_of
+from vlmguard_plugin.files import expanded, sha256_of
 from vlmguard_plugin.guards.core.directions import mean_difference, noise_of
 from vlmguard_plugin.guards.core.preset import Preset
 from vlmguard_plugin.guards.core.recording import record_anchors
@@ -163,7 +163,7 @@ class InferAligner(RepresentationGuard):
 
 def folder_of(named: str) -> Path:
     """The folder that the setting vectors_from names; ValueError where it holds no fitted guard."""
-    folder = Path(named).expanduser()
+    folder = expanded(named)
     if not (folder / TENSORS_FILE).is_file():
         raise ValueError(
             f"vectors_from is {named!r}, which holds no {TENSORS_FILE}; give the folder of an inferaligner fitted on "

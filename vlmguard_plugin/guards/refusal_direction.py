@@ -79,7 +79,7 @@ class RefusalDirection(RepresentationGuard):
         looked_at = self.settings.condition_layer
         if looked_at is not None and looked_at > layers[0]:
             raise ValueError(
-                f"condition_layer is {looked_at}, behind the first edited layer {layers[0]}; give an earlier one"
+                f"condition_layer is {looked_at}, after the first edited layer {layers[0]}; give an earlier one"
             )
         return layers
 

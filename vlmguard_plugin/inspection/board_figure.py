@@ -38,7 +38,7 @@ def plot_board(board: Board, path: str | Path) -> list[Path]:
     panels: Sequence[Axes] = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
     for measure, axes in zip(measures, panels):
         draw_measure(axes, measure, rows, board)
-    panels[0].set_yticks(range(len(rows)), [shortened(overall.model) for overall in rows])
+    panels[0].set_yticks(range(len(rows)), shortened([overall.model for overall in rows]))
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
     return save_figure(figure, files)
 
@@ -69,7 +69,9 @@ def draw_measure(axes: Axes, measure: str, rows: Sequence[Overall], board: Board
     axes.tick_params(axis="x", labelsize=8.5)
 
 
-def shortened(name: str) -> str:
-    """A model's name as a row has room for it."""
-    shown = visible(name)
-    return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
+def shortened(names: Sequence[str]) -> list[str]:
+    """Models' names as a row has room for them: their middle left out, but whole where two would look the same."""
+    shown = [visible(name) for name in names]
+    half = LONGEST // 2
+    short = [name if len(name) <= LONGEST else f"{name[: half - 1]}…{name[-half:]}" for name in shown]
+    return [whole if short.count(one) > 1 else one for whole, one in zip(shown, short)]

@@ -44,6 +44,14 @@ def description_of(path: Path, guard: str, settings: dict[str, Any], facts: dict
     missing = [key for key in ("bound", "pairs", "unguarded", "points", "chosen") if key not in (calibration or ())]
     if calibration is not None and missing:
         raise DamagedGuard(f"{path}: its calibration lacks {', '.join(missing)}; the guard has to be calibrated again")
+    if calibration is not None:
+        points = calibration["points"]
+        of_point = ("settings", "harmful_refused", "harmless_refused", "degenerate", "n")
+        each = [(calibration["unguarded"], of_point[1:]), *((point, of_point) for point in points)]
+        if any(not isinstance(point, dict) or not set(keys) <= set(point) for point, keys in each) or (
+            calibration["chosen"] not in (None, *(point["settings"] for point in points))
+        ):
+            raise DamagedGuard(f"{path}: its calibration is not whole; the guard has to be calibrated again")
     return {
         "guard": guard,
         "settings": settings_from_saved(guard, settings),

@@ -105,7 +105,7 @@ def some_pairs(anchors: Anchors, pairs: int | None) -> Anchors:
     wanted = available if pairs is None else pairs
     if not 2 <= wanted <= available:
         raise ValueError(
-            f"{wanted} anchor pairs asked for; give 2 (each is left out once) to {available}, which there are"
+            f"{wanted} anchor pairs were asked for; give 2 (each is left out once) to {available}, all there are"
         )
     return anchors if wanted == available else anchors.split(wanted)[0]
 

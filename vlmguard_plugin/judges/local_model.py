@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from vlmguard_plugin import environment
+from vlmguard_plugin.files import expanded
 from vlmguard_plugin.judges.base import JudgeError, first_line
 from vlmguard_plugin.subjects.loading import DTYPES, default_device, default_dtype
 from vlmguard_plugin.subjects.text_models import context_length, plain_words
@@ -55,7 +56,7 @@ class LocalModel:
         name = dtype or environment.JUDGE_DTYPE.value()
         if name and name not in DTYPES:
             raise JudgeError(f"dtype is {name!r}; choose one of {', '.join(DTYPES)} (dtype or $VLMGUARD_JUDGE_DTYPE)")
-        folder = Path(checkpoint).expanduser()
+        folder = expanded(checkpoint)
         if not folder.is_dir() and (folder.is_absolute() or str(checkpoint).startswith((".", "~"))):
             raise JudgeError(f"there is no model folder {checkpoint}; give a save_pretrained folder or a hub name")
         source = str(folder) if folder.is_dir() else str(checkpoint)

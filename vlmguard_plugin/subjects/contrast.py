@@ -40,7 +40,7 @@ def contrasting(model: Any, generation: Mapping[str, Any], alpha: float) -> dict
     samples = (generation.get("do_sample"), *(getattr(config, "do_sample", None) for config in configs))
     if next((sample for sample in samples if sample is not None), False):
         raise ValueError(
-            "do_sample: contrasted logits are decoded greedily here, for the two prompts of a pair would draw tokens "
+            "do_sample: contrasted logits are decoded greedily here, because the prompts of a pair would draw tokens "
             "each by itself; leave do_sample out"
         )
     if given.expansion > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vlmguard_plugin.benchmarks.picture import check_picture, pictures_in
+from vlmguard_plugin.files import expanded
 from vlmguard_plugin.pictures.drawn import ORDINARY_WORDS, picture, word_picture
 from vlmguard_plugin.pictures.meaningless import meaningless
 from vlmguard_plugin.query import ImageLike
@@ -24,7 +25,7 @@ class Beside:
         self._photos: list[Path] = []
         if name in KINDS:
             return
-        folder = Path(name).expanduser()
+        folder = expanded(name)
         if not folder.is_dir():
             raise ValueError(f"{name!r} is neither a folder of photos nor one of {', '.join(KINDS)}")
         self._photos = pictures_in(folder)

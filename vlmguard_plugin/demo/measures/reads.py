@@ -58,7 +58,9 @@ def texts_and_pictures(set_name: str, items: int | None) -> list[tuple[str, Imag
     for index, shown in list(zip(frame["index"], frame["shown"]))[:items]:
         pictures = pictures_of_cell(cells[index], cells)
         if not shown.startswith(TEXT_ON_PICTURE) or len(pictures) != 1:
-            raise ValueError(f"{set_name}, row {index!r}: no text of one picture is known; take a set as FigStep's")
+            raise ValueError(
+                f"{set_name}, row {index!r}: no text of one picture is known; take a set such as FigStep's"
+            )
         try:
             picture = in_mode(Image.open(io.BytesIO(base64.b64decode(pictures[0]))), "RGB")
         except (OSError, ValueError, SyntaxError) as error:

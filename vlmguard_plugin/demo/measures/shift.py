@@ -25,7 +25,7 @@ def shift(subject: HuggingFaceSubject, requests: Sequence[Request], conditions: 
     harmful = [number for number, request in enumerate(requests) if request.harmful]
     harmless = [number for number, request in enumerate(requests) if not request.harmful]
     if not harmful or not harmless:
-        raise ValueError("the shift is measured on harmful and harmless requests; this set has but one of these")
+        raise ValueError("the shift is measured on harmful and harmless requests; this set has only one of them")
     text = subject.record([Query(request.text) for request in requests], progress="text")  # [N, L, d]
     gap = text[harmful].mean(0) - text[harmless].mean(0)  # [L, d]
     figures: dict[str, Figure] = {}

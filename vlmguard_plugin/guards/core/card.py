@@ -18,17 +18,19 @@ RATES = {
 
 def model_card(
     name: str,
-    summary: str,
+    summaries: Sequence[tuple[str, str]],
     settings: Mapping[str, Any],
     facts: Mapping[str, Any],
     *,
+    needs_fit: bool = True,
     place: str = "PLACE",
     base_model: str | None = None,
     figure: str | None = None,
 ) -> str:
     """The text of README.md.
 
-    name, summary, settings, facts: of the guard. place: where it can be had, as `vlmguard pull` takes it.
+    name, settings, facts: of the guard. summaries: (name, what it is) of each guard that it is made of.
+    needs_fit: whether it belongs to one model. place: where it can be had, as `vlmguard pull` takes it.
     base_model: the hub's name of the model that it was fitted on. figure: the file beside it that draws the
     calibration.
     """
@@ -36,24 +38,29 @@ def model_card(
     head = ["---", "library_name: vlmguard_plugin", f"tags: {json.dumps(list(TAGS))}"]
     head += [f"base_model: {json.dumps(base_model)}"] if base_model else []
     fitted = [
-        ("model", f"`{base_model}`" if base_model else "not named"),
+        ("model", f"`{cell(base_model)}`" if base_model else "not named"),
         ("model's fingerprint", f"`{cell(model['fingerprint'])}`"),
         ("decoder layers, width", f"{model['num_layers']}, {model['hidden_size']}"),
-        ("layers edited", ", ".join(map(str, facts.get("edited_layers", ()))) or "none"),
+        *layers_edited(facts),
         ("anchor pairs", facts["anchors"]["pairs"]),
         ("anchors' sha256", f"`{cell(facts['anchors'].get('sha256', 'not known'))}`"),
     ]
     parts = [
         "\n".join([*head, "---"]),
-        f"# `{name}`, a fitted guard",
-        cell(summary),
-        "A guard makes one vision-language model safer while it answers; it is of no use with another. It is loaded by "
-        "`vlmguard_plugin`, as numbers (safetensors) and facts (JSON), without running any code.",
+        f"# `{name}`, a {'fitted ' if needs_fit else ''}guard",
+        *(visible(f"`{part}`: {said}" if len(summaries) > 1 else said) for part, said in summaries),
+        "A guard makes a vision-language model safer while it answers. "
+        + (
+            "This one belongs to the model it was fitted on and works with no other. "
+            if needs_fit
+            else "This one has nothing to fit and works with any model; what was measured holds for the model below. "
+        )
+        + "It is loaded by `vlmguard_plugin`, as numbers (safetensors) and facts (JSON), without running any code.",
         "## Use it",
         f"```\nvlmguard pull {place} --out my-guard\nVLMGUARD_GUARD_DIR=my-guard ...   # your host's own command\n```",
         f'```python\nimport vlmguard_plugin as vg\n\nguard = vg.Guard.from_pretrained("{place}", subject)\n'
         "answers = guard.respond(subject, queries)\n```",
-        "## What it was fitted on",
+        "## What it was fitted on" if needs_fit else "## What it was saved beside",
         table(("", ""), fitted),
         "## Settings",
         table(("setting", "value"), [(f"`{key}`", f"`{cell(json.dumps(value))}`") for key, value in settings.items()]),
@@ -61,6 +68,16 @@ def model_card(
         *held_to(facts, figure),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def layers_edited(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Rows that name the layers edited, by each part of a composition."""
+    of_parts = {part: own for part, own in facts.get("parts", {}).items() if isinstance(own, Mapping)}
+    return [
+        (f"layers edited by `{cell(part)}`" if part else "layers edited",
+         ", ".join(map(str, own.get("edited_layers", ()))) or "none")
+        for part, own in (of_parts or {"": facts}).items()
+    ]  # fmt: skip
 
 
 def held_to(facts: Mapping[str, Any], figure: str | None) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Callable, Iterator, Sequence
 from PIL import Image
 
 from vlmguard_plugin.anchors import OBJECTS_FILE, Anchors, ObjectPair, load_object_pairs
-from vlmguard_plugin.files import sha256_of
+from vlmguard_plugin.files import expanded, sha256_of
 from vlmguard_plugin.guards.core.recording import check_finite
 from vlmguard_plugin.guards.core.representation import RepresentationSettings
 from vlmguard_plugin.pictures.drawn import ORDINARY_WORDS, picture
@@ -106,7 +106,7 @@ def photos_of(condition: str, seed: int) -> list[Path]:
 
     seed: decides the order.
     """
-    photos = photos_in(Path(condition[len(PHOTOS) :]).expanduser())
+    photos = photos_in(expanded(condition[len(PHOTOS) :]))
     return random.Random(f"photos:{seed}").sample(photos, len(photos))
 
 
@@ -116,7 +116,7 @@ def contents_of(conditions: Sequence[str]) -> dict[str, str]:
     for condition in conditions:
         if condition.startswith(PHOTOS):
             digest = hashlib.sha256()
-            for photo in photos_in(Path(condition[len(PHOTOS) :]).expanduser()):
+            for photo in photos_in(expanded(condition[len(PHOTOS) :])):
                 digest.update(f"{photo.name}\t{sha256_of(photo)}\n".encode())
             contents[condition] = digest.hexdigest()
     return contents

@@ -9,6 +9,7 @@ from typing import Any, Callable, NamedTuple, Sequence
 
 from PIL import Image
 
+from vlmguard_plugin.files import expanded
 from vlmguard_plugin.lazy import torch, transformers
 from vlmguard_plugin.pictures.meaningless import draw_blank
 from vlmguard_plugin.query import BlankImage, ImageLike, read_image
@@ -160,7 +161,7 @@ def of_checkpoint(setting: str, name: str, load: Callable[[str | Path], Any]) ->
     from vlmguard_plugin.subjects.loading import NotHere, nothing_run, place_of
 
     try:
-        place = place_of(Path(name).expanduser() if Path(name).expanduser().is_dir() else name)
+        place = place_of(folder if (folder := expanded(name)).is_dir() else name)
         with nothing_run(name, instead=""):
             return load(place)
     except NotHere:

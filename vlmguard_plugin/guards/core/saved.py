@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Mapping
 from vlmguard_plugin import __version__
 from vlmguard_plugin.files import write_together
 from vlmguard_plugin.lazy import safetensors, torch, transformers
-from vlmguard_plugin.reading import parsed_json, read_bytes, read_json, visible
+from vlmguard_plugin.reading import in_line, parsed_json, read_bytes, read_json, visible
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +54,9 @@ class FittedFolder:
             **self.facts,
             "tensors": {name: list(tensor.shape) for name, tensor in self.tensors.items()},
             "tensors_sha256": hashlib.sha256(tensors).hexdigest(),
-            "versions": {
+            # of the fit: a guard that was loaded and is kept elsewhere is no new one
+            "versions": self.facts.get("versions")
+            or {
                 "vlmguard_plugin": __version__,
                 "torch": torch.__version__,
                 "transformers": transformers.__version__,
@@ -76,12 +78,12 @@ class FittedFolder:
                 raise FileNotFoundError(
                     f"{folder} holds no {name}; give the folder that guard.save or `vlmguard fit` wrote"
                 )
-        remedy = "the guard has to be fitted again"
+        remedy = "the guard has to be fitted again, or fetched again from where it was shared"
         try:
             facts = read_json(folder / FACTS_FILE)
             format_there = facts["format"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DamagedGuard(f"{folder / FACTS_FILE} is damaged ({error!r}); {remedy}") from error
+            raise DamagedGuard(f"{folder / FACTS_FILE} is damaged ({in_line(error)}); {remedy}") from error
         if type(format_there) is not int or format_there not in (_FORMAT, _WITHOUT_DIGEST):
             raise DamagedGuard(
                 f"{folder / FACTS_FILE} has format {format_there!r} but this version reads {_FORMAT}; "
@@ -112,10 +114,8 @@ class FittedFolder:
             raise DamagedGuard(f"{folder / TENSORS_FILE} is damaged ({error}); {remedy}") from error
         shapes_there = {name: list(tensor.shape) for name, tensor in tensors.items()}
         if hashlib.sha256(data).hexdigest() != digest or shapes_there != shapes:
-            raise DamagedGuard(
-                f"{folder / TENSORS_FILE} is not the file that {FACTS_FILE} describes (tensors {shapes_there}, "
-                f"described {shapes}); {remedy}"
-            )
+            how = f"tensors {shapes_there}, described {shapes}" if shapes_there != shapes else "its sha256 differs"
+            raise DamagedGuard(f"{folder / TENSORS_FILE} is not the file that {FACTS_FILE} describes ({how}); {remedy}")
         problem = problem_in(tensors)
         if problem:
             raise DamagedGuard(f"{folder / TENSORS_FILE}: {problem}; {remedy}")

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Iterator, Mapping, Sequence
 
 from vlmguard_plugin.guards.core.card import model_card
-from vlmguard_plugin.guards.core.places import FETCHED, HUB, SERVERS, fetched, put
-from vlmguard_plugin.guards.core.saved import FittedFolder
+from vlmguard_plugin.guards.core.errors import WrongModel
+from vlmguard_plugin.guards.core.places import CARD, FETCHED, HUB, SERVERS, checked_place, fetched, put
+from vlmguard_plugin.guards.core.saved import DamagedGuard, FittedFolder
 from vlmguard_plugin.naming import guards_in
 from vlmguard_plugin.reading import visible
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from vlmguard_plugin.subjects.base import Subject
 
-CARD = "README.md"
-
 
 class Shared(ABC):
     """What a guard can do to be shared; `Guard` is made of it."""
@@ -28,6 +27,7 @@ class Shared(ABC):
     name: str
     facts: dict[str, Any]
     files: ClassVar[tuple[str, ...]]
+    needs_fit: bool
 
     @property
     @abstractmethod
@@ -74,6 +74,7 @@ class Shared(ABC):
 
         figure: an SVG of the calibration, which then stands beside the card as calibration.svg.
         """
+        place = checked_place(place)
         for part in self.parts:
             check_portable(part.name, part.files, part.unfitted_settings())
         with tempfile.TemporaryDirectory() as folder:
@@ -82,9 +83,10 @@ class Shared(ABC):
         drawn = {} if figure is None else {"calibration.svg": figure}
         card = model_card(
             self.name,
-            (type(self).__doc__ or "").strip().partition("\n")[0],
+            [(part.name, (type(part).__doc__ or "").strip().partition("\n")[0]) for part in self.parts],
             self.saved_settings(),
             self.facts,
+            needs_fit=self.needs_fit,
             place=str(place) if str(place).startswith((HUB, *SERVERS)) else "PLACE",
             base_model=base_model,
             figure=next(iter(drawn), None),
@@ -102,8 +104,11 @@ class Shared(ABC):
         """
         registry = import_module("vlmguard_plugin.guards.core.registry")  # which is made of guards, so it comes later
         with fetched(place, revision) as folder:
-            check_folder(FittedFolder.load(folder), registry.guard_classes())
-            guard = registry.load_guard(folder, subject)
+            try:
+                check_folder(FittedFolder.load(folder), registry.guard_classes())
+                guard = registry.load_guard(folder, subject)
+            except (DamagedGuard, WrongModel, FileNotFoundError) as error:  # of the place, not of a folder on the way
+                raise type(error)(str(error).replace(str(folder), str(place).rstrip("/"))) from error
         if not isinstance(guard, cls):
             raise ValueError(f"{place} holds the guard {guard.name!r}, which is no {cls.__name__}; use vg.Guard")
         return guard
