@@ -25,7 +25,7 @@ from vlmguard_plugin.guards.core.registry import guard_classes
 from vlmguard_plugin.guards.core.representation import RepresentationGuard
 from vlmguard_plugin.subjects.loading import load_subject
 
-NEED_MORE = ("none", "visual_prompt", "eta")  # nothing to measure, trained first, needs a reward model
+NEED_MORE = ("none", "visual_prompt", "eta", "moderated")  # nothing to measure, trained first, need other models
 EDITING = tuple(
     name for name, guard in guard_classes().items() if issubclass(guard, RepresentationGuard) and name not in NEED_MORE
 )
