@@ -21,7 +21,7 @@ import torch
 import transformers
 from commands import board, hosts, start
 from costs import EDITING, MODELS, OTHER, fit, generation, memory
-from timing import Row
+from timing import Row, table
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.files import check_writable, write_whole
@@ -49,14 +49,6 @@ def processor() -> str:
     told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
     names = [line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("model name")]
     return (names[0] if names else platform.machine()) + (", AMX" if "amx_bf16" in told else "")
-
-
-def table(rows: list[Row]) -> str:
-    """Rows as a Markdown table."""
-    heads = list(rows[0])
-    lines = [" | ".join(heads), " | ".join("---" for _ in heads)]
-    lines += [" | ".join(str(row[head]) for head in heads) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines) + "\n"
 
 
 @click.command()

@@ -12,7 +12,7 @@ from typing import Any, Iterator
 
 import torch
 from random_llava import SHAPES, random_queries, random_subject
-from timing import Row, side_by_side
+from timing import Row, Way, side_by_side
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.anchors import Anchors
@@ -74,17 +74,20 @@ def generation(
             subject.batch_size = batch
             queries = queries_of(model, batch)
             inputs = subject.encode(queries)
-            if name in EDITING:
-                ways = (
-                    partial(generated, subject, inputs, tokens, guard, queries),
-                    partial(generated, subject, inputs, tokens),
-                )
-            else:
-                ways = (
-                    partial(guard.respond, subject, queries, max_new_tokens=tokens),
-                    partial(subject.generate, queries, max_new_tokens=tokens),
-                )
+            ways = guarded_and_not(guard, subject, queries, inputs, tokens)
             yield {"guard": name, "batch": batch, **side_by_side(ways, rounds)}
+
+
+def guarded_and_not(
+    guard: vg.Guard, subject: vg.HuggingFaceSubject, queries: list[vg.Query], inputs: Any, new: int
+) -> tuple[Way, Way]:
+    """So many new tokens under a guard, and without: of inputs that are encoded where the guard edits, else whole."""
+    if guard.name in EDITING:
+        return partial(generated, subject, inputs, new, guard, queries), partial(generated, subject, inputs, new)
+    return (
+        partial(guard.respond, subject, queries, max_new_tokens=new),
+        partial(subject.generate, queries, max_new_tokens=new),
+    )
 
 
 def generated(

@@ -21,7 +21,7 @@ import transformers
 from costs import EDITING, OTHER
 from gpu_parts import PARTS
 from random_llava import SHAPES
-from timing import Row
+from timing import Row, table
 
 import vlmguard_plugin as vg
 
@@ -34,14 +34,6 @@ def machine(device: str) -> Row:
         "transformers": transformers.__version__,
         "vlmguard_plugin": vg.__version__,
     }
-
-
-def table(rows: list[Row]) -> str:
-    """Rows as a Markdown table."""
-    heads = list(rows[0])
-    lines = [" | ".join(heads), " | ".join("---" for _ in heads)]
-    lines += [" | ".join(str(row[head]) for head in heads) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines) + "\n"
 
 
 @click.command()

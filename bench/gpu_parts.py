@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Callable, Iterator
 
 import torch
-from costs import EDITING, generated
+from costs import EDITING, guarded_and_not
 from random_llava import SHAPES, Shape, random_anchors, random_queries, random_subject
 from timing import Row, side_by_side
 
@@ -94,17 +94,7 @@ def overhead(
         inputs = subject.encode(queries)
         for name, guard in made.items():
             for kind, new in (("generation", tokens), ("prefill", 1)):
-                ways: tuple[Callable[[], Any], Callable[[], Any]]
-                if name in EDITING:
-                    ways = (
-                        partial(generated, subject, inputs, new, guard, queries),
-                        partial(generated, subject, inputs, new),
-                    )
-                else:
-                    ways = (
-                        partial(guard.respond, subject, queries, max_new_tokens=new),
-                        partial(subject.generate, queries, max_new_tokens=new),
-                    )
+                ways = guarded_and_not(guard, subject, queries, inputs, new)
                 yield {
                     "guard": name,
                     "batch": batch,

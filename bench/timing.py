@@ -62,3 +62,11 @@ def spread(ratios: list[float]) -> str:
     if len(ratios) >= 6:
         low, high = quantile_test(ratios, p=0.5).confidence_interval(0.95)
     return f"{statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})"
+
+
+def table(rows: list[Row]) -> str:
+    """Rows as a Markdown table."""
+    heads = list(rows[0])
+    lines = [" | ".join(heads), " | ".join("---" for _ in heads)]
+    lines += [" | ".join(str(row[head]) for head in heads) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines) + "\n"

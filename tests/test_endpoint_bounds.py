@@ -8,6 +8,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from helpers.dripping import dripping_server
 from helpers.judge_endpoint import ANSWER, KEY, judge_at, label, verdict_from
 
 from vlmguard_plugin.endpoints import replies
@@ -18,25 +19,8 @@ from vlmguard_plugin.judges.judgements import Judgements
 
 
 def test_a_reply_that_drips_is_given_up():
-    """Each byte comes in time, the whole never would."""
-
-    class Dripping(BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.send_response(200)
-            self.end_headers()
-            while not enough.wait(0.05):
-                self.wfile.write(b" ")
-
-        def log_message(self, *_):
-            pass
-
-    enough = threading.Event()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Dripping)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    judge = EndpointJudge("tester", f"http://127.0.0.1:{server.server_port}", timeout=0.5, retry=0)
-    (verdict,) = judge.judge([Case("Do it.", ANSWER)])
-    enough.set()
-    server.shutdown()
+    with dripping_server() as address:
+        (verdict,) = EndpointJudge("tester", address, timeout=0.5, retry=0).judge([Case("Do it.", ANSWER)])
     assert verdict.failed and verdict.reason == "the endpoint's reply was not whole after 1 s"
 
 

@@ -2,11 +2,10 @@
 
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
+from helpers.dripping import dripping_server
 from helpers.judge_endpoint import KEY, Server, completion
 from helpers.tiny_evaluators import reward_folder
 from helpers.tiny_judges import saved_judge
@@ -149,28 +148,10 @@ def test_addresses_that_hold_secrets_are_refused_before_they_are_written_down(ur
     assert moderated(base_url="https://h/v1/moderations?api-version=1").settings.base_url
 
 
-def test_a_reply_that_drips_is_given_up(subject, monkeypatch):
+def test_a_reply_that_drips_is_given_up(subject):
     """Each byte comes in time, the whole never would."""
-
-    class Dripping(BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.send_response(200)
-            self.end_headers()
-            while not enough.wait(0.05):
-                self.wfile.write(b" ")
-
-        def log_message(self, *_):
-            pass
-
-    enough = threading.Event()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Dripping)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}/v1"
-    with pytest.raises(ModerationFailed, match="the reply was not whole after 1 s"):
-        moderated(base_url=address, timeout=0.5).respond(subject, QUERIES[:1], max_new_tokens=2)
-    enough.set()
-    server.shutdown()
-    server.server_close()
+    with dripping_server() as address, pytest.raises(ModerationFailed, match="the reply was not whole after 1 s"):
+        moderated(base_url=f"{address}/v1", timeout=0.5).respond(subject, QUERIES[:1], max_new_tokens=2)
 
 
 def test_an_endpoint_that_is_lost_is_not_waited_for_again_and_again(subject, serve):
