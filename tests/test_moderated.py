@@ -252,6 +252,15 @@ def test_wildguards_lines():
     assert own == "Q {answer} {request} A A", "what a person wrote is no field"
 
 
+@pytest.mark.parametrize("form", ["plain", "llama_guard"])
+@pytest.mark.parametrize(
+    "reply", ["un\u017fafe", "\u017fafe", "!safe", "\u2260 safe", "\u274c safe", "not unsafe", "safe\nS1", "safe?", ""]
+)
+def test_a_reply_that_only_looks_like_safe_is_never_taken_for_it(form, reply):
+    with pytest.raises(ModerationFailed, match="neither safe nor unsafe"):
+        read_reply(form, Exchange((("user", "How?"),)), reply)
+
+
 def test_a_local_classifier(subject):
     folder = reward_folder(labels=2)
     plain = answers_alone(subject)
