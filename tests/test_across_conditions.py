@@ -98,4 +98,7 @@ def test_an_attacked_request_is_the_same_base_request():
     plain = {"pair": "p1", "harmful": 1, "question": "How?"}
     attacked = {"pair": "p1", "harmful": 1, "question": "Fill in.", "intent": "How?"}
     assert base_request_of(plain, "AdvBench_text") == base_request_of(attacked, "AdvBench_typography")
+    assert base_request_of(plain, "Requests_a_text") == base_request_of(attacked, "Requests_a_template+blank")
+    assert base_request_of(plain, "Requests_a_text") != base_request_of(plain, "Requests_b_text"), "another file's row"
+    assert base_request_of(plain, "Requests_a_b_text") != base_request_of(plain, "Requests_a_text")
     assert base_request_of(plain, "AdvBench_text") != base_request_of(attacked, "FigStep"), "its own intent tells"
