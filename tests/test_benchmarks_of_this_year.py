@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import zipfile
 
 import pandas
 import pyarrow
@@ -294,6 +295,29 @@ def test_spa_vl(tmp_path):
     (tmp_path / "test/harm-00000-of-00001.parquet").write_bytes(b"none")
     with pytest.raises(BenchmarkError, match="is no Parquet file"):
         read(spa_vl, "SPA_VL", tmp_path)
+
+
+def test_a_parquet_file_that_is_damaged_inside_is_named(tmp_path):
+    path = tmp_path / "harm-00000-of-00001.parquet"
+    row = {"image": png(), "question": "What?", "class1": "a", "class2": "b", "class3": "c"}
+    write_parquet(path, [row] * 200)
+    whole = path.read_bytes()
+    said = set()
+    for place in range(4, 200, 4):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF] * 40) + whole[place + 40 :])
+        try:
+            read(spa_vl, "SPA_VL", tmp_path)
+        except BenchmarkError as error:
+            said.add("is damaged behind row 0" in str(error))
+    assert True in said
+
+
+def test_a_workbook_that_would_fill_the_memory_is_refused(tmp_path):
+    path = tmp_path / vscbench.TEXT_FILE
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/worksheets/sheet1.xml", b" " * (80 << 20))
+    with pytest.raises(BenchmarkError, match="unpacks to more than"):
+        read(vscbench, "VSCBench_text", tmp_path)
 
 
 # Ch3Ef

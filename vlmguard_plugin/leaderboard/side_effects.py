@@ -87,7 +87,8 @@ def effects_of(label: str, base: str, own: Mapping[Key, Item], of_base: Mapping[
 
 
 def length_change(logs: Sequence[float]) -> LengthChange:
-    """The geometric mean of ratios with Student's t interval.
+    """The geometric mean of ratios with Student's t interval; of ratios that are all alike, and not 1, without one: p is
+    then that of the sign test, since no spread is known.
 
     logs: natural logarithms of ratios, the mean of each base request's.
     """
@@ -96,8 +97,12 @@ def length_change(logs: Sequence[float]) -> LengthChange:
     if len(values) < 2:
         return LengthChange(math.exp(mean), None, None, 1.0, len(values))
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
+    if error <= 1e-9 * abs(mean):  # rounding leaves some
+        if mean == 0:
+            return LengthChange(1.0, 1.0, 1.0, 1.0, len(values))
+        return LengthChange(math.exp(mean), None, None, 0.5 ** (len(values) - 1), len(values))
     reach = float(stats.t.ppf(1 - ALPHA / 2, len(values) - 1)) * error
-    p = float(2 * stats.t.sf(abs(mean) / error, len(values) - 1)) if error > 0 else float(mean == 0)
+    p = float(2 * stats.t.sf(abs(mean) / error, len(values) - 1))
     return LengthChange(math.exp(mean), math.exp(mean - reach), math.exp(mean + reach), p, len(values))
 
 
