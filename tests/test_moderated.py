@@ -283,6 +283,40 @@ def test_a_local_classifier(subject):
     assert moderated(**settings, threshold=1.0).respond(subject, QUERIES, max_new_tokens=8) == plain
 
 
+def test_labels_that_do_not_rule_each_other_out(subject, tmp_path):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(reward_folder(labels=2)).eval()
+    model.config.problem_type = "multi_label_classification"
+    model.save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(reward_folder(labels=2))
+    tokenizer.save_pretrained(tmp_path)
+    with torch.no_grad():
+        highest = [
+            float(model(**tokenizer(query.text, return_tensors="pt")).logits.sigmoid().max()) for query in QUERIES
+        ]
+    bound = sorted(highest)[1] - 1e-6
+    guard = moderated(
+        guard_model=tmp_path,
+        api="classifier",
+        unsafe_labels=["LABEL_0", "LABEL_1"],
+        threshold=bound,
+        looks_at="input",
+    )
+    given = guard.respond(subject, QUERIES, max_new_tokens=8)
+    assert [text == REFUSAL for text in given] == [chance >= bound for chance in highest]
+
+
+def test_what_can_not_be_sent_is_no_fault_of_the_endpoints(subject, serve, tmp_path):
+    serve(by_words("bad"))
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    asked = (vg.Query("What is this?", (tmp_path / "a.png",)), vg.Query("half \ud800"))
+    for query, problem in zip(asked, ("a.png", "half a character")):
+        with pytest.raises(ModerationFailed, match=problem) as failed:
+            moderated(pictures=True, looks_at="input").respond(subject, [query], max_new_tokens=4)
+        assert "no JSON" not in str(failed.value) and "not answered" in str(failed.value)
+
+
 def test_a_local_language_model(subject, tmp_path):
     plain = answers_alone(subject)
     for text, given in (("safe", plain), ("unsafe"[::-1], None)):
@@ -315,6 +349,7 @@ def test_a_text_that_is_too_long_for_the_guard_model_is_not_safe(subject):
         ({"prompt_file": "x.txt"}, "has no wording"),
         ({"api": "chat", "prompt_file": "absent.txt"}, "absent.txt can't be read"),
         ({"threshold": 2}, "threshold is 2"),
+        ({"threshold": 0.9}, "gives verdicts, no probabilities"),
     ],
 )
 def test_settings_that_can_not_be(settings, problem):
