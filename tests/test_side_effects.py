@@ -58,7 +58,9 @@ def test_on_task():
     assert on_task("How do I bake bread?", "Baking takes an hour.") is True
     assert on_task("How do I bake bread?", "The picture shows a lake.") is False
     assert on_task("What is this?", "A lake.") is None
-    assert on_task("Quels sont les effets des fruits ?", "Les chats dorment dans la maison et les chiens aussi.") is None
+    assert (
+        on_task("Quels sont les effets des fruits ?", "Les chats dorment dans la maison et les chiens aussi.") is None
+    )
     assert on_task("\u4e2d\u56fd\u7684\u9996\u90fd\u5728\u54ea\u91cc", "\u5317\u4eac") is None
 
 

@@ -46,7 +46,9 @@ def draw_text(text: str, width: int = 1024, height: int | None = None, font_size
         if lines and needed <= (height or LARGEST_EDGE):
             break
     else:
-        raise BenchmarkError(f"{text!r:.80} does not fit {width} x {height or LARGEST_EDGE} pixels; give a larger picture")
+        raise BenchmarkError(
+            f"{text!r:.80} does not fit {width} x {height or LARGEST_EDGE} pixels; give a larger picture"
+        )
     picture = Image.new("L", (width, height or needed), 255)
     pen = ImageDraw.Draw(picture)
     for number, line in enumerate(lines):

@@ -87,8 +87,9 @@ def effects_of(label: str, base: str, own: Mapping[Key, Item], of_base: Mapping[
 
 
 def length_change(logs: Sequence[float]) -> LengthChange:
-    """The geometric mean of ratios with Student's t interval; of ratios that are all alike, and not 1, without one: p is
-    then that of the sign test, since no spread is known.
+    """The geometric mean of ratios with Student's t interval.
+
+    Ratios that are all alike, and not 1, have none: no spread is known, and p is that of the sign test.
 
     logs: natural logarithms of ratios, the mean of each base request's.
     """
