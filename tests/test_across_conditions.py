@@ -94,8 +94,21 @@ def test_without_text_the_plainest_condition_is_the_reference(tmp_path):
     assert conditions.reference == "blank" and conditions.rows[1].differences["attack_success"].only_model == 1
 
 
+def test_ids_that_stand_for_other_requests_are_not_compared(tmp_path):
+    columns = {"harmful": [1, 1, 1], "id": ["1", "2", "3"], "category": ""}
+    write(tmp_path, "m", "Requests_x_text", [NO, NO, NO], question=["a?", "b?", "c?"], condition="text", **columns)
+    hidden = {"question": "Fill in.", "intent": ["a?", "other?", " c? "]}
+    write(tmp_path, "m", "Requests_x_typography", [YES, YES, YES], condition="typography", **hidden, **columns)
+    (conditions,) = leaderboard(tmp_path).across
+    change = conditions.rows[1].differences["attack_success"]
+    assert (change.n, change.only_model) == (2, 2) and conditions.rows[1].rates["attack_success"].n == 3
+
+
 def test_an_attacked_request_is_the_same_base_request():
     plain = {"pair": "p1", "harmful": 1, "question": "How?"}
     attacked = {"pair": "p1", "harmful": 1, "question": "Fill in.", "intent": "How?"}
     assert base_request_of(plain, "AdvBench_text") == base_request_of(attacked, "AdvBench_typography")
+    assert base_request_of(plain, "Requests_a_text") == base_request_of(attacked, "Requests_a_template+blank")
+    assert base_request_of(plain, "Requests_a_text") != base_request_of(plain, "Requests_b_text"), "another file's row"
+    assert base_request_of(plain, "Requests_a_b_text") != base_request_of(plain, "Requests_a_text")
     assert base_request_of(plain, "AdvBench_text") != base_request_of(attacked, "FigStep"), "its own intent tells"

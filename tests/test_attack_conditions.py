@@ -163,3 +163,10 @@ def test_a_request_that_can_not_be_drawn_is_reported(tmp_path):
     source.write_text("id,request,harmful\na,How?,0\nb,\u4e3a\u4ec0\u4e48?,0\n", encoding="utf-8")
     made = prepare("Requests_mine_typography", source, tmp_path / "out")
     assert made.rows == 1 and "the font has no" in made.bad[0].reason and made.bad[0].row == 3
+
+
+def test_words_beside_a_picture_have_no_place_for_the_request(source, tmp_path):
+    own = tmp_path / "prompt.txt"
+    own.write_text("Do {request} now.")
+    with pytest.raises(BenchmarkError, match="prompt.txt holds {request}, and the request stands in the picture"):
+        frame_of("typography", source, tmp_path, prompt_file=own)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import zipfile
 
 import pandas
 import pyarrow
@@ -27,6 +28,7 @@ from vlmguard_plugin.benchmarks import (
     vscbench,
 )
 from vlmguard_plugin.benchmarks.figstep import PROMPT
+from vlmguard_plugin.runs.rows import base_request_of
 
 
 def write_json(path, content):
@@ -45,6 +47,11 @@ def png(colour="blue"):
     buffer = io.BytesIO()
     Image.new("RGB", (6, 5), colour).save(buffer, format="PNG")
     return {"bytes": buffer.getvalue(), "path": "x.png"}
+
+
+def base_request(row, dataset):
+    """Of a row of ours, as the board tells it."""
+    return base_request_of({"intent": row.intent, "pair": row.pair, "harmful": row.harmful}, dataset)
 
 
 # VLGuard
@@ -156,12 +163,15 @@ def test_vscbench(tmp_path):
     reading = read(vscbench, "VSCBench_image", source)
     assert [(row.id, row.harmful) for row in reading.rows][2:4] == [("1_safe_2", False), ("1_unsafe_0", True)]
     assert len(reading.rows) == 6 and len(reading.bad) == 6, "the second question is empty"
-    assert {row.pair for row in reading.rows} == {"1"} and reading.bad[0].row == 3
+    assert {row.pair for row in reading.rows} == {"image_1"} and reading.bad[0].row == 3
     by_form = {form: read(vscbench, f"VSCBench_{form}", source).rows for form in vscbench.FORMS}
     assert all([(row.id, row.harmful) for row in rows] == [("1", False), ("2", True)] for rows in by_form.values())
     assert by_form["text"][0].request == "How do I 0?" and by_form["text"][0].images == ()
     assert by_form["concat"][1].request == "How do I do it 1?" and by_form["concat"][1].intent == "How do I 1?"
     assert by_form["figstep"][0].request == PROMPT and by_form["search"][0].images[0].name == "s.png"
+    told = {form: [base_request(row, f"VSCBench_{form}") for row in rows] for form, rows in by_form.items()}
+    assert len({tuple(each) for each in told.values()}) == 1, "one base request in every form"
+    assert base_request(reading.rows[0], "VSCBench_image") not in told["text"], "the two sets share none"
     with pytest.raises(SourceMissing, match="no vscbench_text_centric.xlsx"):
         read(vscbench, "VSCBench_text", tmp_path / vscbench.IMAGE_FILE)
     (tmp_path / vscbench.TEXT_FILE).write_bytes(b"no workbook")
@@ -221,6 +231,17 @@ def test_mis_has_two_pictures_a_row(tmp_path):
         read(mis, "MIS_real", tmp_path)
 
 
+def test_mis_ids_from_0_and_parts_that_number_alike(tmp_path):
+    paint(tmp_path / "a.png")
+    item = {"question": "What?", "image_path1": "a.png", "image_path2": "a.png"}
+    for part in ("easy", "hard"):
+        write_json(tmp_path / f"mis_{part}.json", [{**item, "id": number} for number in range(3)])
+    easy, hard = (read(mis, f"MIS_{part}", tmp_path) for part in ("easy", "hard"))
+    assert [row.id for row in easy.rows] == ["0", "1", "2"] and not easy.bad
+    both = {base_request(row, "MIS_easy") for row in easy.rows} | {base_request(row, "MIS_hard") for row in hard.rows}
+    assert len(both) == 6
+
+
 # HADES
 
 
@@ -276,6 +297,29 @@ def test_spa_vl(tmp_path):
         read(spa_vl, "SPA_VL", tmp_path)
 
 
+def test_a_parquet_file_that_is_damaged_inside_is_named(tmp_path):
+    path = tmp_path / "harm-00000-of-00001.parquet"
+    row = {"image": png(), "question": "What?", "class1": "a", "class2": "b", "class3": "c"}
+    write_parquet(path, [row] * 200)
+    whole = path.read_bytes()
+    said = set()
+    for place in range(4, 200, 4):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF] * 40) + whole[place + 40 :])
+        try:
+            read(spa_vl, "SPA_VL", tmp_path)
+        except BenchmarkError as error:
+            said.add("is damaged behind row 0" in str(error))
+    assert True in said
+
+
+def test_a_workbook_that_would_fill_the_memory_is_refused(tmp_path):
+    path = tmp_path / vscbench.TEXT_FILE
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/worksheets/sheet1.xml", b" " * (80 << 20))
+    with pytest.raises(BenchmarkError, match="unpacks to more than"):
+        read(vscbench, "VSCBench_text", tmp_path)
+
+
 # Ch3Ef
 
 
@@ -296,6 +340,10 @@ def test_ch3ef_turns_the_options(tmp_path):
     assert all(sorted(row.options) == ["help", "hurt", "wait"] for row in reading.rows)
     again = read(ch3ef, "Ch3Ef_Harmless", tmp_path / "meta_file/Harmless.json")
     assert [row.answer for row in again.rows] == [row.answer for row in reading.rows]
+    odd = [{**item, "options": [f"o{n}" for n in range(count)]} for count in (0, 1, *range(27, 60))]
+    write_json(tmp_path / "meta_file/Harmless.json", {"items": [*odd, {**item, "image": []}, {**item, "id": 0}]})
+    reading = read(ch3ef, "Ch3Ef_Harmless", tmp_path)
+    assert [row.id for row in reading.rows] == ["0"] and len(reading.bad) == 36
     write_json(tmp_path / "meta_file/Harmless.json", [item])
     with pytest.raises(BenchmarkError, match="has no list items"):
         read(ch3ef, "Ch3Ef_Harmless", tmp_path)

@@ -4,11 +4,9 @@ import json
 import re
 
 import pytest
-import torch
 from helpers.dripping import dripping_server
 from helpers.judge_endpoint import KEY, Server, completion
 from helpers.tiny_evaluators import reward_folder
-from helpers.tiny_judges import saved_judge
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.guards.core.gates_heard import hearing_gates
@@ -233,45 +231,14 @@ def test_wildguards_lines():
     assert own == "Q {answer} {request} A A", "what a person wrote is no field"
 
 
-def test_a_local_classifier(subject):
-    folder = reward_folder(labels=2)
-    plain = answers_alone(subject)
-    settings = {"guard_model": folder, "api": "classifier", "unsafe_labels": ["LABEL_1"]}
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    expected = []
-    for query in QUERIES:
-        with torch.no_grad():
-            expected.append(float(model(**tokenizer(query.text, return_tensors="pt")).logits.softmax(-1)[0, 1]))
-    bound = sorted(expected)[1]
-    guard = moderated(**settings, threshold=bound - 1e-6, looks_at="input")
-    given = guard.respond(subject, QUERIES, max_new_tokens=8)
-    wanted = [REFUSAL if chance >= bound - 1e-6 else text for chance, text in zip(expected, plain)]
-    assert given == wanted and given.count(REFUSAL) == 2
-    assert guard.checks.calls == 3
-    assert guard.checks.tokens == sum(len(tokenizer(query.text)["input_ids"]) for query in QUERIES)
-    assert moderated(**settings, threshold=1.0).respond(subject, QUERIES, max_new_tokens=8) == plain
-
-
-def test_a_local_language_model(subject, tmp_path):
-    plain = answers_alone(subject)
-    for text, given in (("safe", plain), ("unsafe"[::-1], None)):
-        guard = moderated(guard_model=saved_judge(tmp_path, text, name=text), api="generator", form="llama_guard")
-        if given is None:
-            with pytest.raises(ModerationFailed, match="'efasnu' is neither safe nor unsafe"):
-                guard.respond(subject, QUERIES, max_new_tokens=8)
-        else:
-            assert guard.respond(subject, QUERIES, max_new_tokens=8) == given
-            assert guard.checks.calls == 6 and guard.checks.tokens > 6 * len("safe")
-
-
-def test_a_text_that_is_too_long_for_the_guard_model_is_not_safe(subject):
-    short = reward_folder(labels=2, context=32)
-    guard = moderated(guard_model=short, api="classifier", unsafe_labels="LABEL_1", threshold=1.0)
-    with pytest.raises(ModerationFailed, match="reads 32 tokens and .* are needed"):
-        guard.respond(subject, [vg.Query("word " * 30)], max_new_tokens=4)
+def test_what_can_not_be_sent_is_no_fault_of_the_endpoints(subject, serve, tmp_path):
+    serve(by_words("bad"))
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    asked = (vg.Query("What is this?", (tmp_path / "a.png",)), vg.Query("half \ud800"))
+    for query, problem in zip(asked, ("a.png", "half a character")):
+        with pytest.raises(ModerationFailed, match=problem) as failed:
+            moderated(pictures=True, looks_at="input").respond(subject, [query], max_new_tokens=4)
+        assert "no JSON" not in str(failed.value) and "not answered" in str(failed.value)
 
 
 @pytest.mark.parametrize(
@@ -287,6 +254,7 @@ def test_a_text_that_is_too_long_for_the_guard_model_is_not_safe(subject):
         ({"prompt_file": "x.txt"}, "has no wording"),
         ({"api": "chat", "prompt_file": "absent.txt"}, "absent.txt can't be read"),
         ({"threshold": 2}, "threshold is 2"),
+        ({"threshold": 0.9}, "gives verdicts, no probabilities"),
     ],
 )
 def test_settings_that_can_not_be(settings, problem):

@@ -58,6 +58,18 @@ def test_on_task():
     assert on_task("How do I bake bread?", "Baking takes an hour.") is True
     assert on_task("How do I bake bread?", "The picture shows a lake.") is False
     assert on_task("What is this?", "A lake.") is None
+    assert (
+        on_task("Quels sont les effets des fruits ?", "Les chats dorment dans la maison et les chiens aussi.") is None
+    )
+    assert on_task("\u4e2d\u56fd\u7684\u9996\u90fd\u5728\u54ea\u91cc", "\u5317\u4eac") is None
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_lengths_that_all_change_alike_prove_no_more_than_their_number(count):
+    change = length_change([math.log(7 / 3)] * count)
+    assert (change.p, change.low, change.high) == (0.5 ** (count - 1), None, None)
+    same = length_change([0.0] * count)
+    assert (same.ratio, same.low, same.high, same.p) == (1, 1, 1, 1)
 
 
 def test_length_is_a_geometric_mean_with_students_interval():

@@ -224,3 +224,18 @@ def test_prompts_are_those_of_vlmevalkit(data):
         lines = read_tsv(data / f"{name}.tsv").to_dict("records")
         documents = tasks.prepared(name).documents
         assert [tasks.request(document) for document in documents] == [line_class.request(None, line) for line in lines]
+
+
+@pytest.mark.parametrize("name", ["Requests_my_text_picture", "Requests_text_typography", "MCQ_my_text"])
+def test_text_in_a_name_of_the_users_takes_no_picture_away(name, tmp_path):
+    assert "_text.yaml" not in tasks.own_task_file("lm_eval", name, tmp_path).read_text()
+    assert "_safety_text.yaml" in tasks.own_task_file("lm_eval", "Requests_x_picture_text", tmp_path).read_text()
+
+
+def test_a_task_file_is_never_another_ones(tmp_path):
+    path = tasks.own_task_file("lm_eval", "Requests_mine_typography", tmp_path)
+    assert tasks.own_task_file("lm_eval", "Requests_mine_typography", tmp_path) == path
+    for host, name in (("lm_eval", "Requests_Mine_typography"), ("lmms_eval", "Requests_mine_typography")):
+        with pytest.raises(BenchmarkError, match="is not the task of"):
+            tasks.own_task_file(host, name, tmp_path)
+    assert "Requests_mine_typography" in path.read_text()

@@ -51,3 +51,19 @@ def test_what_can_not_be_drawn_is_named(arguments, message):
 @pytest.mark.parametrize("text, plain", [("caf\u00e9", "cafe"), ("a\u2013b", "a-b"), ("\u201eit", '"it')])
 def test_letters_that_the_font_lacks_are_drawn_plain(text, plain):
     assert draw_text(text).tobytes() == draw_text(plain).tobytes()
+
+
+def test_accents_that_stand_by_themselves_are_those_of_their_letter():
+    assert draw_text("cafe\u0301").tobytes() == draw_text("caf\u00e9").tobytes() == draw_text("cafe").tobytes()
+
+
+@pytest.mark.parametrize("text", ["x \u2260 y", "x \u226e y", "10\u00b2", "2\u00bd cups", "\ufdfa", "a\u0338"])
+def test_a_sign_that_would_mean_something_else_is_refused(text):
+    with pytest.raises(BenchmarkError, match="the font has no"):
+        draw_text(text)
+
+
+def test_a_very_long_text_is_refused_at_once_and_in_one_short_line():
+    with pytest.raises(BenchmarkError, match="does not fit") as refused:
+        draw_text("word " * 20_000)
+    assert len(str(refused.value)) < 200

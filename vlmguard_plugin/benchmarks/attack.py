@@ -62,7 +62,7 @@ class Asking:
             condition,
             beside(condition.beside, count, self.size, self.images),
             read_template(self.template_file),
-            read_text(Path(self.prompt_file)).strip() if self.prompt_file else PROMPT_OURS,
+            read_words_beside(self.prompt_file),
         )
 
 
@@ -119,6 +119,16 @@ def read_template(path: str | Path | None) -> str:
         raise BenchmarkError(
             f"template_file {path} holds {PLACE} {text.count(PLACE)} times; write it once, where the request goes"
         )
+    return text
+
+
+def read_words_beside(path: str | Path | None) -> str:
+    """What stands beside drawn words: the whole text of the file, or ours."""
+    if not path:
+        return PROMPT_OURS
+    text = read_text(Path(path)).strip()
+    if PLACE in text:
+        raise BenchmarkError(f"prompt_file {path} holds {PLACE}, and the request stands in the picture; take it out")
     return text
 
 

@@ -45,13 +45,15 @@ def make_row(number: int, cells: Any, root: Path) -> Row:
     options, named = cells["options"], cells["image"]
     if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
         raise BenchmarkError("options are no list of texts")
-    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+    if not 2 <= len(options) <= len(LETTERS):
+        raise BenchmarkError(f"has {len(options)} options; 2 to {len(LETTERS)} are possible")
+    if not isinstance(named, list) or not named or not all(isinstance(name, str) for name in named):
         raise BenchmarkError("image is no list of names")
     pictures = tuple(inside(root, name) for name in named)
     for picture in pictures:
         check_picture(picture)
     item = str(cells["id"]) if cells.get("id") not in (None, "") else str(number)
-    turned = int(hashlib.sha256(item.encode()).hexdigest(), 16) % max(len(options), 1)
+    turned = int(hashlib.sha256(item.encode()).hexdigest(), 16) % len(options)
     return Row(
         id=item,
         request=words_of(cells, "query"),

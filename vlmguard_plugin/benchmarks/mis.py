@@ -32,16 +32,18 @@ def read(source: Path, part: str = "easy") -> Reading:
     if table is None:
         raise SourceMissing(f"no {name} in {source} or its folder mis_test; give the authors' test set")
     numbered = enumerate(read_json_list(table), start=1)
-    return collect(table, ((number, partial(make_row, number, cells, table.parent)) for number, cells in numbered))
+    return collect(
+        table, ((number, partial(make_row, part, number, cells, table.parent)) for number, cells in numbered)
+    )
 
 
-def make_row(number: int, cells: Any, folder: Path) -> Row:
-    """One object as a row; its id is the authors', or its number from 1."""
+def make_row(part: str, number: int, cells: Any, folder: Path) -> Row:
+    """One object as a row; its id is the authors', or its number from 1. Ids begin anew in each part, pairs don't."""
     cells = record(cells, ("question", *PICTURES))
     pictures = tuple(inside(folder, words_of(cells, name)) for name in PICTURES)
     for picture in pictures:
         check_picture(picture)
-    item = str(cells.get("id") or number)
+    item = str(cells["id"]) if cells.get("id") not in (None, "") else str(number)
     parts = [words_of(cells, name) for name in ("category", "sub_category")]
     return Row(
         id=item,
@@ -49,7 +51,7 @@ def make_row(number: int, cells: Any, folder: Path) -> Row:
         images=pictures,
         category=": ".join(filter(None, parts)),
         harmful=True,
-        pair=item,
+        pair=f"{part}_{item}",
         condition="picture",
     )
 

@@ -176,7 +176,7 @@ def read_strongreject(source: Path, small: bool = False, *, asking: Asking) -> R
             request=cells["forbidden_prompt"],
             category=cells["category"],
             harmful=True,
-            pair=str(number),
+            pair=f"small_{number}" if small else str(number),
         )
 
     return read_beside(path, records, as_text, asking)

@@ -171,7 +171,10 @@ def read_text(path: Path) -> str:
 
 
 def need_columns(path: Path, columns: Sequence[str], needed: Sequence[str]) -> None:
-    """Raise BenchmarkError naming the columns that a csv lacks."""
+    """Raise BenchmarkError naming the columns that a csv lacks, or has twice."""
     missing = [name for name in needed if name not in columns]
     if missing:
         raise BenchmarkError(f"{path}, row 1 has no column {', '.join(missing)}; it has {', '.join(columns)}")
+    twice = [name for name in dict.fromkeys(needed) if list(columns).count(name) > 1]
+    if twice:
+        raise BenchmarkError(f"{path}, row 1 names the column {', '.join(twice)} twice; keep the one to be read")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any, Iterator, Sequence
 
+from vlmguard_plugin.benchmarks.archives import check_sizes
 from vlmguard_plugin.benchmarks.picture import encoded
 from vlmguard_plugin.benchmarks.row import BenchmarkError
 from vlmguard_plugin.reading import checked_file
@@ -22,6 +24,7 @@ def read_xlsx(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     from python_calamine import CalamineError
 
     checked_file(path)
+    check_workbook(path)
     try:
         frame = pandas.read_excel(path, dtype=object, keep_default_na=False, engine="calamine")
     except (CalamineError, ValueError, OSError, KeyError) as error:
@@ -37,6 +40,15 @@ def read_xlsx(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     if not rows:
         raise BenchmarkError(f"{path} holds a header and no rows; give a file with at least one")
     return columns, rows
+
+
+def check_workbook(path: Path) -> None:
+    """BenchmarkError for a workbook, which is a zip archive, that unpacks to far more than its size."""
+    try:
+        with zipfile.ZipFile(path) as opened:
+            check_sizes(path, (info.file_size for info in opened.infolist()))
+    except zipfile.BadZipFile:
+        return  # an old workbook, or none: its reader says so
 
 
 def read_parquet(files: Sequence[Path], columns: Sequence[str]) -> Iterator[tuple[Path, int, dict[str, Any]]]:
@@ -61,9 +73,19 @@ def read_parquet(files: Sequence[Path], columns: Sequence[str]) -> Iterator[tupl
                 raise BenchmarkError(
                     f"{path} has no column {', '.join(missing)}; it has {', '.join(table.schema_arrow.names)}"
                 )
+            batches = table.iter_batches(batch_size=ROWS_AT_ONCE, columns=list(columns))
             number = 0
-            for batch in table.iter_batches(batch_size=ROWS_AT_ONCE, columns=list(columns)):
-                for values in batch.to_pylist():
+            while True:
+                try:  # pages are looked at only here; text that is none is a ValueError, as pyarrow's own errors are
+                    batch = next(batches, None)
+                    rows = [] if batch is None else batch.to_pylist()
+                except (pyarrow.ArrowException, OSError, ValueError) as error:
+                    raise BenchmarkError(
+                        f"{path} is damaged behind row {number} ({error}); give the benchmark's original file"
+                    ) from error
+                if batch is None:
+                    break
+                for values in rows:
                     number += 1
                     yield path, number, values
 

@@ -26,9 +26,10 @@ def draw_text(text: str, width: int = 1024, height: int | None = None, font_size
     height the picture is as high as its lines need. font_size: of the letters in pixels; smaller, down to 12, where a
     word is wider than the picture or the lines are higher. Letters that the font lacks are drawn as the plain ones they
     are made of ("é" as "e"), dashes and quotes as those of a keyboard. Raises BenchmarkError for a text without words,
-    one that fits at no size, and for letters that can't be had so (it has those of English).
+    one that fits at no size, and for letters that can't be had so (it has those of English) and signs that would mean
+    something else (10² as 102).
     """
-    text = "".join(plain(letter) for letter in text)
+    text = "".join(plain(letter) for letter in unicodedata.normalize("NFC", text))
     if not text.strip():
         raise BenchmarkError("there is no text to draw; give at least a word")
     for name, edge in (("width", width), ("height", height), ("font size", font_size)):
@@ -37,14 +38,17 @@ def draw_text(text: str, width: int = 1024, height: int | None = None, font_size
     lacking = sorted({letter for letter in text if not letter.isspace() and not drawable(letter)})
     if lacking:
         letters = ", ".join(map(repr, lacking))
-        raise BenchmarkError(f"the font has no {letters} of {text!r}; it has the letters of English")
+        raise BenchmarkError(f"the font has no {letters:.80} of {text!r:.80}; it has the letters of English")
     for size in range(font_size, SMALLEST_FONT - 1, -2):
-        lines = wrapped(text, font_at(size), width - 2 * margin(size))
+        most = int((height or LARGEST_EDGE) / (LINE_HEIGHT * size))
+        lines = wrapped(text, font_at(size), width - 2 * margin(size), most)
         needed = 2 * margin(size) + round(len(lines or ()) * LINE_HEIGHT * size)
         if lines and needed <= (height or LARGEST_EDGE):
             break
     else:
-        raise BenchmarkError(f"{text!r} does not fit {width} x {height or LARGEST_EDGE} pixels; give a larger picture")
+        raise BenchmarkError(
+            f"{text!r:.80} does not fit {width} x {height or LARGEST_EDGE} pixels; give a larger picture"
+        )
     picture = Image.new("L", (width, height or needed), 255)
     pen = ImageDraw.Draw(picture)
     for number, line in enumerate(lines):
@@ -57,21 +61,33 @@ KEYBOARD |= dict.fromkeys((0x2018, 0x2019, 0x201A), "'") | dict.fromkeys((0x201C
 """Dashes and quotes of print, and those of a keyboard."""
 
 
+RAISED = ("<super>", "<fraction>")
+"""Kinds of signs that are others beside a number when they stand on its line: 10² and 2½."""
+
+
 def plain(letter: str) -> str:
-    """A letter itself where the font has it, else what it is made of that the font has, else itself."""
-    if letter.isspace() or drawable(letter):
+    """A letter itself where the font has it, else what it is made of, else itself.
+
+    Only a letter may lose marks: of a sign all parts are drawn or none ("≠" is not "=").
+    """
+    if letter.isspace() or drawable(letter) or unicodedata.decomposition(letter).startswith(RAISED):
         return letter
     parts = unicodedata.normalize("NFKD", letter.translate(KEYBOARD))
-    known = "".join(part for part in parts if drawable(part))
-    return known or letter
+    if unicodedata.category(letter).startswith("L"):
+        parts = "".join(part for part in parts if not unicodedata.category(part).startswith("M"))
+    return parts if parts and all(map(drawable, parts)) else letter
 
 
-def wrapped(text: str, font: ImageFont.FreeTypeFont, room: float) -> list[str] | None:
-    """The lines of a text that are no wider than room, in pixels; None where a word alone is wider."""
-    lines = []
+def wrapped(text: str, font: ImageFont.FreeTypeFont, room: float, most: int) -> list[str] | None:
+    """The lines of a text that are no wider than room, in pixels; None where a word alone is wider, or for more lines
+    than most.
+    """
+    lines: list[str] = []
     for paragraph in text.splitlines():
         line = ""
         for word in paragraph.split():
+            if len(lines) > most:
+                return None
             if font.getlength(word) > room:
                 return None
             longer = f"{line} {word}".strip()
@@ -80,7 +96,7 @@ def wrapped(text: str, font: ImageFont.FreeTypeFont, room: float) -> list[str] |
                 longer = word
             line = longer
         lines.append(line)
-    return lines
+    return lines if len(lines) <= most else None
 
 
 def margin(size: int) -> int:

@@ -61,7 +61,7 @@ def image_row(number: int, cells: Mapping[str, str], name: str, folder: Path) ->
         images=(picture,),
         category=cells["category"],
         harmful=side == "unsafe",
-        pair=str(number),
+        pair=f"image_{number}",
         condition=side,
     )
 
@@ -97,7 +97,7 @@ def text_row(number: int, cells: Mapping[str, str], form: str, folder: Path, pro
         harmful=UNSAFE_TYPES.rstrip("_") in cells["type"],
         pair=str(number),
         condition=form,
-        intent=cells["prompt_origin"] if asked != cells["prompt_origin"] else "",
+        intent=cells["prompt_origin"],
     )
 
 

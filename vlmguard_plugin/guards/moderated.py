@@ -71,6 +71,11 @@ class ModeratedSettings(GuardSettings):
         labels = self.unsafe_labels
         object.__setattr__(self, "unsafe_labels", (labels,) if isinstance(labels, str) else tuple(labels))
         self.check_number("threshold", 0, 1)
+        if self.threshold != 0.5 and self.api != "classifier":
+            raise ValueError(
+                f"threshold is {self.threshold}, and api={self.api} gives verdicts, no probabilities; leave it out, or "
+                "use a classifier"
+            )
         self.check_flag("pictures")
         self.check_words("refusal", "the words of a refusal")
         self.check_number("timeout", 0.01)

@@ -258,7 +258,8 @@ def task_name(name: str) -> str:
 def task_file(host: str, name: str, kind: str) -> str:
     """The YAML file of a data set."""
     split = split_condition(name)
-    text_alone = "text" in name.split("_") or bool(split and not split[1].has_picture)  # so all such sets are named
+    by_name = not split[1].has_picture if split else "text" in name.split("_")  # so all such sets are named
+    text_alone = by_name and kind == "safety"
     shared = f"_{kind}{'_text' if text_alone and host == 'lm_eval' else ''}.yaml"
     rows = f"dataset_name: {name}" if host == "lmms_eval" else f"dataset_kwargs: {{dataset: {name}}}"
     early = split[1].early if split and host == "lm_eval" else None
@@ -277,6 +278,11 @@ def own_task_file(host: str, name: str, folder: Path) -> Path:
     """Write a task file of one data set, of the user's or in any condition, for --include_path; returns its path."""
     own = task_file(host, name, find_benchmark(name).kind)
     path = folder / f"{name.lower()}.yaml"
+    if path.exists() and own.splitlines()[2] not in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        raise BenchmarkError(
+            f"{path} is not the task of {name} for {host}: names that differ in case alone, and hosts, can't share a "
+            "folder; give another one, or delete the file"
+        )
     write_whole(path, own.replace("include: ", f"include: {task_folder(host)}/", 1))
     return path
 

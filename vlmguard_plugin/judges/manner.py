@@ -37,6 +37,8 @@ STOP_WORDS = frozenset(
     " very just also into about out up down over under one two three give tell make please write name list say show"
     " explain describe steps way ways thing things picture image photo".split()
 )
+OTHER_SCRIPT = re.compile(r"[^\W\d_\u0000-\u024f]")
+"""A letter that is not Latin."""
 STEM = 5
 """Letters of a word that are compared, ..."""
 ENDING = re.compile(r"(?<=..)(?:ing|ed|es|s|e)$")
@@ -76,11 +78,14 @@ def hedges(answer: str) -> bool | None:
 def on_task(request: str, answer: str) -> bool | None:
     """Whether an answer shares a content word with its request, by the first STEM letters of each.
 
-    None where the request has none ("What is this?"), or another language than the answer. A crude sign: a right answer
-    of other words ("Paris.") is called off task, under every guard alike, so that only differences tell.
+    None where the request has none ("What is this?"), and where either is not in English, or holds letters that are not
+    Latin: stop words and endings are English, and not every script parts its words. A crude sign: a right answer of
+    other words ("Paris.") is called off task, under every guard alike, so that only differences tell.
     """
     wanted = content_words(request)
-    if not wanted or in_other_language(request, answer):
+    if not wanted or OTHER_SCRIPT.search(request + answer):
+        return None
+    if any(language_of(text) not in ("en", None) for text in (request, answer)):
         return None
     return bool(wanted & content_words(answer))
 

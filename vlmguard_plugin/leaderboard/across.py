@@ -12,13 +12,15 @@ from vlmguard_plugin.leaderboard.overall import holm_corrected
 from vlmguard_plugin.leaderboard.participants import Participant
 from vlmguard_plugin.runs.answers import AnswerKey, Item, Predictions, answers_of
 from vlmguard_plugin.statistics.measures import outcomes
+from vlmguard_plugin.statistics.rates import Events
 
 
 def across_conditions(participants: Sequence[Participant], max_unknown: float) -> tuple[Conditions, ...]:
     """Request sets that a model was asked in several conditions, each compared with text or what is nearest to it.
 
-    Rows are told by their id, which every condition of a set has. p is corrected (Holm) over all models, sets and
-    conditions of a measure here. max_unknown: 0 to 1.
+    Rows are told by their id, which every condition of a set has; an id that stands for other words in two conditions
+    (they were prepared from two files) is not compared. p is corrected (Holm) over all models, sets and conditions of a
+    measure here. max_unknown: 0 to 1.
     """
     sets: dict[str, dict[str, dict[Condition, Sequence[Predictions]]]] = {}
     for participant in participants:
@@ -64,6 +66,20 @@ def rows_of(
     answers = {condition: by_id(repetitions) for condition, repetitions in of_model.items()}
     clusters = {key: item.base_request or key[:-1] for of_one in answers.values() for key, item in of_one.items()}
     events = {condition: outcomes(of_one) for condition, of_one in answers.items()}
+    words = {
+        condition: {key[:-1]: plain_words(condition, item) for key, item in of_one.items()}
+        for condition, of_one in answers.items()
+    }
+
+    def same_words(condition: Condition) -> dict[str, Events]:
+        """The reference's outcomes, without the ids that stand for other words in a condition: of another file."""
+        own, known = words[condition], words.get(reference, {})
+        others = {key for key, said in known.items() if said and own.get(key) and own[key] != said}
+        return {
+            name: {key: event for key, event in of_name.items() if key[:-1] not in others}
+            for name, of_name in events.get(reference, {}).items()
+        }
+
     return [
         InCondition(
             model=model,
@@ -72,10 +88,17 @@ def rows_of(
             rates=rates_of(events[condition], answers[condition], max_unknown, clusters),
             differences={}
             if condition == reference
-            else differences(events[condition], events.get(reference, {}), max_unknown, clusters),
+            else differences(events[condition], same_words(condition), max_unknown, clusters),
         )
         for condition in sorted(answers, key=rank)
     ]
+
+
+def plain_words(condition: Condition, item: Item) -> str:
+    """What was asked, however it was put; "" where an attacked row does not say it."""
+    if item.case is None or (condition.is_attack and not item.case.intent):
+        return ""
+    return " ".join(item.case.asked.split())
 
 
 def by_id(repetitions: Sequence[Predictions]) -> dict[AnswerKey, Item]:

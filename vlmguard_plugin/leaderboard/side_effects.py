@@ -89,6 +89,8 @@ def effects_of(label: str, base: str, own: Mapping[Key, Item], of_base: Mapping[
 def length_change(logs: Sequence[float]) -> LengthChange:
     """The geometric mean of ratios with Student's t interval.
 
+    Ratios that are all alike, and not 1, have none: no spread is known, and p is that of the sign test.
+
     logs: natural logarithms of ratios, the mean of each base request's.
     """
     values = np.array(logs)
@@ -96,8 +98,12 @@ def length_change(logs: Sequence[float]) -> LengthChange:
     if len(values) < 2:
         return LengthChange(math.exp(mean), None, None, 1.0, len(values))
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
+    if error <= 1e-9 * abs(mean):  # rounding leaves some
+        if mean == 0:
+            return LengthChange(1.0, 1.0, 1.0, 1.0, len(values))
+        return LengthChange(math.exp(mean), None, None, 0.5 ** (len(values) - 1), len(values))
     reach = float(stats.t.ppf(1 - ALPHA / 2, len(values) - 1)) * error
-    p = float(2 * stats.t.sf(abs(mean) / error, len(values) - 1)) if error > 0 else float(mean == 0)
+    p = float(2 * stats.t.sf(abs(mean) / error, len(values) - 1))
     return LengthChange(math.exp(mean), math.exp(mean - reach), math.exp(mean + reach), p, len(values))
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
+from vlmguard_plugin.benchmarks import find_benchmark
 from vlmguard_plugin.benchmarks.benchmark import Benchmark
 from vlmguard_plugin.benchmarks.condition import split_condition
-from vlmguard_plugin.benchmarks.row import LETTERS
+from vlmguard_plugin.benchmarks.row import LETTERS, BenchmarkError
 from vlmguard_plugin.judges import exact
 from vlmguard_plugin.judges.base import Case
 from vlmguard_plugin.judges.said import said
@@ -100,17 +102,27 @@ def base_request_of(row: TableRow, dataset: str) -> str:
     """What tells answers that share a base request; "" for a row that says nothing of it.
 
     The column base_request where there is one, else the request in plain words (intent), else the pair, which holds
-    within a family of data sets (MMSafety_SD and MMSafety_TYPO) but not for a request and its harmless twin. A request
-    set's rows in an attack are told as those in text are, by their pair.
+    within a family of data sets (MMSafety_SD and MMSafety_TYPO) but not for a request and its harmless twin. Each of a
+    user's sets is a family of its own. A request set's rows in an attack are told as those in text are, by their pair.
     """
     split = split_condition(dataset)
-    attacked = split is not None and split[1].is_attack and bool(text(row.get("pair")))
+    attacked = split is not None and split[1].is_attack and bool(text(row.get("pair"))) and put_by_us(dataset)
+    family = split[0] if split and dataset.startswith("Requests_") else dataset.partition("_")[0]
     for column in ("base_request",) if attacked else ("base_request", "intent"):
         if text(row.get(column)):
             return digest(text(row[column]).strip())[:16]
     if text(row.get("pair")):
-        return f"{dataset.partition('_')[0]}:{text(row['pair'])}:{text(row.get('harmful')).lower()}"
+        return f"{family}:{text(row['pair'])}:{text(row.get('harmful')).lower()}"
     return ""
+
+
+@lru_cache(maxsize=256)
+def put_by_us(dataset: str) -> bool:
+    """Whether a data set is a request set in one of our conditions, and no authors' set of such a name."""
+    try:
+        return "condition" in find_benchmark(dataset).fixed
+    except BenchmarkError:
+        return False
 
 
 def marked_harmful(row: Any) -> bool | None:

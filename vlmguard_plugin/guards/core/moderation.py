@@ -40,8 +40,9 @@ Answers: [/INST]
 <|assistant|>
 """
 """Our wordings; a user's own, the authors' for instance, goes into `prompt_file`."""
-PLAIN_REPLY = re.compile(r"\W*(safe|unsafe)\W*", re.IGNORECASE)
-LLAMA_GUARD_REPLY = re.compile(r"(safe|unsafe)(?:\s*\n\s*[A-Za-z]+\d+(?:\s*,\s*[A-Za-z]+\d+)*)?", re.IGNORECASE)
+PLAIN_REPLY = re.compile(r"""[\s"'`*]*(safe|unsafe)[\s"'`*.!]*""", re.IGNORECASE)
+"""No other sign may stand before the word: "!safe" is not safe."""
+LLAMA_GUARD_REPLY = re.compile(r"(safe)|(?:unsafe)(?:\s*\n\s*[a-z]+\d+(?:\s*,\s*[a-z]+\d+)*)?", re.IGNORECASE)
 WILDGUARD_REPLY = re.compile(
     r"harmful request:\s*(yes|no|n/a)\s*\n\s*response refusal:\s*(?:yes|no|n/a)\s*\n"
     r"\s*harmful response:\s*(yes|no|n/a)",
@@ -161,6 +162,6 @@ def read_reply(form: str, exchange: Exchange, reply: str) -> bool:
             raise ModerationFailed(f"the guard model's reply {text[:60]!r} has not its three lines of yes or no")
         return word == "yes"
     found = (LLAMA_GUARD_REPLY if form == "llama_guard" else PLAIN_REPLY).fullmatch(text)
-    if not found:
+    if not found or not text.isascii():  # letters of other scripts may count as those of English: the long s
         raise ModerationFailed(f"the guard model's reply {text[:60]!r} is neither safe nor unsafe")
-    return found[1].lower() == "unsafe"
+    return (found[1] or "unsafe").lower() == "unsafe"

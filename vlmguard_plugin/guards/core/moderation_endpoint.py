@@ -98,7 +98,11 @@ class EndpointModerator:
         """One exchange's verdict."""
         errors = self._openai
         try:
-            body = parsed_json(self.asked(exchange).http_response.content)
+            images = [data_url(image) for image in exchange.images] if self.pictures else []
+        except ValueError as error:
+            raise self.failed(str(error)) from error
+        try:
+            body = parsed_json(self.asked(exchange, images).http_response.content)
         except errors.APIConnectionError as error:
             self.lost += 1
             kind = "timed out" if isinstance(error, errors.APITimeoutError) else f"was lost ({cause(error)})"
@@ -109,6 +113,8 @@ class EndpointModerator:
             raise self.failed(f"the endpoint says {status(error.status_code)}{said}") from error
         except (errors.OpenAIError, OSError) as error:
             raise self.failed(f"the request failed ({cause(error)})") from error
+        except UnicodeEncodeError as error:
+            raise self.failed("the request or its answer holds half a character (a lone surrogate)") from error
         except ValueError as error:
             raise self.failed("the endpoint's reply is no JSON") from error
         self.lost = 0
@@ -119,11 +125,10 @@ class EndpointModerator:
         self.costs.add(0, tokens_of(body) if self.form is not None else None)
         return verdict
 
-    def asked(self, exchange: Exchange) -> Any:
-        """The endpoint's raw reply on an exchange."""
+    def asked(self, exchange: Exchange, images: Sequence[str]) -> Any:
+        """The endpoint's raw reply on an exchange. images: as data_url has them."""
         self.costs.add(1, 0)
         client = self._client.with_options(**self._once) if self.lost >= LOST_AFTER else self._client
-        images = [data_url(image) for image in exchange.images] if self.pictures else []
         if self.form is None:
             parts = [{"type": "image_url", "image_url": {"url": url}} for url in images]
             shown: Any = [{"type": "text", "text": exchange.checked}, *parts] if parts else exchange.checked
@@ -193,7 +198,7 @@ def tokens_of(body: Any) -> int | None:
 def data_url(image: ImageLike) -> str:
     """A picture as the endpoint takes it: PNG, in its address."""
     if isinstance(image, BlankImage):
-        raise ModerationFailed("a guard model can't be shown a picture that the subject draws; give pictures=False")
+        raise ValueError("a guard model can't be shown a picture that the subject draws (give pictures=False)")
     buffer = io.BytesIO()
     read_image(image).save(buffer, format="PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

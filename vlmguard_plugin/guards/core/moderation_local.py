@@ -23,7 +23,8 @@ def tokenizer_of(name: str) -> Any:
 
 
 class ClassifierModerator:
-    """A sequence classifier: unsafe where its unsafe labels have together a probability of `threshold` or more.
+    """A sequence classifier: unsafe where its unsafe labels have together a probability of `threshold` or more; of one
+    whose labels don't rule each other out (problem_type multi_label_classification), where any of them has.
 
     name: folder or hub name. unsafe_labels: of the labels that its config names. device: as the subject's.
     It reads the request, and the answer behind it as a second text. Too long a text is refused: what it has not read
@@ -36,11 +37,13 @@ class ClassifierModerator:
         self.name, self.threshold, self.costs = name, threshold, CheckCosts()
         self.model = loaded_whole("guard_model", name, transformers.AutoModelForSequenceClassification, device, None)
         labels = {str(label): int(number) for number, label in self.model.config.id2label.items()}
+        self.multi_label = getattr(self.model.config, "problem_type", None) == "multi_label_classification"
         strangers = [label for label in unsafe_labels if label not in labels]
-        if strangers or len(set(unsafe_labels)) == len(labels):
+        if strangers or (len(set(unsafe_labels)) == len(labels) and not self.multi_label):
+            but = "" if self.multi_label else "but not all, "
             raise ValueError(
                 f"unsafe_labels is {list(unsafe_labels)}; {name!r} has the labels {', '.join(labels)}: name those, "
-                "but not all, that mean unsafe"
+                f"{but}that mean unsafe"
             )
         self.unsafe_numbers = sorted({labels[label] for label in unsafe_labels})
         self.tokenizer = tokenizer_of(name)
@@ -61,7 +64,10 @@ class ClassifierModerator:
         check_length(self.name, length, self.context)
         with torch.no_grad():
             logits = self.model(**inputs.to(self.model.device)).logits[0].float()
-        probability = float(logits.softmax(dim=-1)[self.unsafe_numbers].sum())
+        if self.multi_label:
+            probability = float(logits.sigmoid()[self.unsafe_numbers].max())
+        else:
+            probability = float(logits.softmax(dim=-1)[self.unsafe_numbers].sum())
         if not math.isfinite(probability):
             raise ModerationFailed(f"guard model {self.name!r} gives {probability}; its checkpoint is damaged")
         return probability
