@@ -39,10 +39,13 @@ class ModeratedSettings(GuardSettings):
         its chat template has it), "wildguard" (its three lines).
     prompt_file: a text file in place of our wording, with {request} and {answer} for plain, {prompt} and {response} for
         wildguard.
-    unsafe_labels: of a classifier, the labels that mean unsafe. threshold: their probability from which on it is.
+    unsafe_labels: of a classifier, the labels that mean unsafe.
+    threshold: of a classifier, their probability from which on it is unsafe, 0 to 1.
     pictures: an endpoint's model is shown the request's pictures; else it reads words alone.
     refusal: what is said instead.
-    timeout: seconds without a sign of an endpoint. retry: further tries there. workers: requests at a time.
+    timeout: seconds without a sign of an endpoint.
+    retry: further tries at an endpoint.
+    workers: requests that an endpoint has at a time.
     """
 
     guard_model: str | None = None
