@@ -20,7 +20,7 @@ import click
 import torch
 import transformers
 from commands import board, hosts, start
-from costs import EDITING, MODELS, OTHER, fit, generation, memory
+from costs import EDITING, MODELS, OTHER, check_known, fit, generation, memory
 from timing import Row, table
 
 import vlmguard_plugin as vg
@@ -76,12 +76,7 @@ def main(
 ) -> None:
     """Measure what guards and commands cost, as ratios side by side."""
     chosen = tuple(guards.split(","))
-    unknown = [name for name in parts.split(",") if name not in PARTS]
-    unknown += [name for name in chosen if name not in EDITING + OTHER]
-    if unknown:
-        raise click.ClickException(
-            f"there is no {', '.join(unknown)}; parts are {', '.join(PARTS)}; guards are {', '.join(EDITING + OTHER)}"
-        )
+    check_known(parts.split(","), PARTS, chosen)
     try:
         sizes = tuple(int(size) for size in batches.split(","))
     except ValueError:

@@ -8,8 +8,9 @@ import sys
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterable, Iterator
 
+import click
 import torch
 from random_llava import SHAPES, random_queries, random_subject
 from timing import Row, Way, side_by_side
@@ -33,6 +34,16 @@ OTHER = tuple(name for name in guard_classes() if name not in (*EDITING, *NEED_M
 TINY = "tiny"
 FIT_BATCH = 8
 MEMORY_PAIRS = (8, 32, 128)
+
+
+def check_known(parts: Iterable[str], known: Iterable[str], guards: Iterable[str]) -> None:
+    """ClickException for parts of a bench, or guards, that there are not."""
+    unknown = [part for part in parts if part not in known]
+    unknown += [name for name in guards if name not in EDITING + OTHER]
+    if unknown:
+        raise click.ClickException(
+            f"there is no {', '.join(unknown)}; parts are {', '.join(known)}; guards are {', '.join(EDITING + OTHER)}"
+        )
 
 
 def subject_of(model: str, batch_size: int = 8) -> vg.HuggingFaceSubject:

@@ -18,7 +18,7 @@ from typing import Any
 import click
 import torch
 import transformers
-from costs import EDITING, OTHER
+from costs import EDITING, OTHER, check_known
 from gpu_parts import PARTS
 from random_llava import SHAPES
 from timing import Row, table
@@ -55,12 +55,7 @@ def main(device, shape_name, parts, guards, batches, tokens, rounds, minutes, js
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     chosen = tuple(guards.split(","))
-    unknown = [name for name in parts.split(",") if name not in PARTS]
-    unknown += [name for name in chosen if name not in EDITING + OTHER]
-    if unknown:
-        raise click.ClickException(
-            f"there is no {', '.join(unknown)}; parts are {', '.join(PARTS)}; guards are {', '.join(EDITING + OTHER)}"
-        )
+    check_known(parts.split(","), PARTS, chosen)
     given = {
         "device": device,
         "shape": SHAPES[shape_name],

@@ -65,9 +65,10 @@ def calibrate(
     own_grid = guard.grid(subject.num_layers)
     fitted_on, held_out = anchors.split(len(anchors.pairs) // 2)
     held_out = Anchors(held_out.pairs[:pairs])
-    context = context_of(guard, subject, anchors, len(held_out.pairs))
+    measured_on = measured_on_of(subject, anchors, len(held_out.pairs))
+    context = context_of(guard, measured_on)
     points = read_points(points_file, context)
-    alone = Unguarded(subject, held_out, {} if shared is None else shared, anchors_known_by(subject, anchors, pairs))
+    alone = Unguarded(subject, held_out, {} if shared is None else shared, measured_on)
     tried = list(combinations(own_grid if grid is None else grid, fixed))
     fits: dict[str, Guard] = {}
 
@@ -103,29 +104,32 @@ def calibrate(
     return chosen
 
 
-def context_of(guard: Guard, subject: Subject, anchors: Anchors, pairs: int) -> str:
-    """Tells apart what points were measured on: 16 hex digits of guard, model, anchors and number of pairs."""
-    known_by = (guard.name, guard.unfitted_settings(), anchors_known_by(subject, anchors, pairs))
+def context_of(guard: Guard, measured_on: str) -> str:
+    """Tells apart whose points these are: 16 hex digits of guard, and of what they were measured on."""
+    known_by = (guard.name, guard.unfitted_settings(), measured_on)
     return hashlib.sha256(json.dumps(known_by).encode()).hexdigest()[:16]
 
 
-def anchors_known_by(subject: Subject, anchors: Anchors, pairs: int | None) -> str:
-    """The same of model, anchors and number of pairs alone."""
+def measured_on_of(subject: Subject, anchors: Anchors, pairs: int) -> str:
+    """Tells apart what is measured on: 16 hex digits of pictures, model, anchors and number of held-out pairs."""
     known_by = (PICTURES_DRAWN, subject.fingerprint, subject.prompt_form, anchors.sha256, pairs)
     return hashlib.sha256(json.dumps(known_by).encode()).hexdigest()[:16]
 
 
 class Unguarded:
-    """The unguarded model's labels of held-out anchors, asked for once."""
+    """The unguarded model's labels of held-out anchors, asked for once, when they are first needed.
 
-    def __init__(self, subject: Subject, held_out: Anchors, shared: dict[str, Labels], known_by: str) -> None:
-        self.subject, self.held_out, self.shared, self.known_by = subject, held_out, shared, known_by
+    shared: labels by what they are of (`measured_on_of`).
+    """
+
+    def __init__(self, subject: Subject, held_out: Anchors, shared: dict[str, Labels], measured_on: str) -> None:
+        self.subject, self.held_out, self.shared, self.measured_on = subject, held_out, shared, measured_on
 
     def labels(self) -> Labels:
-        if self.known_by not in self.shared:
+        if self.measured_on not in self.shared:
             sides = {side: queries_of(self.held_out, side) for side in SIDES}
-            self.shared[self.known_by] = {side: judged(own, self.subject.generate) for side, own in sides.items()}
-        return self.shared[self.known_by]
+            self.shared[self.measured_on] = {side: judged(own, self.subject.generate) for side, own in sides.items()}
+        return self.shared[self.measured_on]
 
 
 def labels_under(guard: Guard, subject: Subject, held_out: Anchors, alone: Unguarded) -> Labels:
