@@ -64,6 +64,17 @@ def test_a_set_of_the_packages_own_goes_before_a_file_of_its_name(tmp_path, monk
         vg.load_anchors("other")
 
 
+def test_two_sets_are_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    how_to, varied = vg.load_anchors("how_to").pairs, vg.load_anchors("varied").pairs
+    assert vg.load_anchors("how_to+varied").pairs == how_to + varied
+    assert vg.load_anchors("varied+how_to").pairs == varied + how_to
+    with pytest.raises(BadAnchors, match="anchors are 'how_to\\+how_to', one set twice; give each once"):
+        vg.load_anchors("how_to+how_to")
+    (tmp_path / "mine+how_to").write_text("harmful,harmless\na,b\nc,d\n")
+    assert len(vg.load_anchors("mine+how_to").pairs) == 2
+
+
 def test_a_bad_csv_of_object_pairs_is_named_with_its_row(tmp_path):
     path = tmp_path / "my.csv"
     path.write_text("request,harmful_word,harmless_word\nMake it,gun,cake\nSell it,Gun,gun\n")

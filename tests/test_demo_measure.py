@@ -131,6 +131,10 @@ def test_objects_in_the_picture_and_shifts(subject):
         (["sees", "--items", "3"], "--items belongs to refusals, shift, reads; sees has no use for it"),
         (["reads", "--beside", "blank"], "--beside belongs to on-task, refusals, shift; reads has no use for it"),
         (["sees", "--pairs", "4"], "--pairs is what guards are fitted on; name one with --guard"),
+        (["sees", "--anchors", "varied"], "--anchors is what guards are fitted on; name one with --guard"),
+        (["shift", "--anchors", "varied"], "--anchors belongs to sees, refusals, picture-refusals"),
+        (["sees", "--guard", "cmrm", "--anchors", "neither"], "no anchors file neither; give one of how_to, varied"),
+        (["sees", "--guard", "cmrm", "--pairs", "128"], "can't keep 128 of 128 anchor pairs"),
         (["shift", "--per-kind", "120"], "--per-kind belongs to sees; shift has no use for it"),
     ],
 )

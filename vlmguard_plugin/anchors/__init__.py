@@ -90,12 +90,21 @@ class Anchors:
 def load_anchors(path: str | Path | None = None) -> Anchors:
     """Anchor pairs of the package, or from a csv with the columns harmful and harmless.
 
-    path: a name of SETS ("how_to", "varied"; such a file in this folder is "./varied"), or a csv, whose further columns
-        topic, form, borderline and language are kept where there are any; None is "how_to".
+    path: a name of SETS ("how_to", "varied"; such a file in this folder is "./varied"), two of them ("how_to+varied":
+        the pairs of both, in this order), or a csv, whose further columns topic, form, borderline and language are
+        kept where there are any; None is "how_to".
     Raises FileNotFoundError, or BadAnchors with the row at fault.
     """
     path = DEFAULT_SET if path is None else path
-    path = SETS.get(str(path)) or Path(path)
+    names = str(path).split("+")
+    if set(names) <= set(SETS):
+        if len(set(names)) < len(names):
+            raise BadAnchors(f"anchors are {path!r}, one set twice; give each once")
+        return Anchors(tuple(pair for name in names for pair in _anchor_pairs(SETS[name])))
+    return Anchors(_anchor_pairs(Path(path)))
+
+
+def _anchor_pairs(path: Path) -> tuple[AnchorPair, ...]:
     if not path.is_file():
         names = ", ".join(SETS)
         raise FileNotFoundError(
@@ -104,7 +113,7 @@ def load_anchors(path: str | Path | None = None) -> Anchors:
     pairs = _pairs(path, AnchorPair, ("harmful", "harmless"), ("topic", "form", "borderline", "language"))
     if len(pairs) < 2:
         raise BadAnchors(f"{path} holds {len(pairs)} pairs; at least 2 are needed, and 100 are usual")
-    return Anchors(pairs)
+    return pairs
 
 
 def load_object_pairs(path: str | Path | None = None) -> tuple[ObjectPair, ...]:

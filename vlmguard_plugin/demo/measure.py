@@ -43,6 +43,7 @@ MEASURES_OF_OPTION = {
     "requests": ("refusals", "shift", "reads"),
     "beside": ("on-task", "refusals", "shift"),
     "guard": ("sees", "refusals", "picture-refusals"),
+    "anchors": ("sees", "refusals", "picture-refusals"),
     "pairs": ("sees", "refusals", "picture-refusals"),
     "items": ("refusals", "shift", "reads"),
     "per-kind": ("sees",),
@@ -77,9 +78,15 @@ TEXT_PICTURES = "FigStep_Tiny"
     "the model alone. With settings or a preset of its own: cmrm:preset=paper, vlm_guard:alpha=1,layers=[14,15].",
 )
 @click.option(
+    "--anchors",
+    "anchors_from",
+    metavar="NAME|CSV",
+    help="Of the same: what guards are fitted on: how_to (the default), varied, how_to+varied, or a csv.",
+)
+@click.option(
     "--pairs",
-    type=click.IntRange(2, 127),
-    help="Of the same: fit guards on so many of the 128 anchor pairs; default: all.",
+    type=click.IntRange(2),
+    help="Of the same: fit guards on so many of the anchor pairs; default: all.",
 )
 @click.option(
     "--items",
@@ -97,6 +104,7 @@ def main(
     set_name: str | None,
     beside: tuple[str, ...],
     guards: tuple[str, ...],
+    anchors_from: str | None,
     pairs: int | None,
     items: int | None,
     per_kind: int,
@@ -115,10 +123,11 @@ def main(
         requests = first_of_each(asked, items)
         names = guards or (UNGUARDED,)
         built = {name: guard_named(name, model) for name in names if name != UNGUARDED}
+        anchors = load_anchors(anchors_from)
+        anchors = anchors.split(pairs)[0] if pairs else anchors
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     subject = load_subject(build_demo_vlm(model), batch_size=batch_size)
-    anchors = load_anchors().split(pairs)[0] if pairs else load_anchors()
     try:
         fitted = {name: load_or_fit(built[name], subject, anchors) if name in built else None for name in names}
     except ValueError as error:
@@ -163,8 +172,9 @@ def refuse_options_of_others(measure: str) -> None:
     for option, measures in MEASURES_OF_OPTION.items():
         if option in given and measure not in measures:
             raise click.UsageError(f"--{option} belongs to {', '.join(measures)}; {measure} has no use for it")
-    if "pairs" in given and "guard" not in given:
-        raise click.UsageError("--pairs is what guards are fitted on; name one with --guard")
+    for option in ("anchors", "pairs"):
+        if option in given and "guard" not in given:
+            raise click.UsageError(f"--{option} is what guards are fitted on; name one with --guard")
 
 
 def check_file(json_file: Path | None) -> None:
