@@ -1,6 +1,7 @@
 """A guarded model at an address: bodies to queries, one server in transformers, and one in front of it."""
 
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
@@ -19,6 +20,7 @@ QUERIES = [
     vg.Query("And now?", history=(Turn("user", (("text", "Is it?"),)), Turn("assistant", (("text", "Yes."),)))),
     vg.Query("A longer question about two of them", (RED, Image.new("RGB", (60, 90), "blue"))),
 ]
+NONE = vg.build_guard("none")
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
 
 
@@ -32,8 +34,14 @@ def test_a_body_is_the_query_it_was_made_of():
         assert [image.tobytes() for image in read.images] == [image.tobytes() for image in query.images]
 
 
+def asking(guard):
+    """What OpenAI's client takes to ask for another guard."""
+    return {} if guard is None else {"extra_body": {"vllm_xargs": {"vlmguard": guard}}}
+
+
 def test_arguments_of_a_body():
-    assert asked(HELLO).generation == {}
+    assert asked(HELLO).generation == {} and asked(HELLO).guard is None
+    assert [asked({**HELLO, **asking(one)["extra_body"]}).guard for one in ("off", 0.5)] == ["off", 0.5]
     body = {**HELLO, "max_tokens": 5, "temperature": 0, "top_p": 0.5, "stop": "x", "n": 1, "tools": [], "user": "me"}
     assert asked(body).generation == {"max_new_tokens": 5, "stop": ("x",)}
     sampled = {"do_sample": True, "temperature": 0.7, "top_p": 0.5, "seed": 3}
@@ -54,6 +62,9 @@ def test_arguments_of_a_body():
         ({**HELLO, "tools": [{"type": "function"}]}, "tools is "),
         ({**HELLO, "max_tokens": 0.5}, "max_tokens is 0.5"),
         ({**HELLO, "temperature": 3}, "temperature is 3; give a number from 0 to 2"),
+        ({**HELLO, "vlmguard": "off"}, "vlmguard is 'off'; give it within vllm_xargs"),
+        ({**HELLO, "vllm_xargs": {"guard": "off"}}, "it takes vlmguard alone"),
+        ({**HELLO, "vllm_xargs": "off"}, "it takes vlmguard alone"),
         ({**HELLO, "stop": [3]}, "stop is \\[3\\]; give texts"),
     ],
 )
@@ -88,7 +99,7 @@ def served(tmp_path_factory, anchors):
     settings = {"cmrm_sample": {"layers": [1]}}
     guard = vg.build_guard("cmrm_sample+self_reminder", **settings).fit(subject, anchors)
     guard.save(folder / "guard")
-    words = ("--guard", guard.name, "--guard-dir", folder / "guard", "--name", "tiny")
+    words = ("--guard", guard.name, "--guard-dir", folder / "guard", "--name", "tiny", "--per-request")
     environment = {"VLMGUARD_DEVICE": "cpu", "VLMGUARD_CACHE": str(folder / "cache")}
     command = ("-m", "vlmguard_plugin", "serve")
     server = Server(folder / "log", *command, folder / "tiny", *words, environment=environment)
@@ -127,6 +138,24 @@ class TestServed:
             server.answers(QUERIES[:1], 2, extra_body={"temperature": 1, "top_k": -5})
         assert server.answers(QUERIES[:1], 2)
 
+    def test_a_request_may_ask_for_no_guard_or_a_weaker_one(self, served):
+        server, guard, subject = served
+        weaker = guard.with_settings(cmrm_sample={"alpha": 0.25})
+        wanted = [None, "off", 0.25] * 3
+        with ThreadPoolExecutor(9) as pool:
+            told = list(pool.map(lambda asked: server.answers(QUERIES[:1], 6, **asking(asked)), wanted))
+        expected = [one.respond(subject, QUERIES[:1], max_new_tokens=6) for one in (guard, NONE, weaker)]
+        assert told == expected * 3 and expected[0] != expected[1]
+        done = server.client().chat.completions.create(
+            model="tiny", messages=messages(QUERIES[1]), max_tokens=2, **asking("off")
+        )
+        assert done.vlmguard == {"fired": None, "asked": "off"}
+        strength = {"guard": "cmrm_sample", "alpha": [0.0, 0.5], "calibrated": False}
+        assert server.get("/vlmguard")["per_request"] == {"off": True, "strength": strength}
+        for asked, said in ((0.6, "may be asked for 0 to 0.5"), ("on", "give 'off' or a number")):
+            with pytest.raises(openai.BadRequestError, match=said):
+                server.answers(QUERIES[:1], 2, **asking(asked))
+
     def test_a_guard_stands_in_front_of_another_server(self, served, tmp_path):
         server, guard, subject = served
         words = ("--upstream", f"{server.url}/v1", "--guard", "goal_priority")
@@ -135,6 +164,9 @@ class TestServed:
             assert before.process.poll() is None, before.said[-3000:]
             rewritten = [vg.build_guard("goal_priority").rewrite(query) for query in QUERIES]
             assert before.answers(QUERIES, 6) == guard.respond(subject, rewritten, max_new_tokens=6)
+            assert before.get("/vlmguard")["per_request"] is None
+            with pytest.raises(openai.BadRequestError, match="one guard for all requests.*--per-request"):
+                before.answers(QUERIES[:1], 2, **asking("off"))
         finally:
             before.stop()
 

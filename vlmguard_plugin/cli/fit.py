@@ -192,7 +192,7 @@ def fit_and_save(
 
 def in_words(fitted: Guard, subject: Subject, folder: Path) -> str:
     """What came of it, in a line or two."""
-    from vlmguard_plugin.calibration import choice
+    from vlmguard_plugin.guards.core import choice
 
     layers = ", ".join(str(layer) for layer in fitted.facts.get("edited_layers", ()))
     edits = f"; edits layer{'s' if ',' in layers else ''} {layers}" if layers else ""

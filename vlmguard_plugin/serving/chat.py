@@ -29,6 +29,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
 }
 """What a body may ask for that is not done here, and the values under which it asks for nothing."""
+EXTRA, GUARD = "vllm_xargs", "vlmguard"
 LARGEST_PICTURE = 64 << 20
 """Bytes of a picture in a body."""
 
@@ -41,18 +42,20 @@ class Refused(ValueError):
 class Asked:
     """query: the conversation. generation: arguments of `generate`, the texts to stop at among them.
 
-    model: as the client calls it. streamed: whether the client waits for events.
+    model: as the client calls it. streamed: whether the client waits for events. guard: what is asked of the guard,
+    "off" or a strength; None for nothing.
     """
 
     query: Query
     generation: Mapping[str, Any]
     model: str
     streamed: bool
+    guard: str | float | None = None
 
     @property
     def alike(self) -> str:
         """Requests with the same one may be answered together."""
-        return json.dumps([dict(self.generation), len(self.query.all_images)], sort_keys=True)
+        return json.dumps([dict(self.generation), len(self.query.all_images), self.guard], sort_keys=True)
 
 
 def asked(body: Any) -> Asked:
@@ -67,7 +70,17 @@ def asked(body: Any) -> Asked:
     if last.role != "user":
         raise Refused(f"the last message is the {last.role}'s; end with the user's")
     query = Query.from_parts(last.parts, history)
-    return Asked(query, generation(body), str(body.get("model") or ""), bool(body.get("stream")))
+    return Asked(query, generation(body), str(body.get("model") or ""), bool(body.get("stream")), of_guard(body))
+
+
+def of_guard(body: Mapping[str, Any]) -> Any:
+    """What a body asks of the guard, where vLLM's own server has it too: in vllm_xargs."""
+    if GUARD in body:
+        raise Refused(f"{GUARD} is {body[GUARD]!r}; give it within {EXTRA}, as in {{'{EXTRA}': {{'{GUARD}': 'off'}}}}")
+    extra = body.get(EXTRA) or {}
+    if not isinstance(extra, dict) or set(extra) - {GUARD}:
+        raise Refused(f"{EXTRA} is {extra!r}; it takes {GUARD} alone, 'off' or a strength")
+    return extra.get(GUARD)
 
 
 def turn(message: Any) -> Turn:
@@ -138,7 +151,8 @@ def reply(asked: Asked, text: str, fired: bool | None, cut: bool) -> dict[str, A
     """The body of a whole answer. fired: whether the guard's gate has. cut: whether the answer ended at its length."""
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "finish_reason": "length" if cut else "stop", "logprobs": None}
-    return {**named(asked, "chat.completion"), "choices": [choice], "vlmguard": {"fired": fired}}
+    said = {"fired": fired} if asked.guard is None else {"fired": fired, "asked": asked.guard}
+    return {**named(asked, "chat.completion"), "choices": [choice], GUARD: said}
 
 
 def events(asked: Asked, text: str, cut: bool) -> Iterator[str]:

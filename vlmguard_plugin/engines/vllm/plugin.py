@@ -95,7 +95,7 @@ def checked(
 
     asked = asked_of(processor.vllm_config.additional_config)
     if asked is not None:
-        from vlmguard_plugin.engines.vllm.asked import check_request
+        from vlmguard_plugin.engines.vllm.per_request import check_request
 
         check_request(asked, params)
     return process(processor, request, prompt, params, *given, **named)
