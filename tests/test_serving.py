@@ -152,9 +152,9 @@ class TestServed:
         assert done.vlmguard == {"fired": None, "asked": "off"}
         strength = {"guard": "cmrm_sample", "alpha": [0.0, 0.5], "calibrated": False}
         assert server.get("/vlmguard")["per_request"] == {"off": True, "strength": strength}
-        for asked, said in ((0.6, "may be asked for 0 to 0.5"), ("on", "give 'off' or a number")):
+        for wrong, said in ((0.6, "may be asked for 0 to 0.5"), ("on", "give 'off' or a number")):
             with pytest.raises(openai.BadRequestError, match=said):
-                server.answers(QUERIES[:1], 2, **asking(asked))
+                server.answers(QUERIES[:1], 2, **asking(wrong))
 
     def test_a_guard_stands_in_front_of_another_server(self, served, tmp_path):
         server, guard, subject = served

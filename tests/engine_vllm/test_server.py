@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
@@ -25,10 +26,11 @@ def saved(ask):
 
 @pytest.fixture(scope="module")
 def guarded(saved, tmp_path_factory):
-    """A guarded server, not compiled."""
+    """A guarded server, not compiled, whose requests may ask for another strength."""
     checkpoint, guard = saved
     log = tmp_path_factory.mktemp("server") / "log"
-    server = vllm_server(log, checkpoint, "--enforce-eager", config={"vlmguard": {"guard": guard}})
+    config = {"vlmguard": {"guard": guard, "per_request": True}}
+    server = vllm_server(log, checkpoint, "--enforce-eager", config=config)
     yield server
     server.stop()
 
@@ -58,6 +60,8 @@ def test_it_says_which_guard_is_on(saved, guarded):
 @pytest.mark.parametrize(
     "body, said",
     [
+        ({"vllm_xargs": {"vlmguard": 0.6}}, "alpha is 0.6; guard 'vlm_guard' may be asked for 0 to 0.5"),
+        ({"vllm_xargs": {"vlmguard": "on"}}, "the guard is asked to be 'on'; give 'off' or a number"),
         ({"vllm_xargs": {"vlmguard_answer": 5}}, "vlmguard_answer: where a prompt ends is not for a request to say"),
         ({"prompt_logprobs": 1}, "the likelihood of words within a prompt is not that of an answer"),
     ],
@@ -66,6 +70,22 @@ def test_requests_that_could_not_be_guarded_rightly_are_refused(guarded, body, s
     with pytest.raises(openai.BadRequestError, match=said):
         guarded.answers(asked(1), 2, extra_body=body)
     assert guarded.answers(asked(1), 2)
+
+
+def test_requests_that_ask_for_another_strength_go_side_by_side(ask, guarded):
+    unguarded, own, _ = ask(questions.answers, "llava", "vlm_guard", GATED)
+    _, weaker, _ = ask(questions.answers, "llava", "vlm_guard", {**GATED, "alpha": 0.1})
+    assert len({tuple(answers) for answers in (unguarded, own, weaker)}) == 3
+
+    def answers(wanted):
+        extra = {} if wanted is None else {"vllm_xargs": {"vlmguard": wanted}}
+        return guarded.answers(asked() * 2, TOKENS, extra_body={**UNENDING["extra_body"], **extra})
+
+    with ThreadPoolExecutor(3) as pool:
+        told = [whole_letters(each) for each in pool.map(answers, ("off", None, 0.1))]
+    assert told == [whole_letters(each * 2) for each in (unguarded, own, weaker)]
+    strength = {"guard": "vlm_guard", "alpha": [0.0, 0.5], "calibrated": False}
+    assert guarded.get("/vlmguard")["guard"]["per_request"] == {"off": True, "strength": strength}
 
 
 def test_without_the_plugin_nobody_answers_which_guard_is_on(ask, tmp_path):

@@ -46,7 +46,7 @@ def asked_of(additional_config: Any) -> Asked | None:
             'perhaps "settings" and "per_request"'
         )
     strangers = sorted(set(asked) - {"guard", "settings", "per_request"})
-    settings, per_request = asked.get("settings") or {}, asked.get("per_request", False)
+    settings, per_request = asked.get("settings", {}), asked.get("per_request", False)
     if strangers or not isinstance(settings, dict) or not isinstance(per_request, bool):
         raise ValueError(
             f"additional_config has {KEY}={asked!r}; it takes guard, settings and per_request alone, settings as "
