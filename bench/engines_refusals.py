@@ -24,8 +24,8 @@ from vlmguard_plugin.query import Query
 
 WAYS: dict[str, tuple[str, int | None]] = {
     "transformers": (TRANSFORMERS, 32),
-    "transformers, other batches": (TRANSFORMERS, 20),
     "vllm": (VLLM, None),
+    "transformers, other batches": (TRANSFORMERS, 20),
 }
 """By name: engine, and queries in a batch."""
 
@@ -40,28 +40,26 @@ WAYS: dict[str, tuple[str, int | None]] = {
 def main(
     model: str, guards: tuple[str, ...], beside: tuple[str, ...], items: int, dtype: str | None, json_file: Path | None
 ) -> None:
-    """Print a row for each picture and guard."""
+    """Print what is known of each picture and guard so far, as it comes."""
     requests = first_of_each(demo_requests(), items)
     conditions = {
         name: [Query(one.text, Beside(name).images(number)) for number, one in enumerate(requests)] for name in beside
     }
-    answers: dict[tuple[str, str, str], list[str]] = {}
+    answers: dict[tuple[str, str], dict[str, list[str]]] = {(name, guard): {} for name in beside for guard in guards}
     for way, (engine, batch) in WAYS.items():
-        spec = {guard: GuardSpec(model, guard, dtype=dtype, engine=engine, batch_size=batch) for guard in guards}
-        subject = next(iter(spec.values())).load_subject()
-        for guard in guards:
-            fitted = spec[guard].fitted_guard(subject)
+        specs = {guard: GuardSpec(model, guard, dtype=dtype, engine=engine, batch_size=batch) for guard in guards}
+        subject = specs[guards[0]].load_subject()
+        for guard, spec in specs.items():
+            fitted = spec.fitted_guard(subject)
             for name, queries in conditions.items():
-                answers[way, name, guard] = fitted.respond(
-                    subject, queries, max_new_tokens=ANSWER_TOKENS, progress=f"{way}, {name}, {guard}"
-                )
+                own = answers[name, guard]
+                own[way] = fitted.respond(subject, queries, max_new_tokens=ANSWER_TOKENS)
+                click.echo(json.dumps(row_of(requests, own, name, guard)))
+                if json_file:
+                    rows = [row_of(requests, given, *of) for of, given in answers.items() if given]
+                    facts = {"model": model, "dtype": str(subject.dtype), "items": items, "rows": rows}
+                    write_whole(json_file, json.dumps(facts, indent=1))
         del subject
-    rows = [row_of(requests, {way: answers[way, name, guard] for way in WAYS}, name, guard)
-            for name in beside for guard in guards]  # fmt: skip
-    for row in rows:
-        click.echo(json.dumps(row))
-    if json_file:
-        write_whole(json_file, json.dumps({"model": model, "dtype": dtype, "items": items, "rows": rows}, indent=1))
 
 
 def row_of(requests: list[Any], answers: dict[str, list[str]], beside: str, guard: str) -> dict[str, Any]:

@@ -2,14 +2,19 @@
 
 import importlib.util
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import openai
 import pytest
+from click.testing import CliRunner
 from helpers.tiny_models import tiny_llava, tiny_processor
 from helpers.vllm_server import Server, messages
 from PIL import Image
 
 import vlmguard_plugin as vg
+from vlmguard_plugin.cli.main import main
 from vlmguard_plugin.query import Turn
 from vlmguard_plugin.serving.chat import Refused, asked
 
@@ -87,6 +92,56 @@ def test_only_pictures_that_the_body_brings_are_read(address, said):
         asked({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": address}}]}]})
 
 
+def doctor(*words):
+    return CliRunner().invoke(main, ["doctor", *map(str, words)])
+
+
+@pytest.mark.parametrize(
+    "status, body, said",
+    [
+        (404, "", "knows of no guards, so what it answers is unguarded"),
+        (500, "", "answers with status 500"),
+        (200, '{"guard": null}', "has no guard on"),
+        (200, '{"guard": {"fingerprint": "a-1"}, "alike": false}', "its workers have different guards"),
+        (200, '{"guard": {"guard": null, "guard_fingerprint": null}}', "has no guard on"),
+        (200, '{"guard": {"fingerprint": 3}}', "does not say which guard is on"),
+        (200, "<html>", "does not say which guard is on"),
+        (200, "[]", "does not say which guard is on"),
+    ],
+)
+def test_a_server_without_its_guard_is_noticed(status, body, said):
+    with answering(status, body) as url:
+        told = doctor("--server", url)
+    assert told.exit_code == 1 and told.output.startswith(" bad  ") and said in told.output
+
+
+def test_where_nobody_answers():
+    told = doctor("--server", "http://127.0.0.1:9/v1")
+    assert told.exit_code == 1 and "does not answer" in told.output and "start the server first" in told.output
+    assert "--guard-dir goes with --server" in doctor("--guard-dir", "x").output
+    assert "no http:// or https:// address" in doctor("--server", "somewhere").output
+
+
+@contextmanager
+def answering(status, body):
+    """The address of a server that answers everything alike."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *words):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    server.server_close()
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, anchors):
     """A server with two guards, the same guards here, and the subject."""
@@ -156,6 +211,16 @@ class TestServed:
             with pytest.raises(openai.BadRequestError, match=said):
                 server.answers(QUERIES[:1], 2, **asking(wrong))
 
+    def test_whoever_measures_can_ask_first_which_guard_is_on(self, served, tmp_path):
+        server, guard, subject = served
+        guard.save(tmp_path / "own")
+        guard.with_settings(cmrm_sample={"alpha": 0.25}).save(tmp_path / "other")
+        for url in (server.url, f"{server.url}/v1"):
+            asked = doctor("--server", url, "--guard-dir", tmp_path / "own")
+            assert (asked.exit_code, asked.output.strip()) == (0, f"good  {url} has {guard.fingerprint}")
+        other = doctor("--server", server.url, "--guard-dir", tmp_path / "other")
+        assert other.exit_code == 1 and f"has {guard.fingerprint}, not cmrm_sample+self_reminder-" in other.output
+
     def test_a_guard_stands_in_front_of_another_server(self, served, tmp_path):
         server, guard, subject = served
         words = ("--upstream", f"{server.url}/v1", "--guard", "goal_priority")
@@ -164,6 +229,7 @@ class TestServed:
             assert before.process.poll() is None, before.said[-3000:]
             rewritten = [vg.build_guard("goal_priority").rewrite(query) for query in QUERIES]
             assert before.answers(QUERIES, 6) == guard.respond(subject, rewritten, max_new_tokens=6)
+            assert f"in front of {server.url}/v1, which has {guard.fingerprint}" in before.said
             assert before.get("/vlmguard")["per_request"] is None
             with pytest.raises(openai.BadRequestError, match="one guard for all requests.*--per-request"):
                 before.answers(QUERIES[:1], 2, **asking("off"))

@@ -96,5 +96,18 @@ def serve_command(
         answering = Answering(ByRequest(guarded, per_request), guarded.subject.batch_size)
         server = Server(answering, called, guard_facts(guarded.guard), tokens, guarded.max_new_tokens)
     told = server.guard["guard_fingerprint"] or "no guard"
-    click.echo(f"vlmguard: {told} is on, in front of {upstream or model}; http://{host}:{port}/v1", err=True)
+    behind = model if upstream is None else f"{upstream}, which {own_guard(upstream)}"
+    click.echo(f"vlmguard: {told} is on, in front of {behind}; http://{host}:{port}/v1", err=True)
     uvicorn.run(server.app, host=host, port=port, log_level="warning")
+
+
+def own_guard(upstream: str) -> str:
+    """What a server says of its own guard, in words."""
+    from vlmguard_plugin.endpoints.address import EndpointError
+    from vlmguard_plugin.endpoints.guard_there import guard_at
+
+    try:
+        there = guard_at(upstream)
+    except EndpointError as error:
+        return f"does not say whether it has a guard of its own ({error})"
+    return f"has {there.fingerprint}" if there and there.fingerprint else "has no guard of its own"
