@@ -9,9 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
+from click.testing import CliRunner
 from helpers import vllm_questions as questions
+from helpers.processes import python
 from helpers.vllm_models import TOKENS, asked
 from helpers.vllm_server import Server, vllm_server
+
+import vlmguard_plugin as vg
+from vlmguard_plugin.cli.main import main
 
 pytestmark = pytest.mark.host
 GATED = {"rank": 2, "layers": [1, 2], "gate": "midpoint", "project": True}
@@ -93,8 +98,58 @@ def test_without_the_plugin_nobody_answers_which_guard_is_on(ask, tmp_path):
     server = vllm_server(tmp_path / "log", checkpoint, "--enforce-eager", environment={"VLLM_PLUGINS": ""})
     try:
         assert server.status("/health") == 200 and server.status("/vlmguard") == 404
+        told = doctor("--server", server.url)
+        assert told.exit_code == 1 and "knows of no guards, so what it answers is unguarded" in told.output
     finally:
         server.stop()
+
+
+def doctor(*words):
+    return CliRunner().invoke(main, ["doctor", *words])
+
+
+def test_two_guards_on_two_servers_and_a_dead_engine_answers_nothing(ask, saved, guarded, tmp_path):
+    settings = {"layers": [1], "alpha": 3.0}
+    checkpoint, other = ask(questions.saved, "refusal_direction", settings)
+    server = vllm_server(tmp_path / "log", checkpoint, "--enforce-eager", config={"vlmguard": {"guard": other}})
+    try:
+        assert server.process.poll() is None, server.said[-3000:]
+        expected = [
+            ask(questions.answers, "llava", *of)[1] for of in (("vlm_guard", GATED), ("refusal_direction", settings))
+        ]
+        with ThreadPoolExecutor(2) as pool:
+            told = list(
+                pool.map(lambda one: whole_letters(one.answers(asked(), TOKENS, **UNENDING)), (guarded, server))
+            )
+        assert told == [whole_letters(each) for each in expected] and told[0] != told[1]
+        for one, folder, exit_code in ((guarded, saved[1], 0), (server, other, 0), (server, saved[1], 1)):
+            assert doctor("--server", one.url, "--guard-dir", folder).exit_code == exit_code
+        with pytest.raises(openai.BadRequestError, match="this server has one guard for all requests"):
+            server.answers(asked(1), 2, extra_body={"vllm_xargs": {"vlmguard": "off"}})
+        engine = subprocess.run(["pgrep", "-f", "VLLM::Engine", "-s", str(server.process.pid)], capture_output=True)
+        os.kill(int(engine.stdout.split()[0]), signal.SIGKILL)
+        for _ in range(3):
+            with pytest.raises((openai.InternalServerError, openai.APIConnectionError)):
+                server.answers(asked(1), 2)
+    finally:
+        server.stop()
+    assert whole_letters(guarded.answers(asked(), TOKENS, **UNENDING)) == told[0]
+
+
+def test_a_fit_on_vllm_says_how_far_transformers_is_from_it_and_serves_there(saved, tmp_path):
+    anchors = "harmful,harmless\n" + "".join(
+        f"How to steal a {n}?,How to make a {n}?\n" for n in "cup door toy".split()
+    )
+    (tmp_path / "anchors.csv").write_text(anchors)
+    words = ("fit", "vlm_guard", "--model", saved[0], "--anchors", tmp_path / "anchors.csv", "--set", "gate=midpoint")
+    more = ("--engine", "vllm", "--compare-engines", "--out", tmp_path / "guard")
+    done = python("-m", "vlmguard_plugin", *words, *more, environment={"VLMGUARD_DTYPE": "float32"})
+    facts = vg.load_guard(tmp_path / "guard").facts["model"]
+    told = facts["engines"]
+    assert (told["fitted_on"], told["compared_with"], told["requests"]) == ("vllm", "transformers", 12)
+    assert 0 < told["text"] < 1e-5 and 0 < told["pictures"] < 1e-5 and told["gate_alike"] == 12
+    assert facts["fingerprint"] == vg.load_guard(saved[1]).facts["model"]["fingerprint"]
+    assert "states on transformers (float32) differ from those on vllm (float32) by" in done.stdout
 
 
 REFUSED = [
@@ -137,8 +192,8 @@ def test_compiled_over_two_processes_its_answers_are_the_same_and_a_dead_worker_
         children = subprocess.run(["pgrep", "-f", "VLLM::Worker", "-s", str(server.process.pid)], capture_output=True)
         os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
         with pytest.raises((openai.APIError, openai.APIConnectionError)):
-            for _ in range(30):
-                server.answers(asked(1), 2)
+            for _ in range(30):  # until the engine notices, no answer is another than the guarded one
+                assert whole_letters(server.answers(asked(1), TOKENS, **UNENDING)) == whole_letters(expected[:1])
                 time.sleep(1)
     finally:
         server.stop()
