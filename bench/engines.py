@@ -43,7 +43,7 @@ def queries(count: int) -> list[Query]:
 
 
 def engines(model: str, guards: tuple[str, ...], tokens: int, **_: Any) -> Iterator[Row]:
-    """vLLM beside transformers (batches of 12), 24 prompts, every other one beside a picture, in the device's precision.
+    """vLLM beside transformers (batches of 12), 24 prompts, half of them beside a picture, in the device's precision.
 
     states apart: largest difference, over the largest state. answers equal: to those of transformers, of 24; in
     bfloat16 the engines round at other places, so some take another word. Nothing without vLLM, or of the tiny model,

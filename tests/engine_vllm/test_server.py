@@ -68,6 +68,7 @@ def test_it_says_which_guard_is_on(saved, guarded):
         ({"vllm_xargs": {"vlmguard": 0.6}}, "alpha is 0.6; guard 'vlm_guard' may be asked for 0 to 0.5"),
         ({"vllm_xargs": {"vlmguard": "on"}}, "the guard is asked to be 'on'; give 'off' or a number"),
         ({"vllm_xargs": {"vlmguard_answer": 5}}, "vlmguard_answer: where a prompt ends is not for a request to say"),
+        ({"use_beam_search": True, "n": 2}, "beam search: its prompts hold what was answered before"),
         ({"prompt_logprobs": 1}, "the likelihood of words within a prompt is not that of an answer"),
     ],
 )
@@ -157,6 +158,8 @@ REFUSED = [
     ("cmrm_sample", {"layers": [1]}, {}, (), "vlmguard serve MODEL --guard cmrm_sample --engine vllm"),
     ("vlm_guard", GATED, {"alpha": "much"}, (), "alpha is 'much'"),
     ("vlm_guard", GATED, {}, ("--enable-lora",), "enable_lora: adapters change the weights"),
+    ("vlm_guard", GATED, {}, ("--kv-sharing-fast-prefill",), "kv_sharing_fast_prefill: late layers do not see"),
+    ("vlm_guard", GATED, {}, ("--kv-offloading-size",), "kv_offloading_size: a kept beginning may hold"),
 ]
 
 

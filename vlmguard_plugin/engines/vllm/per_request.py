@@ -44,6 +44,17 @@ def check_request(asked: Asked, params: Any) -> None:
         )
 
 
+def check_whole(asked: Asked, what: str) -> None:
+    """VLLMValidationError, in a served guard's engine, for what makes answers a part of prompts. what: in words."""
+    from vllm.exceptions import VLLMValidationError
+
+    if asked.guard is not None:
+        raise VLLMValidationError(
+            f"{what}: its prompts hold what was answered before, and the guard on this engine decides at a prompt's "
+            "last token; ask without it"
+        )
+
+
 def check_asked(asked: Asked, wanted: Any) -> None:
     """ValueError where a request may not ask for this guard. asked: of the server. wanted: by the request."""
     if not asked.per_request:

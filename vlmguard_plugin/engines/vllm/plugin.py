@@ -22,6 +22,7 @@ def register() -> None:
     wrap(EngineArgs, "create_engine_config", configured)
     wrap(Worker, "load_model", loaded)
     wrap(InputProcessor, "process_inputs", checked)
+    wrap(InputProcessor, "resolve_watermarking", begun)
     for name in CALLED_BY_NAME:
         setattr(Worker, name, called_by_name(name))
 
@@ -95,7 +96,23 @@ def checked(
 
     asked = asked_of(processor.vllm_config.additional_config)
     if asked is not None:
-        from vlmguard_plugin.engines.vllm.per_request import check_request
+        from vlmguard_plugin.engines.vllm.per_request import check_request, check_whole
 
         check_request(asked, params)
+        if named.get("resumable"):
+            check_whole(asked, "a prompt that goes on after an answer")
     return process(processor, request, prompt, params, *given, **named)
+
+
+def begun(resolve: Callable[..., Any], processor: Any, params: Any, *given: Any, **named: Any) -> Any:
+    """Beam search begins with this; of a guarded engine it is refused, for it asks anew after each token."""
+    from vllm.sampling_params import BeamSearchParams
+
+    from vlmguard_plugin.engines.vllm.asked import asked_of
+
+    asked = asked_of(processor.vllm_config.additional_config)
+    if asked is not None and isinstance(params, BeamSearchParams):
+        from vlmguard_plugin.engines.vllm.per_request import check_whole
+
+        check_whole(asked, "beam search")
+    return resolve(processor, params, *given, **named)
