@@ -48,8 +48,9 @@ def main(url: str, model: str, count: int, tokens: int, asks: tuple[str, ...]) -
 
     def answered(one: tuple[Query, str | None]) -> str:
         query, guard = one
-        extra: dict[str, Any] = {"ignore_eos": True}
-        extra |= {} if guard is None else {"vllm_xargs": {"vlmguard": guard if guard == "off" else float(guard)}}
+        extra: dict[str, Any] = (
+            {} if guard is None else {"vllm_xargs": {"vlmguard": guard if guard == "off" else float(guard)}}
+        )
         done = client.chat.completions.create(
             model=model, messages=messages(query), max_tokens=tokens, temperature=0, extra_body=extra
         )

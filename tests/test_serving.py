@@ -48,6 +48,7 @@ def test_arguments_of_a_body():
     assert asked(HELLO).generation == {} and asked(HELLO).guard is None
     assert [asked({**HELLO, **asking(one)["extra_body"]}).guard for one in ("off", 0.5)] == ["off", 0.5]
     body = {**HELLO, "max_tokens": 5, "temperature": 0, "top_p": 0.5, "stop": "x", "n": 1, "tools": [], "user": "me"}
+    body |= {"repetition_penalty": 1.0, "use_beam_search": False, "logprobs": None}
     assert asked(body).generation == {"max_new_tokens": 5, "stop": ("x",)}
     sampled = {"do_sample": True, "temperature": 0.7, "top_p": 0.5, "seed": 3}
     assert asked({**HELLO, "temperature": 0.7, "top_p": 0.5, "seed": 3}).generation == sampled
@@ -70,6 +71,12 @@ def test_arguments_of_a_body():
         ({**HELLO, "vlmguard": "off"}, "vlmguard is 'off'; give it within vllm_xargs"),
         ({**HELLO, "vllm_xargs": {"guard": "off"}}, "it takes vlmguard alone"),
         ({**HELLO, "vllm_xargs": "off"}, "it takes vlmguard alone"),
+        ({**HELLO, "repetition_penalty": 1.2}, "repetition_penalty is 1.2, which a guarded model here does not"),
+        ({**HELLO, "use_beam_search": True}, "use_beam_search is True"),
+        ({**HELLO, "max_completion_tokens": 0}, "max_tokens is 0"),
+        ({**HELLO, "temperature": 1, "seed": "3"}, "seed is '3'; give a whole number"),
+        ({**HELLO, "stop": 5}, "stop is 5; give texts"),
+        ({**HELLO, "stop": {"a": 1}}, "stop is {'a': 1}; give texts"),
         ({**HELLO, "stop": [3]}, "stop is \\[3\\]; give texts"),
     ],
 )
