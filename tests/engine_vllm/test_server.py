@@ -14,6 +14,7 @@ from helpers import vllm_questions as questions
 from helpers.processes import python
 from helpers.vllm_models import TOKENS, asked
 from helpers.vllm_server import Server, vllm_server
+from PIL import Image
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.cli.main import main
@@ -73,9 +74,10 @@ def test_it_says_which_guard_is_on(saved, guarded):
     ],
 )
 def test_requests_that_could_not_be_guarded_rightly_are_refused(guarded, body, said):
+    unseen = [vg.Query("What is this?", (Image.new("RGB", (40, 30), (len(said), 70, len(str(body)))),))]
     with pytest.raises(openai.BadRequestError, match=said):
-        guarded.answers(asked(1), 2, extra_body=body)
-    assert guarded.answers(asked(1), 2)
+        guarded.answers(unseen, 2, extra_body=body)
+    assert guarded.answers(unseen, 2)  # whose picture the engine has not seen yet either
 
 
 def test_requests_that_ask_for_another_strength_go_side_by_side(ask, guarded):

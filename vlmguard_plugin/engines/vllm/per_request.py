@@ -55,6 +55,18 @@ def check_whole(asked: Asked, what: str) -> None:
         )
 
 
+def forget_pictures(processor: Any, prompt: Any) -> None:
+    """Have the front end forget the pictures of a request that is refused, which the engine never gets.
+
+    It would send the next request with the same picture by the picture's name alone, and that one would fail.
+    """
+    cache = processor.renderer.mm_processor_cache
+    names = prompt.get("mm_hashes") if isinstance(prompt, dict) else None
+    for name in (name for of_kind in (names or {}).values() for name in of_kind):
+        if cache is not None:
+            cache.invalidate(name)
+
+
 def check_asked(asked: Asked, wanted: Any) -> None:
     """ValueError where a request may not ask for this guard. asked: of the server. wanted: by the request."""
     if not asked.per_request:

@@ -96,11 +96,15 @@ def checked(
 
     asked = asked_of(processor.vllm_config.additional_config)
     if asked is not None:
-        from vlmguard_plugin.engines.vllm.per_request import check_request, check_whole
+        from vlmguard_plugin.engines.vllm.per_request import check_request, check_whole, forget_pictures
 
-        check_request(asked, params)
-        if named.get("resumable"):
-            check_whole(asked, "a prompt that goes on after an answer")
+        try:
+            check_request(asked, params)
+            if named.get("resumable"):
+                check_whole(asked, "a prompt that goes on after an answer")
+        except ValueError:
+            forget_pictures(processor, prompt)
+            raise
     return process(processor, request, prompt, params, *given, **named)
 
 
