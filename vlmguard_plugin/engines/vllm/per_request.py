@@ -26,7 +26,7 @@ def check_request(asked: Asked, params: Any) -> None:
     """VLLMValidationError for a request to a served guard that could not be guarded rightly. params: vLLM's."""
     if asked.guard is None:
         return
-    from vllm.exceptions import VLLMValidationError  # a ValueError, which servers answer with status 400
+    from vllm.exceptions import VLLMValidationError  # which servers answer with status 400
 
     said = getattr(params, "extra_args", None) or {}
     own = sorted(name for name in said if name.startswith(OWN_WORDS))

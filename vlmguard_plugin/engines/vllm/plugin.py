@@ -91,18 +91,20 @@ def loaded(load: Callable[..., Any], worker: Any, *given: Any, **named: Any) -> 
 def checked(
     process: Callable[..., Any], processor: Any, request: str, prompt: Any, params: Any, *given: Any, **named: Any
 ) -> Any:
-    """A request enters the engine; of a guarded one, ValueError where its answer could not be guarded rightly."""
+    """A request enters the engine; of a guarded one, VLLMValidationError where its answer can't be guarded."""
     from vlmguard_plugin.engines.vllm.asked import asked_of
 
     asked = asked_of(processor.vllm_config.additional_config)
     if asked is not None:
+        from vllm.exceptions import VLLMValidationError
+
         from vlmguard_plugin.engines.vllm.per_request import check_request, check_whole, forget_pictures
 
         try:
             check_request(asked, params)
             if named.get("resumable"):
                 check_whole(asked, "a prompt that goes on after an answer")
-        except ValueError:
+        except VLLMValidationError:
             forget_pictures(processor, prompt)
             raise
     return process(processor, request, prompt, params, *given, **named)
