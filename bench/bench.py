@@ -21,12 +21,13 @@ import torch
 import transformers
 from commands import board, hosts, start
 from costs import EDITING, MODELS, OTHER, check_known, fit, generation, memory
+from engines import engines
 from timing import Row, table
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.files import check_writable, write_whole
 
-PARTS = {part.__name__: part for part in (start, generation, fit, memory, hosts, board)}
+PARTS = {part.__name__: part for part in (start, generation, fit, memory, hosts, board, engines)}
 OF_ALL_GUARDS = ("generation",)
 MEMORY_GUARDS = ("vlm_guard", "cmrm", "tbop")
 

@@ -1,11 +1,14 @@
 """The bench, tried on a tiny model: its tables and files, and that its ratios tell what costs from what doesn't."""
 
+import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from helpers.tiny_models import tiny_llava, tiny_processor
 
 SCRIPT = Path(__file__).parents[1] / "bench" / "bench.py"
 
@@ -33,6 +36,25 @@ def test_every_part_but_the_hosts_runs_on_a_tiny_model(tmp_path):
     assert all(median(row["wall"]) > 1 for row in parts["start"])
     page = (tmp_path / "b.md").read_text()
     assert all(f"## {part.capitalize()}" in page for part in parts) and "| shiftdc | 2 |" in page
+
+
+@pytest.mark.host
+def test_engines_are_set_side_by_side(tmp_path):
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vllm is not installed (docs/vllm.md)")
+    tiny_llava(width=64, heads=2).save_pretrained(tmp_path)
+    tiny_processor().save_pretrained(tmp_path)
+    words = (SCRIPT.with_name("engines.py"), tmp_path, "--dtype", "float32", "--prompts", "4", "--tokens", "4")
+    environment = {**os.environ, "VLMGUARD_CACHE": str(tmp_path / "cache"), "VLLM_LOGGING_LEVEL": "ERROR"}
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert [(row["engine"], row["guard"]) for row in rows] == [
+        (engine, guard) for engine in ("transformers", "vllm") for guard in ("none", "vlm_guard")
+    ]
+    counted = [row["tokens"] for row in rows]
+    assert counted[:2] == counted[2:] and all(float(row["a CPU second"]) > 0 for row in rows)
+    assert [row["answers equal"] for row in rows] == ["", "", 4, 4] and float(rows[3]["states apart"]) < 1e-5
 
 
 def test_what_there_is_not_is_named():

@@ -10,9 +10,9 @@ from helpers.tiny_models import tiny_llava, tiny_processor
 import vlmguard_plugin as vg
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.calibration.calibrate import calibrate
-from vlmguard_plugin.calibration.choice import choose, in_words
 from vlmguard_plugin.calibration.grid import combinations
 from vlmguard_plugin.cli.main import main
+from vlmguard_plugin.guards.core.choice import choose, in_words
 from vlmguard_plugin.guards.core.gates_heard import hearing_gates
 
 

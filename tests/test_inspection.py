@@ -1,18 +1,21 @@
 """What a fitted guard has learned: its description, tables that say what was found, readable figures."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from helpers.guard_folders import rewrite
 from helpers.readable import check_readable, printed
 
 import vlmguard_plugin as vg
+from vlmguard_plugin.guards.core.saved import DamagedGuard
 from vlmguard_plugin.inspection import (
     check_plot,
     describe_guard,
     plot_guard,
     print_guard,
 )
+from vlmguard_plugin.inspection.engines import difference, seen_on
 from vlmguard_plugin.inspection.guard_figure import FACT_TITLES
 from vlmguard_plugin.statistics.rates import wilson
 
@@ -200,3 +203,35 @@ def test_unsuitable_suffix_is_refused_before_anything_is_drawn(folders, tmp_path
     with pytest.raises(ValueError, match="give .png, .svg"):
         plot_guard(describe_guard(folders["cmrm"]), tmp_path / "a.jpg")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_two_engines_are_apart(folders, subject, anchors):
+    guards = {name: vg.load_guard(folders[name]) for name in ("vlm_guard", "cmrm")}
+    own = seen_on(subject, guards, anchors)
+    assert own.states.shape[0] == 32 and own.fired["cmrm"] == [None] * 32 and None not in own.fired["vlm_guard"]
+    apart = own.states.clone()
+    apart[20, 2, 5] += own.states[:, 2].abs().max() / 4  # beside a picture, at layer 2
+    turned = {**own.fired, "vlm_guard": [not own.fired["vlm_guard"][0], *own.fired["vlm_guard"][1:]]}
+    told = difference(own, replace(own, engine="vllm", states=apart, fired=turned), "vlm_guard")
+    assert (told["fitted_on"], told["compared_with"], told["dtypes"]) == ("transformers", "vllm", ["float32"] * 2)
+    assert told["requests"] == 32 and told["gate_alike"] == 31
+    assert told["text"] == 0 and told["pictures"] == pytest.approx(0.25, abs=1e-3)
+    assert told["by_layer"] == pytest.approx([0, 0, 0.25, 0], abs=1e-3)
+    assert difference(own, own, "cmrm")["gate_alike"] is None
+
+
+@pytest.mark.parametrize("name", ["vlm_guard", "vlm_guard+self_reminder+cmrm"])
+def test_it_is_kept_and_printed(name, folders, tmp_path):
+    guard = vg.load_guard(folders[name])
+    numbers = {"text": 4e-7, "pictures": 0.5, "by_layer": [0.5] * 4, "gate_alike": 15}
+    told = {"fitted_on": "vllm", "compared_with": "transformers", "dtypes": ["float32"] * 2, "requests": 16, **numbers}
+    guard.facts["model"]["engines"] = told
+    guard.save(tmp_path / "one")
+    vg.load_guard(tmp_path / "one").save(tmp_path / "two")
+    description = describe_guard(tmp_path / "two")
+    assert description["model"]["engines"] == told
+    said = " ".join(printed(print_guard, description).split())
+    assert "by at most 4.0e-07 as text and 5.0e-01 beside pictures" in said and "decides alike on 15" in said
+    rewrite(tmp_path / "two", model={**description["model"], "engines": {"text": 1}})
+    with pytest.raises(DamagedGuard, match="what it says of engines is not whole"):
+        describe_guard(tmp_path / "two")

@@ -1,14 +1,20 @@
 """A guarded model at an address: bodies to queries, one server in transformers, and one in front of it."""
 
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import openai
 import pytest
+from click.testing import CliRunner
 from helpers.tiny_models import tiny_llava, tiny_processor
 from helpers.vllm_server import Server, messages
 from PIL import Image
 
 import vlmguard_plugin as vg
+from vlmguard_plugin.cli.main import main
 from vlmguard_plugin.query import Turn
 from vlmguard_plugin.serving.chat import Refused, asked
 
@@ -19,6 +25,7 @@ QUERIES = [
     vg.Query("And now?", history=(Turn("user", (("text", "Is it?"),)), Turn("assistant", (("text", "Yes."),)))),
     vg.Query("A longer question about two of them", (RED, Image.new("RGB", (60, 90), "blue"))),
 ]
+NONE = vg.build_guard("none")
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
 
 
@@ -32,9 +39,16 @@ def test_a_body_is_the_query_it_was_made_of():
         assert [image.tobytes() for image in read.images] == [image.tobytes() for image in query.images]
 
 
+def asking(guard):
+    """What OpenAI's client takes to ask for another guard."""
+    return {} if guard is None else {"extra_body": {"vllm_xargs": {"vlmguard": guard}}}
+
+
 def test_arguments_of_a_body():
-    assert asked(HELLO).generation == {}
+    assert asked(HELLO).generation == {} and asked(HELLO).guard is None
+    assert [asked({**HELLO, **asking(one)["extra_body"]}).guard for one in ("off", 0.5)] == ["off", 0.5]
     body = {**HELLO, "max_tokens": 5, "temperature": 0, "top_p": 0.5, "stop": "x", "n": 1, "tools": [], "user": "me"}
+    body |= {"repetition_penalty": 1.0, "use_beam_search": False, "logprobs": None}
     assert asked(body).generation == {"max_new_tokens": 5, "stop": ("x",)}
     sampled = {"do_sample": True, "temperature": 0.7, "top_p": 0.5, "seed": 3}
     assert asked({**HELLO, "temperature": 0.7, "top_p": 0.5, "seed": 3}).generation == sampled
@@ -54,6 +68,15 @@ def test_arguments_of_a_body():
         ({**HELLO, "tools": [{"type": "function"}]}, "tools is "),
         ({**HELLO, "max_tokens": 0.5}, "max_tokens is 0.5"),
         ({**HELLO, "temperature": 3}, "temperature is 3; give a number from 0 to 2"),
+        ({**HELLO, "vlmguard": "off"}, "vlmguard is 'off'; give it within vllm_xargs"),
+        ({**HELLO, "vllm_xargs": {"guard": "off"}}, "it takes vlmguard alone"),
+        ({**HELLO, "vllm_xargs": "off"}, "it takes vlmguard alone"),
+        ({**HELLO, "repetition_penalty": 1.2}, "repetition_penalty is 1.2, which a guarded model here does not"),
+        ({**HELLO, "use_beam_search": True}, "use_beam_search is True"),
+        ({**HELLO, "max_completion_tokens": 0}, "max_tokens is 0"),
+        ({**HELLO, "temperature": 1, "seed": "3"}, "seed is '3'; give a whole number"),
+        ({**HELLO, "stop": 5}, "stop is 5; give texts"),
+        ({**HELLO, "stop": {"a": 1}}, "stop is {'a': 1}; give texts"),
         ({**HELLO, "stop": [3]}, "stop is \\[3\\]; give texts"),
     ],
 )
@@ -76,6 +99,56 @@ def test_only_pictures_that_the_body_brings_are_read(address, said):
         asked({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": address}}]}]})
 
 
+def doctor(*words):
+    return CliRunner().invoke(main, ["doctor", *map(str, words)])
+
+
+@pytest.mark.parametrize(
+    "status, body, said",
+    [
+        (404, "", "knows of no guards, so what it answers is unguarded"),
+        (500, "", "answers with status 500"),
+        (200, '{"guard": null}', "has no guard on"),
+        (200, '{"guard": {"fingerprint": "a-1"}, "alike": false}', "its workers have different guards"),
+        (200, '{"guard": {"guard": null, "guard_fingerprint": null}}', "has no guard on"),
+        (200, '{"guard": {"fingerprint": 3}}', "does not say which guard is on"),
+        (200, "<html>", "does not say which guard is on"),
+        (200, "[]", "does not say which guard is on"),
+    ],
+)
+def test_a_server_without_its_guard_is_noticed(status, body, said):
+    with answering(status, body) as url:
+        told = doctor("--server", url)
+    assert told.exit_code == 1 and told.output.startswith(" bad  ") and said in told.output
+
+
+def test_where_nobody_answers():
+    told = doctor("--server", "http://127.0.0.1:9/v1")
+    assert told.exit_code == 1 and "does not answer" in told.output and "start the server first" in told.output
+    assert "--guard-dir goes with --server" in doctor("--guard-dir", "x").output
+    assert "no http:// or https:// address" in doctor("--server", "somewhere").output
+
+
+@contextmanager
+def answering(status, body):
+    """The address of a server that answers everything alike."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *words):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    server.server_close()
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, anchors):
     """A server with two guards, the same guards here, and the subject."""
@@ -88,7 +161,7 @@ def served(tmp_path_factory, anchors):
     settings = {"cmrm_sample": {"layers": [1]}}
     guard = vg.build_guard("cmrm_sample+self_reminder", **settings).fit(subject, anchors)
     guard.save(folder / "guard")
-    words = ("--guard", guard.name, "--guard-dir", folder / "guard", "--name", "tiny")
+    words = ("--guard", guard.name, "--guard-dir", folder / "guard", "--name", "tiny", "--per-request")
     environment = {"VLMGUARD_DEVICE": "cpu", "VLMGUARD_CACHE": str(folder / "cache")}
     command = ("-m", "vlmguard_plugin", "serve")
     server = Server(folder / "log", *command, folder / "tiny", *words, environment=environment)
@@ -127,6 +200,34 @@ class TestServed:
             server.answers(QUERIES[:1], 2, extra_body={"temperature": 1, "top_k": -5})
         assert server.answers(QUERIES[:1], 2)
 
+    def test_a_request_may_ask_for_no_guard_or_a_weaker_one(self, served):
+        server, guard, subject = served
+        weaker = guard.with_settings(cmrm_sample={"alpha": 0.25})
+        wanted = [None, "off", 0.25] * 3
+        with ThreadPoolExecutor(9) as pool:
+            told = list(pool.map(lambda asked: server.answers(QUERIES[:1], 6, **asking(asked)), wanted))
+        expected = [one.respond(subject, QUERIES[:1], max_new_tokens=6) for one in (guard, NONE, weaker)]
+        assert told == expected * 3 and expected[0] != expected[1]
+        done = server.client().chat.completions.create(
+            model="tiny", messages=messages(QUERIES[1]), max_tokens=2, **asking("off")
+        )
+        assert done.vlmguard == {"fired": None, "asked": "off"}
+        strength = {"guard": "cmrm_sample", "alpha": [0.0, 0.5], "calibrated": False}
+        assert server.get("/vlmguard")["per_request"] == {"off": True, "strength": strength}
+        for wrong, said in ((0.6, "may be asked for 0 to 0.5"), ("on", "give 'off' or a number")):
+            with pytest.raises(openai.BadRequestError, match=said):
+                server.answers(QUERIES[:1], 2, **asking(wrong))
+
+    def test_whoever_measures_can_ask_first_which_guard_is_on(self, served, tmp_path):
+        server, guard, subject = served
+        guard.save(tmp_path / "own")
+        guard.with_settings(cmrm_sample={"alpha": 0.25}).save(tmp_path / "other")
+        for url in (server.url, f"{server.url}/v1"):
+            asked = doctor("--server", url, "--guard-dir", tmp_path / "own")
+            assert (asked.exit_code, asked.output.strip()) == (0, f"good  {url} has {guard.fingerprint}")
+        other = doctor("--server", server.url, "--guard-dir", tmp_path / "other")
+        assert other.exit_code == 1 and f"has {guard.fingerprint}, not cmrm_sample+self_reminder-" in other.output
+
     def test_a_guard_stands_in_front_of_another_server(self, served, tmp_path):
         server, guard, subject = served
         words = ("--upstream", f"{server.url}/v1", "--guard", "goal_priority")
@@ -135,6 +236,10 @@ class TestServed:
             assert before.process.poll() is None, before.said[-3000:]
             rewritten = [vg.build_guard("goal_priority").rewrite(query) for query in QUERIES]
             assert before.answers(QUERIES, 6) == guard.respond(subject, rewritten, max_new_tokens=6)
+            assert f"in front of {server.url}/v1, which has {guard.fingerprint}" in before.said
+            assert before.get("/vlmguard")["per_request"] is None
+            with pytest.raises(openai.BadRequestError, match="one guard for all requests.*--per-request"):
+                before.answers(QUERIES[:1], 2, **asking("off"))
         finally:
             before.stop()
 

@@ -11,6 +11,7 @@ from vlmguard_plugin.engines.vllm.configuration import check_served, edits_of
 from vlmguard_plugin.engines.vllm.edited_requests import EditedRequests, Stream
 from vlmguard_plugin.engines.vllm.flattened import FlatBatch, Part
 from vlmguard_plugin.engines.vllm.options import checked_options
+from vlmguard_plugin.engines.vllm.per_request import PerRequest, check_asked
 from vlmguard_plugin.engines.vllm.sampling import sampling_of
 from vlmguard_plugin.guards.core.representation import AddVectors
 from vlmguard_plugin.steering.edit import POSITIONS, Edits, Prompts
@@ -118,12 +119,55 @@ def test_what_asks_for_a_guard_and_names_none_is_refused(config):
 def test_what_an_engine_is_asked_for(monkeypatch):
     monkeypatch.delenv("VLMGUARD_VLLM_GUARD", raising=False)
     assert asked_of(None) is None and asked_of({}) is None
-    for asked in (Asked(None), Asked("folder", {"alpha": 1})):
+    for asked in (Asked(None), Asked("folder", {"alpha": 1}), Asked("folder", per_request=True)):
         assert asked_of({"vlmguard": asked.as_config()}) == asked
-    with pytest.raises(ValueError, match="it takes guard and settings alone"):
-        asked_of({"vlmguard": {"guard": "folder", "setting": {}}})
+    for wrong in ({"setting": {}}, {"per_request": "yes"}, {"settings": []}, {"per_request": 1}):
+        with pytest.raises(ValueError, match="it takes guard, settings and per_request alone"):
+            asked_of({"vlmguard": {"guard": "folder", **wrong}})
     monkeypatch.setenv("VLMGUARD_VLLM_GUARD", "elsewhere")
     assert asked_of(None) == Asked("elsewhere") and asked_of({"vlmguard": {"subject": True}}) == Asked(None)
+
+
+def test_a_guard_is_the_same_for_all_requests_unless_the_server_says_otherwise(subject, anchors, tmp_path):
+    vg.build_guard("vlm_guard", layers=[1], alpha=0.5).fit(subject, anchors).save(tmp_path)
+    with pytest.raises(ValueError, match="vlmguard is 'off', but this server has one guard for all requests"):
+        check_asked(Asked(str(tmp_path)), "off")
+    for wanted in ("off", 0.25):
+        check_asked(Asked(str(tmp_path), per_request=True), wanted)
+    with pytest.raises(ValueError, match="may be asked for 0 to 0.3"):
+        check_asked(Asked(str(tmp_path), {"alpha": 0.3}, per_request=True), 0.4)
+
+
+def test_requests_are_edited_as_each_has_asked_and_nothing_is_kept_of_those_that_ended(subject, anchors):
+    guard = vg.build_guard("refusal_direction", layers=[0], positions="all", alpha=0.5).fit(subject, anchors)
+
+    def in_place(edits):
+        return [EditedRequests(one, [0], CPU) for one in edits]
+
+    own, per_request = in_place(edits_of(guard, subject.num_layers)), PerRequest(in_place)
+    first = part(0, 2, 0, 2, "own")
+    batch = FlatBatch([first], CPU)
+    assert per_request.shares(batch, own) == [(own, batch)]  # before it is allowed, and where nobody asks
+    per_request.allow(guard, subject.num_layers)
+    assert per_request.shares(batch, own) == [(own, batch)]
+    asking = [
+        Part(wanted, start, 1, 0, 1, False, None, wanted) for start, wanted in ((2, "off"), (3, 0.25), (4, "off"))
+    ]
+    hidden = torch.zeros(5, subject.hidden_size)
+    for edited, share in per_request.shares(FlatBatch([first, *asking], CPU), own):
+        for requests in edited:
+            requests.begin_pass(share)
+            requests.after_layer(0, share, Stream(hidden, None))
+            requests.end_pass()
+    added = 0.5 * guard.tensors["direction"][0]
+    assert torch.allclose(hidden, torch.stack([added, added, 0 * added, added / 2, 0 * added]))
+    assert set(per_request.by_asked) == {"off", 0.25}
+    per_request.shares(batch, own)
+    assert set(per_request.by_asked) == {0.25}  # whose request may go on
+    for requests in per_request.edited():
+        requests.forget([0.25])
+    per_request.shares(batch, own)
+    assert not per_request.by_asked
 
 
 def test_arguments_of_generate_as_vllm_has_them():

@@ -31,7 +31,12 @@ def test_an_edit_that_is_not_finite_stops(ask):
 
 
 def test_a_layer_that_is_not_reached_is_an_error(ask):
-    assert "decoder layers [2] were not reached in a pass" in ask(questions.passed_by)
+    assert "decoder layers [2] were not reached in a pass" in ask(questions.passed_by, 2)
+
+
+def test_a_pass_in_which_no_layer_is_heard_is_an_error(ask):
+    """As where answers are decoded by a graph that holds the whole model: their first token came from another pass."""
+    assert "no decoder layer was reached in a pass" in ask(questions.passed_by, None)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,19 @@ import shutil
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
+from click.testing import CliRunner
 from helpers import vllm_questions as questions
+from helpers.processes import python
 from helpers.vllm_models import TOKENS, asked
 from helpers.vllm_server import Server, vllm_server
+from PIL import Image
+
+import vlmguard_plugin as vg
+from vlmguard_plugin.cli.main import main
 
 pytestmark = pytest.mark.host
 GATED = {"rank": 2, "layers": [1, 2], "gate": "midpoint", "project": True}
@@ -25,10 +32,11 @@ def saved(ask):
 
 @pytest.fixture(scope="module")
 def guarded(saved, tmp_path_factory):
-    """A guarded server, not compiled."""
+    """A guarded server, not compiled, whose requests may ask for another strength."""
     checkpoint, guard = saved
     log = tmp_path_factory.mktemp("server") / "log"
-    server = vllm_server(log, checkpoint, "--enforce-eager", config={"vlmguard": {"guard": guard}})
+    config = {"vlmguard": {"guard": guard, "per_request": True}}
+    server = vllm_server(log, checkpoint, "--enforce-eager", config=config)
     yield server
     server.stop()
 
@@ -58,14 +66,34 @@ def test_it_says_which_guard_is_on(saved, guarded):
 @pytest.mark.parametrize(
     "body, said",
     [
+        ({"vllm_xargs": {"vlmguard": 0.6}}, "alpha is 0.6; guard 'vlm_guard' may be asked for 0 to 0.5"),
+        ({"vllm_xargs": {"vlmguard": "on"}}, "the guard is asked to be 'on'; give 'off' or a number"),
         ({"vllm_xargs": {"vlmguard_answer": 5}}, "vlmguard_answer: where a prompt ends is not for a request to say"),
+        ({"use_beam_search": True, "n": 2}, "beam search: its prompts hold what was answered before"),
         ({"prompt_logprobs": 1}, "the likelihood of words within a prompt is not that of an answer"),
     ],
 )
 def test_requests_that_could_not_be_guarded_rightly_are_refused(guarded, body, said):
+    unseen = [vg.Query("What is this?", (Image.new("RGB", (40, 30), (len(said), 70, len(str(body)))),))]
     with pytest.raises(openai.BadRequestError, match=said):
-        guarded.answers(asked(1), 2, extra_body=body)
-    assert guarded.answers(asked(1), 2)
+        guarded.answers(unseen, 2, extra_body=body)
+    assert guarded.answers(unseen, 2)  # whose picture the engine has not seen yet either
+
+
+def test_requests_that_ask_for_another_strength_go_side_by_side(ask, guarded):
+    unguarded, own, _ = ask(questions.answers, "llava", "vlm_guard", GATED)
+    _, weaker, _ = ask(questions.answers, "llava", "vlm_guard", {**GATED, "alpha": 0.1})
+    assert len({tuple(answers) for answers in (unguarded, own, weaker)}) == 3
+
+    def answers(wanted):
+        extra = {} if wanted is None else {"vllm_xargs": {"vlmguard": wanted}}
+        return guarded.answers(asked() * 2, TOKENS, extra_body={**UNENDING["extra_body"], **extra})
+
+    with ThreadPoolExecutor(3) as pool:
+        told = [whole_letters(each) for each in pool.map(answers, ("off", None, 0.1))]
+    assert told == [whole_letters(each * 2) for each in (unguarded, own, weaker)]
+    strength = {"guard": "vlm_guard", "alpha": [0.0, 0.5], "calibrated": False}
+    assert guarded.get("/vlmguard")["guard"]["per_request"] == {"off": True, "strength": strength}
 
 
 def test_without_the_plugin_nobody_answers_which_guard_is_on(ask, tmp_path):
@@ -73,8 +101,58 @@ def test_without_the_plugin_nobody_answers_which_guard_is_on(ask, tmp_path):
     server = vllm_server(tmp_path / "log", checkpoint, "--enforce-eager", environment={"VLLM_PLUGINS": ""})
     try:
         assert server.status("/health") == 200 and server.status("/vlmguard") == 404
+        told = doctor("--server", server.url)
+        assert told.exit_code == 1 and "knows of no guards, so what it answers is unguarded" in told.output
     finally:
         server.stop()
+
+
+def doctor(*words):
+    return CliRunner().invoke(main, ["doctor", *words])
+
+
+def test_two_guards_on_two_servers_and_a_dead_engine_answers_nothing(ask, saved, guarded, tmp_path):
+    settings = {"layers": [1], "alpha": 3.0}
+    checkpoint, other = ask(questions.saved, "refusal_direction", settings)
+    server = vllm_server(tmp_path / "log", checkpoint, "--enforce-eager", config={"vlmguard": {"guard": other}})
+    try:
+        assert server.process.poll() is None, server.said[-3000:]
+        expected = [
+            ask(questions.answers, "llava", *of)[1] for of in (("vlm_guard", GATED), ("refusal_direction", settings))
+        ]
+        with ThreadPoolExecutor(2) as pool:
+            told = list(
+                pool.map(lambda one: whole_letters(one.answers(asked(), TOKENS, **UNENDING)), (guarded, server))
+            )
+        assert told == [whole_letters(each) for each in expected] and told[0] != told[1]
+        for one, folder, exit_code in ((guarded, saved[1], 0), (server, other, 0), (server, saved[1], 1)):
+            assert doctor("--server", one.url, "--guard-dir", folder).exit_code == exit_code
+        with pytest.raises(openai.BadRequestError, match="this server has one guard for all requests"):
+            server.answers(asked(1), 2, extra_body={"vllm_xargs": {"vlmguard": "off"}})
+        engine = subprocess.run(["pgrep", "-f", "VLLM::Engine", "-s", str(server.process.pid)], capture_output=True)
+        os.kill(int(engine.stdout.split()[0]), signal.SIGKILL)
+        for _ in range(3):
+            with pytest.raises((openai.InternalServerError, openai.APIConnectionError)):
+                server.answers(asked(1), 2)
+    finally:
+        server.stop()
+    assert whole_letters(guarded.answers(asked(), TOKENS, **UNENDING)) == told[0]
+
+
+def test_a_fit_on_vllm_says_how_far_transformers_is_from_it_and_serves_there(saved, tmp_path):
+    anchors = "harmful,harmless\n" + "".join(
+        f"How to steal a {n}?,How to make a {n}?\n" for n in "cup door toy".split()
+    )
+    (tmp_path / "anchors.csv").write_text(anchors)
+    words = ("fit", "vlm_guard", "--model", saved[0], "--anchors", tmp_path / "anchors.csv", "--set", "gate=midpoint")
+    more = ("--engine", "vllm", "--compare-engines", "--out", tmp_path / "guard")
+    done = python("-m", "vlmguard_plugin", *words, *more, environment={"VLMGUARD_DTYPE": "float32"})
+    facts = vg.load_guard(tmp_path / "guard").facts["model"]
+    told = facts["engines"]
+    assert (told["fitted_on"], told["compared_with"], told["requests"]) == ("vllm", "transformers", 12)
+    assert 0 < told["text"] < 1e-5 and 0 < told["pictures"] < 1e-5 and told["gate_alike"] == 12
+    assert facts["fingerprint"] == vg.load_guard(saved[1]).facts["model"]["fingerprint"]
+    assert "states on transformers (float32) differ from those on vllm (float32) by" in done.stdout
 
 
 REFUSED = [
@@ -82,6 +160,8 @@ REFUSED = [
     ("cmrm_sample", {"layers": [1]}, {}, (), "vlmguard serve MODEL --guard cmrm_sample --engine vllm"),
     ("vlm_guard", GATED, {"alpha": "much"}, (), "alpha is 'much'"),
     ("vlm_guard", GATED, {}, ("--enable-lora",), "enable_lora: adapters change the weights"),
+    ("vlm_guard", GATED, {}, ("--kv-sharing-fast-prefill",), "kv_sharing_fast_prefill: late layers do not see"),
+    ("vlm_guard", GATED, {}, ("--kv-offloading-size",), "kv_offloading_size: a kept beginning may hold"),
 ]
 
 
@@ -117,8 +197,8 @@ def test_compiled_over_two_processes_its_answers_are_the_same_and_a_dead_worker_
         children = subprocess.run(["pgrep", "-f", "VLLM::Worker", "-s", str(server.process.pid)], capture_output=True)
         os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
         with pytest.raises((openai.APIError, openai.APIConnectionError)):
-            for _ in range(30):
-                server.answers(asked(1), 2)
+            for _ in range(30):  # until the engine notices, no answer is another than the guarded one
+                assert whole_letters(server.answers(asked(1), TOKENS, **UNENDING)) == whole_letters(expected[:1])
                 time.sleep(1)
     finally:
         server.stop()

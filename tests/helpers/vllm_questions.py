@@ -190,8 +190,11 @@ def with_little_memory(count):
     return together, alone, len(put_off)
 
 
-def passed_by():
-    """What is said where a layer runs without the operator behind it, as in a graph that was captured whole."""
+def passed_by(deaf):
+    """What is said where a layer runs without the operator behind it, as in a graph that was captured whole.
+
+    deaf: the layer; None for all of them in passes of one token a request.
+    """
     from vlmguard_plugin.engines.vllm import operator
 
     hear = operator.running
@@ -199,7 +202,10 @@ def passed_by():
     class Deaf(list):
         def __getitem__(self, index):
             heard = super().__getitem__(index)
-            return lambda layer, *halves: None if layer == 2 else heard(layer, *halves)
+            return lambda layer, *halves: None if passes_by(layer, *halves) else heard(layer, *halves)
+
+    def passes_by(layer, hidden, _):
+        return layer == deaf if deaf is not None else len(hidden) == 2
 
     operator.running = Deaf()
     try:

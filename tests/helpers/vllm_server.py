@@ -44,7 +44,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        deadline = time.time() + 240
+        deadline = time.time() + 480
         while time.time() < deadline and self.process.poll() is None and self.status(up) != 200:
             time.sleep(0.3)
 

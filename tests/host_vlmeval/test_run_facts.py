@@ -11,6 +11,8 @@ import pytest
 from helpers.vlmeval_command import answered, host_place, host_run
 from helpers.vlmeval_form import CLONE, VERSION, of_last_run, status_of
 
+import vlmguard_plugin as vg
+from vlmguard_plugin.hosts.vlmeval.host_facts import facts_of_host_model
 from vlmguard_plugin.runs.facts import RunFacts, facts_file, read_facts
 
 pytestmark = pytest.mark.host
@@ -217,3 +219,16 @@ def test_the_first_process_to_know_its_model_names_the_run(tmp_path, monkeypatch
         other.watch(Model(), stack)
     assert read_facts(recording.path) == (run,), "a run that has a name keeps it"
     assert not recording.broken and not other.broken
+
+
+def test_a_guard_that_is_on_every_vllm_engine_is_no_unguarded_model(subject, anchors, tmp_path, monkeypatch):
+    guard = vg.build_guard("vlm_guard", layers=[1]).fit(subject, anchors)
+    guard.save(tmp_path)
+    for folder, engine, expected in (
+        (None, {"use_vllm": True}, None),
+        (str(tmp_path), {}, None),  # it runs in transformers
+        (str(tmp_path), {"use_vllm": True}, guard.fingerprint),
+    ):
+        monkeypatch.setenv("VLMGUARD_VLLM_GUARD", folder or "")
+        facts = facts_of_host_model(SimpleNamespace(model_path="a/b", **engine), "name")
+        assert (facts.guard_fingerprint, facts.guard) == (expected, expected and "vlm_guard")

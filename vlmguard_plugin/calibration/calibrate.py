@@ -12,10 +12,10 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from vlmguard_plugin.anchors import Anchors
-from vlmguard_plugin.calibration.choice import choose, point_with
 from vlmguard_plugin.calibration.grid import combinations
 from vlmguard_plugin.files import write_whole
 from vlmguard_plugin.guards.core.base import Guard
+from vlmguard_plugin.guards.core.choice import choose, point_with
 from vlmguard_plugin.guards.core.gates_heard import hearing_gates
 from vlmguard_plugin.judges.refusal import judge
 from vlmguard_plugin.pictures.drawn import ORDINARY_WORDS, picture, word_picture

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +69,12 @@ if TYPE_CHECKING:
     "--pairs", type=click.IntRange(2), help="With --calibrate: held-out pairs that are answered; default: all."
 )
 @click.option(
+    "--compare-engines",
+    "compared",
+    is_flag=True,
+    help="Afterwards, load the model on the other engine too, and write how far its states are apart to guard.json.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     required=True,
@@ -85,6 +93,7 @@ def fit_command(
     bound: float,
     grid: list[dict[str, list[Any]]] | None,
     pairs: int | None,
+    compared: bool,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -107,10 +116,16 @@ def fit_command(
     every point that it has measured in --out, and goes on from there after a stop. It takes the setting that refuses
     most harmful anchors within --bound; where none is within it, it says so and leaves the settings as they were.
     Settings that --set or the sources of --preset paper give stay as they are.
+
+    \b
+    vlmguard fit vlm_guard --model llava --engine vllm --compare-engines --out my-guard
+
+    --compare-engines puts eight anchor pairs, as text and beside pictures, to transformers and to vLLM.
     """
     from vlmguard_plugin.anchors import load_anchors
     from vlmguard_plugin.guards.core.registry import build_guard
     from vlmguard_plugin.hosts.guard_spec import GuardSpec, merged
+    from vlmguard_plugin.inspection import engines
     from vlmguard_plugin.subjects.remembered import states_remembered
 
     refuse_without(calibrated, "--calibrate", "grid", "bound", "pairs")
@@ -123,6 +138,9 @@ def fit_command(
             raise click.UsageError("--conditions and --set conditions=... are the same setting; give one of them")
         settings = {**settings, "conditions": conditions}
     spec = GuardSpec(model, engine=engine)
+    elsewhere = replace(spec, engine=next(other for other in environment.ENGINES if other != spec.engine))
+    if compared and elsewhere.engine == environment.VLLM and find_spec("vllm") is None:
+        raise click.UsageError("--compare-engines needs vllm; pip install 'vlmguard_plugin[vllm]' (docs/vllm.md)")
     settings = {**({"preset": preset} if preset else {}), **settings}
     unfitted = {name: build_guard(name, **merged(spec.known.guard_settings(name), settings)) for name in guards}
     for guard in unfitted.values():
@@ -130,19 +148,29 @@ def fit_command(
         if conditions is not None:
             guard.settings.contents()  # a folder without photos is refused before a model is loaded
     requests = load_anchors(anchors or environment.ANCHORS.path())
-    subject = spec.load_subject()
+    subject: Any = spec.load_subject()
     for guard in unfitted.values() if calibrated and grid is None else ():
         guard.grid(subject.num_layers)  # what can't be calibrated is refused before another guard's calibration
     choose = Choice(grid, tuple(settings), bound, pairs) if calibrated else None
-    told: dict[str, Any] = {}
+    fitted: dict[str, Guard] = {}
     with states_remembered(subject) if len(guards) > 1 else nullcontext():
         for name, guard in unfitted.items():
-            fitted = fit_and_save(guard, subject, requests, choose, folders[name], not as_json)
-            if as_json:
-                told[name] = read_json(folders[name] / "guard.json")
-            else:
-                click.echo(in_words(fitted, subject, folders[name]))
+            fitted[name] = fit_and_save(guard, subject, requests, choose, folders[name], not as_json)
+            if not as_json:
+                click.echo(in_words(fitted[name], subject, folders[name]))
+    if compared:
+        own = engines.seen_on(subject, fitted, requests)
+        if spec.engine == environment.VLLM:
+            subject.close()
+        del subject  # so that the other has its memory
+        other = engines.seen_on(elsewhere.load_subject(), fitted, requests)
+        for name, guard in fitted.items():
+            guard.facts["model"]["engines"] = engines.difference(own, other, name)
+            guard.save(folders[name])
+            if not as_json:
+                click.echo(f"{name}: {engines.in_words(guard.facts['model']['engines'])}")
     if as_json:
+        told = {name: read_json(folder / "guard.json") for name, folder in folders.items()}
         click.echo(json.dumps(told if len(guards) > 1 else told[guards[0]], indent=1))
 
 
@@ -192,7 +220,7 @@ def fit_and_save(
 
 def in_words(fitted: Guard, subject: Subject, folder: Path) -> str:
     """What came of it, in a line or two."""
-    from vlmguard_plugin.calibration import choice
+    from vlmguard_plugin.guards.core import choice
 
     layers = ", ".join(str(layer) for layer in fitted.facts.get("edited_layers", ()))
     edits = f"; edits layer{'s' if ',' in layers else ''} {layers}" if layers else ""

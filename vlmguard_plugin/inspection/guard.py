@@ -7,13 +7,15 @@ from typing import Any
 
 from vlmguard_plugin.guards.core.registry import settings_from_saved
 from vlmguard_plugin.guards.core.saved import FACTS_FILE, DamagedGuard, FittedFolder
+from vlmguard_plugin.inspection.engines import KEYS as ENGINES_KEYS
 
 
 def describe_guard(folder: str | Path) -> dict[str, Any]:
     """What a fitted guard's folder says, as JSON.
 
     Keys: guard, settings (as this version means them; with their preset's name, if they have one), ours (settings of
-    that preset which the guard's sources leave open), model (fingerprint, num_layers L, hidden_size d), anchors
+    that preset which the guard's sources leave open), model (fingerprint, num_layers L, hidden_size d; engines, how far
+    its states are apart on two, where that was measured), anchors
     (pairs, sha256), edited_layers (0-based; empty for a guard that edits no hidden states), per_layer ({fact: L
     numbers or L lists of numbers}), calibration (None where the guard has none), parts (descriptions of the guards
     that a composition is made of).
@@ -24,6 +26,9 @@ def describe_guard(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / FACTS_FILE
     if "anchors" not in fitted.facts:
         raise DamagedGuard(f"{path} lacks anchors; the guard has to be fitted again")
+    engines = fitted.facts["model"].get("engines")
+    if engines is not None and (not isinstance(engines, dict) or set(engines) != set(ENGINES_KEYS)):
+        raise DamagedGuard(f"{path}: what it says of engines is not whole; compare them again")
     parts = []
     for name, facts in fitted.facts.get("parts", {}).items():
         facts = {**facts, **{key: fitted.facts[key] for key in ("model", "anchors")}}

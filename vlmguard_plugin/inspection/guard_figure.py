@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Sequence
 
-from vlmguard_plugin.calibration.choice import more_degenerate
+from vlmguard_plugin.guards.core.choice import more_degenerate
 from vlmguard_plugin.inspection.figures import (
     BLACK,
     BLUE,

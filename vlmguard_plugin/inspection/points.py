@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vlmguard_plugin.calibration.choice import more_degenerate, over_bound
+from vlmguard_plugin.guards.core.choice import more_degenerate, over_bound
 from vlmguard_plugin.inspection.rates import wilson_interval
 from vlmguard_plugin.leaderboard.outputs.wording import percent
 

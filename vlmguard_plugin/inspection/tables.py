@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vlmguard_plugin.inspection.engines import in_words
 from vlmguard_plugin.inspection.points import MEASURES, interval_of, is_chosen, outcome, remarks, settings_text
 from vlmguard_plugin.inspection.rates import rate_text
 from vlmguard_plugin.inspection.shift import CONDITIONS
@@ -29,6 +30,8 @@ def print_guard(description: dict[str, Any], console: Console | None = None) -> 
         "model": f"{model['fingerprint']}, {model['num_layers']} layers of width {model['hidden_size']}",
         "anchors": f"{anchors['pairs']} pairs, sha256 {anchors['sha256'][:12]}",
     }
+    if model.get("engines"):
+        lines["engines"] = in_words(model["engines"])
     console.print(Text(labelled(lines)))
     for part in description["parts"] or [description]:
         lines = {"settings": settings_text(part["settings"]) or "none"}

@@ -5,28 +5,20 @@ from __future__ import annotations
 import threading
 from collections import deque
 from concurrent.futures import Future
-from typing import Any, Protocol, Sequence
 
 from vlmguard_plugin.hosts.guarded import Answered
-from vlmguard_plugin.query import Query
+from vlmguard_plugin.serving.by_request import ByRequest
 from vlmguard_plugin.serving.chat import Asked
-
-
-class Answers(Protocol):
-    """What answers queries: a GuardedModel, or what stands before another server."""
-
-    def respond_each(self, queries: Sequence[Query], dataset: str = "", **generation: Any) -> list[Answered]:
-        """One answer or NoAnswer per query, in order."""
 
 
 class Answering:
     """Takes requests from any thread and answers those that wait together, as far as they are alike.
 
-    most: queries that are answered at once, at least 1.
+    models: by the guard that requests ask for. most: queries that are answered at once, at least 1.
     """
 
-    def __init__(self, model: Answers, most: int) -> None:
-        self.model, self.most = model, most
+    def __init__(self, models: ByRequest, most: int) -> None:
+        self.models, self.most = models, most
         self._waiting: deque[tuple[Asked, Future[Answered]]] = deque()
         self._there = threading.Condition()
         self._thread = threading.Thread(target=self._run, daemon=True, name="vlmguard-answers")
@@ -57,7 +49,9 @@ class Answering:
             if not batch:
                 continue
             try:
-                answers = self.model.respond_each([asked.query for asked, _ in batch], **batch[0][0].generation)
+                first = batch[0][0]
+                model = self.models.under(first.guard)
+                answers = model.respond_each([asked.query for asked, _ in batch], **first.generation)
             except BaseException as error:  # noqa: BLE001 - whoever waits is told, and the thread goes on
                 for _, future in batch:
                     future.set_exception(error)

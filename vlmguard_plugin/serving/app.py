@@ -44,7 +44,7 @@ class Server:
         return Response(status_code=200)
 
     async def which_guard(self) -> Mapping[str, Any]:
-        return {"guard": self.guard}
+        return {"guard": self.guard, "per_request": self.answering.models.told()}
 
     async def models(self) -> dict[str, Any]:
         return {"object": "list", "data": [{"id": self.name, "object": "model", "owned_by": "vlmguard"}]}
@@ -55,6 +55,7 @@ class Server:
             wanted = asked(body)
             if wanted.model and wanted.model != self.name:
                 raise Refused(f"model is {wanted.model!r}; this server has {self.name!r}")
+            self.answering.models.check(wanted.guard)
         except ValueError as error:
             return failure(400, str(error))
         answered = await asyncio.wrap_future(self.answering.answer(wanted))

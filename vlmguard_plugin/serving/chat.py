@@ -27,8 +27,28 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "response_format": ({"type": "text"},),
     "logit_bias": ({},),
     "modalities": (["text"],),
+    "best_of": (1,),
+    "echo": (False,),
+    "ignore_eos": (False,),
+    "length_penalty": (1,),
+    "min_p": (0,),
+    "min_tokens": (0,),
+    "repetition_penalty": (1,),
+    "skip_special_tokens": (True,),
+    "use_beam_search": (False,),
 }
 """What a body may ask for that is not done here, and the values under which it asks for nothing."""
+FOLLOWED = (
+    "messages", "model", "stream", "stop", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k",
+    "seed",
+)  # fmt: skip
+OF_NO_ACCOUNT = (
+    "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+    "stream_options", "parallel_tool_calls",
+)  # fmt: skip
+"""What changes no answer."""
+EXTRA, GUARD = "vllm_xargs", "vlmguard"
+LENGTHS = ("max_completion_tokens", "max_tokens")
 LARGEST_PICTURE = 64 << 20
 """Bytes of a picture in a body."""
 
@@ -41,33 +61,46 @@ class Refused(ValueError):
 class Asked:
     """query: the conversation. generation: arguments of `generate`, the texts to stop at among them.
 
-    model: as the client calls it. streamed: whether the client waits for events.
+    model: as the client calls it. streamed: whether the client waits for events. guard: what is asked of the guard,
+    "off" or a strength; None for nothing.
     """
 
     query: Query
     generation: Mapping[str, Any]
     model: str
     streamed: bool
+    guard: str | float | None = None
 
     @property
     def alike(self) -> str:
         """Requests with the same one may be answered together."""
-        return json.dumps([dict(self.generation), len(self.query.all_images)], sort_keys=True)
+        return json.dumps([dict(self.generation), len(self.query.all_images), self.guard], sort_keys=True)
 
 
 def asked(body: Any) -> Asked:
     """A request from its body. Refused names what can't be followed."""
     if not isinstance(body, dict) or not isinstance(body.get("messages"), list) or not body["messages"]:
         raise Refused("messages is missing; give a list of {role, content}")
-    for name, values in NEUTRAL.items():
-        if body.get(name) is not None and body[name] not in values:
-            raise Refused(f"{name} is {body[name]!r}, which a guarded model here does not follow; leave it out")
+    for name, value in body.items():
+        known = name in (*FOLLOWED, *OF_NO_ACCOUNT, EXTRA, GUARD)
+        if not known and value is not None and value not in NEUTRAL.get(name, ()):
+            raise Refused(f"{name} is {value!r}, which a guarded model here does not follow; leave it out")
     turns = [turn(message) for message in body["messages"]]
     *history, last = turns
     if last.role != "user":
         raise Refused(f"the last message is the {last.role}'s; end with the user's")
     query = Query.from_parts(last.parts, history)
-    return Asked(query, generation(body), str(body.get("model") or ""), bool(body.get("stream")))
+    return Asked(query, generation(body), str(body.get("model") or ""), bool(body.get("stream")), of_guard(body))
+
+
+def of_guard(body: Mapping[str, Any]) -> Any:
+    """What a body asks of the guard, where vLLM's own server has it too: in vllm_xargs."""
+    if GUARD in body:
+        raise Refused(f"{GUARD} is {body[GUARD]!r}; give it within {EXTRA}, as in {{'{EXTRA}': {{'{GUARD}': 'off'}}}}")
+    extra = body.get(EXTRA) or {}
+    if not isinstance(extra, dict) or set(extra) - {GUARD}:
+        raise Refused(f"{EXTRA} is {extra!r}; it takes {GUARD} alone, 'off' or a strength")
+    return extra.get(GUARD)
 
 
 def turn(message: Any) -> Turn:
@@ -107,7 +140,7 @@ def part(entry: Any) -> tuple[str, Any]:
 def generation(body: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `generate`: sampled where a temperature above 0 is given, greedy without one."""
     given: dict[str, Any] = {}
-    length = body.get("max_completion_tokens") or body.get("max_tokens")
+    length = next((body[name] for name in LENGTHS if body.get(name) is not None), None)
     if length is not None:
         if type(length) is not int or length < 1:
             raise Refused(f"max_tokens is {length!r}; give a whole number of at least 1")
@@ -116,12 +149,20 @@ def generation(body: Mapping[str, Any]) -> dict[str, Any]:
     if temperature:
         given |= {"do_sample": True, "temperature": temperature}
         given |= {name: value for name in ("top_p",) if (value := number(body, name, 0, 1)) is not None}
-        given |= {name: body[name] for name in ("top_k", "seed") if type(body.get(name)) is int}
-    stop = body.get("stop") or ()
-    stop = (stop,) if isinstance(stop, str) else tuple(stop)
-    if not all(isinstance(text, str) for text in stop):
+        given |= {name: whole(body, name) for name in ("top_k", "seed") if body.get(name) is not None}
+    stop = body.get("stop") or []
+    stop = [stop] if isinstance(stop, str) else stop
+    if not isinstance(stop, list) or not all(isinstance(text, str) for text in stop):
         raise Refused(f"stop is {body['stop']!r}; give texts")
-    return {**given, "stop": stop} if stop else given
+    return {**given, "stop": tuple(stop)} if stop else given
+
+
+def whole(body: Mapping[str, Any], name: str) -> int:
+    """A whole number of the body."""
+    value = body[name]
+    if type(value) is not int:
+        raise Refused(f"{name} is {value!r}; give a whole number")
+    return value
 
 
 def number(body: Mapping[str, Any], name: str, least: float, most: float) -> float | None:
@@ -138,7 +179,8 @@ def reply(asked: Asked, text: str, fired: bool | None, cut: bool) -> dict[str, A
     """The body of a whole answer. fired: whether the guard's gate has. cut: whether the answer ended at its length."""
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "finish_reason": "length" if cut else "stop", "logprobs": None}
-    return {**named(asked, "chat.completion"), "choices": [choice], "vlmguard": {"fired": fired}}
+    said = {"fired": fired} if asked.guard is None else {"fired": fired, "asked": asked.guard}
+    return {**named(asked, "chat.completion"), "choices": [choice], GUARD: said}
 
 
 def events(asked: Asked, text: str, cut: bool) -> Iterator[str]:

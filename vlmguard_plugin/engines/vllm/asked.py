@@ -8,23 +8,25 @@ from typing import Any, Mapping
 from vlmguard_plugin import environment
 
 KEY = "vlmguard"
-OWN_WORDS = "vlmguard_"
-"""What the names of `extra_args` begin with that this package's own subject gives; nobody else may."""
 
 
 @dataclass(frozen=True)
 class Asked:
     """guard: a fitted guard's folder; None in a subject's engine, whose guards come with its calls.
 
-    settings: put in the place of the folder's own.
+    settings: put in the place of the folder's own. per_request: whether a request may ask for no guard, or for
+    another strength (guards.core.strength).
     """
 
     guard: str | None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    per_request: bool = False
 
     def as_config(self) -> dict[str, Any]:
         """As `asked_of` reads it."""
-        return {"guard": self.guard, "settings": dict(self.settings)} if self.guard else {"subject": True}
+        if not self.guard:
+            return {"subject": True}
+        return {"guard": self.guard, "settings": dict(self.settings), "per_request": self.per_request}
 
 
 def asked_of(additional_config: Any) -> Asked | None:
@@ -41,29 +43,13 @@ def asked_of(additional_config: Any) -> Asked | None:
     if not isinstance(asked, dict) or not isinstance(asked.get("guard"), str) or not asked["guard"]:
         raise ValueError(
             f'additional_config has {KEY}={asked!r}; give {{"guard": "FOLDER"}}, the folder of a fitted guard, and '
-            'perhaps "settings"'
+            'perhaps "settings" and "per_request"'
         )
-    strangers = sorted(set(asked) - {"guard", "settings"})
-    settings = asked.get("settings") or {}
-    if strangers or not isinstance(settings, dict):
+    strangers = sorted(set(asked) - {"guard", "settings", "per_request"})
+    settings, per_request = asked.get("settings", {}), asked.get("per_request", False)
+    if strangers or not isinstance(settings, dict) or not isinstance(per_request, bool):
         raise ValueError(
-            f'additional_config has {KEY}={asked!r}; it takes guard and settings alone, settings as {{"alpha": 0.5}}'
+            f"additional_config has {KEY}={asked!r}; it takes guard, settings and per_request alone, settings as "
+            '{"alpha": 0.5} and per_request as true or false'
         )
-    return Asked(asked["guard"], settings)
-
-
-def check_request(asked: Asked, params: Any) -> None:
-    """VLLMValidationError for a request to a served guard that could not be guarded rightly. params: vLLM's."""
-    if asked.guard is None:
-        return
-    from vllm.exceptions import VLLMValidationError  # a ValueError, which servers answer with status 400
-
-    said = getattr(params, "extra_args", None) or {}
-    own = sorted(name for name in said if name.startswith(OWN_WORDS))
-    if own:
-        raise VLLMValidationError(f"{', '.join(own)}: where a prompt ends is not for a request to say; leave it out")
-    if getattr(params, "prompt_logprobs", None) is not None:
-        raise VLLMValidationError(
-            "prompt_logprobs: the guard on this engine decides at the prompt's last token, so the likelihood of words "
-            "within a prompt is not that of an answer; use engine=vllm of this package's own models"
-        )
+    return Asked(asked["guard"], settings, per_request)

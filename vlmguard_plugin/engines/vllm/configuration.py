@@ -19,6 +19,10 @@ from vlmguard_plugin.subjects.base import Subject
 REFUSED = {
     "enable_lora": "adapters change the weights that the guard was fitted on",
     "enable_dbo": "halves of a batch run side by side, and a guard edits one pass after the other",
+    "ubatch_size": "parts of a batch run side by side, and a guard edits one pass after the other",
+    "kv_transfer_config": "what another engine has computed of a prompt holds that engine's edits, or none",
+    "kv_offloading_size": "a kept beginning may hold the edits of another request's answer",
+    "kv_sharing_fast_prefill": "late layers do not see whole prompts",
 }
 """Options that can't be on under a guard, and why."""
 

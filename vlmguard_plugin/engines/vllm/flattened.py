@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Sequence
 
+from vlmguard_plugin.engines.vllm.asked import KEY
 from vlmguard_plugin.lazy import torch
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class Part:
     request: vLLM's name for it. start: index in the flattened batch of the first. tokens: how many there are.
     position: of the first one in the request, from 0. prompt: tokens of its prompt, those of images included.
     has_image: whether the prompt holds one. place: of its query in a subject's call; None for a server's requests.
+    asked: what the request asks of the guard that stands on the server; None for most.
     """
 
     request: str
@@ -31,6 +33,7 @@ class Part:
     prompt: int
     has_image: bool
     place: int | None
+    asked: str | float | None = None
 
     @property
     def last(self) -> int | None:
@@ -111,6 +114,7 @@ def batch_of(runner: Any, device: torch.device) -> FlatBatch:
                 prompt=int(batch.num_prompt_tokens[number]) - said.get(ANSWER, 0),
                 has_image=any(feature.modality == "image" for feature in state.mm_features),
                 place=said.get(PLACE),
+                asked=said.get(KEY),
             )
         )
     return FlatBatch(parts, device)

@@ -22,6 +22,7 @@ def register() -> None:
     wrap(EngineArgs, "create_engine_config", configured)
     wrap(Worker, "load_model", loaded)
     wrap(InputProcessor, "process_inputs", checked)
+    wrap(InputProcessor, "resolve_watermarking", begun)
     for name in CALLED_BY_NAME:
         setattr(Worker, name, called_by_name(name))
 
@@ -90,12 +91,34 @@ def loaded(load: Callable[..., Any], worker: Any, *given: Any, **named: Any) -> 
 def checked(
     process: Callable[..., Any], processor: Any, request: str, prompt: Any, params: Any, *given: Any, **named: Any
 ) -> Any:
-    """A request enters the engine; of a guarded one, ValueError where its answer could not be guarded rightly."""
+    """A request enters the engine; of a guarded one, VLLMValidationError where its answer can't be guarded."""
     from vlmguard_plugin.engines.vllm.asked import asked_of
 
     asked = asked_of(processor.vllm_config.additional_config)
     if asked is not None:
-        from vlmguard_plugin.engines.vllm.asked import check_request
+        from vllm.exceptions import VLLMValidationError
 
-        check_request(asked, params)
+        from vlmguard_plugin.engines.vllm.per_request import check_request, check_whole, forget_pictures
+
+        try:
+            check_request(asked, params)
+            if named.get("resumable"):
+                check_whole(asked, "a prompt that goes on after an answer")
+        except VLLMValidationError:
+            forget_pictures(processor, prompt)
+            raise
     return process(processor, request, prompt, params, *given, **named)
+
+
+def begun(resolve: Callable[..., Any], processor: Any, params: Any, *given: Any, **named: Any) -> Any:
+    """Beam search begins with this; of a guarded engine it is refused, for it asks anew after each token."""
+    from vllm.sampling_params import BeamSearchParams
+
+    from vlmguard_plugin.engines.vllm.asked import asked_of
+
+    asked = asked_of(processor.vllm_config.additional_config)
+    if asked is not None and isinstance(params, BeamSearchParams):
+        from vlmguard_plugin.engines.vllm.per_request import check_whole
+
+        check_whole(asked, "beam search")
+    return resolve(processor, params, *given, **named)

@@ -6,6 +6,9 @@ from typing import Any
 
 from fastapi import Request
 from vllm.entrypoints import serve
+from vllm.entrypoints.generate.beam_search.online import BeamSearchOnlineMixin
+
+from vlmguard_plugin.engines.vllm.per_request import forget_pictures
 
 ADDRESS = "/vlmguard"
 
@@ -22,6 +25,13 @@ def answer_in_servers() -> None:
 
     register_with_ours.answers = ADDRESS  # type: ignore[attr-defined]
     serve.register_vllm_serve_api_routers = register_with_ours
+    beam_search = BeamSearchOnlineMixin.beam_search
+
+    def refused_with_its_pictures(server: Any, prompt: Any, *given: Any, **named: Any) -> Any:
+        forget_pictures(server.engine_client.input_processor, prompt)
+        return beam_search(server, prompt, *given, **named)  # which plugin.begun refuses
+
+    BeamSearchOnlineMixin.beam_search = refused_with_its_pictures
 
 
 async def which_guard(request: Request) -> dict[str, Any]:

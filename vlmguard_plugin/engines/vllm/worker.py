@@ -12,7 +12,9 @@ from vlmguard_plugin.engines.vllm.asked import Asked
 from vlmguard_plugin.engines.vllm.configuration import edits_of, served_guard
 from vlmguard_plugin.engines.vllm.edited_requests import WHOLE_PROMPT, EditedRequests, Stream
 from vlmguard_plugin.engines.vllm.flattened import FlatBatch, batch_of
+from vlmguard_plugin.engines.vllm.per_request import PerRequest
 from vlmguard_plugin.guards.core.representation import AddDecision
+from vlmguard_plugin.guards.core.strength import told
 from vlmguard_plugin.steering.edit import Edits
 
 if TYPE_CHECKING:
@@ -38,17 +40,19 @@ class Steering:
         for index in self.layers:
             operator.put_behind(blocks[index], index)
         self.edited: list[EditedRequests] = []
+        self.per_request = PerRequest(self.in_place)
+        self.shares: list[tuple[list[EditedRequests], FlatBatch]] = []
         self.recorded: dict[int, dict[int, Tensor]] | None = None
         self.batch: FlatBatch | None = None
         execute = runner.execute_model
 
         def execute_model(scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
-            for requests in self.edited:
+            for requests in (*self.edited, *self.per_request.edited()):
                 requests.forget(scheduler_output.finished_req_ids)
             if not scheduler_output.total_num_scheduled_tokens:
                 return execute(scheduler_output, *args, **kwargs)
             operator.running.append(self.after_layer)
-            self.batch = None
+            self.batch, self.shares = None, []
             try:
                 output = execute(scheduler_output, *args, **kwargs)
             finally:
@@ -63,11 +67,15 @@ class Steering:
 
         ValueError for edits that would not be those of transformers on this model.
         """
+        self.edited = self.in_place(edits, hears)
+        self.recorded = {} if record else None
+
+    def in_place(self, edits: Sequence[Edits], hears: Sequence[bool] | None = None) -> list[EditedRequests]:
+        """What edits make of requests on this worker. hears: whether each keeps decisions; None: none."""
         for step in edits:
             check_between_layers(step, self.runner.get_model())
-        device = self.runner.device
-        self.edited = [EditedRequests(one, self.layers, device, heard) for one, heard in zip(edits, hears, strict=True)]
-        self.recorded = {} if record else None
+        device, hears = self.runner.device, hears or [False] * len(edits)
+        return [EditedRequests(one, self.layers, device, heard) for one, heard in zip(edits, hears, strict=True)]
 
     def after_layer(self, index: int, hidden: Tensor, residual: Tensor | None) -> None:
         """Called behind each decoder layer in each pass. hidden, residual: [tokens, d]."""
@@ -78,11 +86,14 @@ class Steering:
             )
         if self.batch is None:
             self.batch = batch_of(self.runner, hidden.device)
-            for requests in self.edited:
-                requests.begin_pass(self.batch)
+            self.shares = self.per_request.shares(self.batch, self.edited)
+            for edited, share in self.shares:
+                for requests in edited:
+                    requests.begin_pass(share)
         stream = Stream(hidden, residual)
-        for requests in self.edited:
-            requests.after_layer(index, self.batch, stream)
+        for edited, share in self.shares:
+            for requests in edited:
+                requests.after_layer(index, share, stream)
         if self.recorded is not None and self.batch.prefilled:
             for part, state in zip(self.batch.prefilled, stream.at(self.batch.last)):
                 if part.place is not None:
@@ -95,8 +106,14 @@ class Steering:
     def end_pass(self) -> None:
         """RuntimeError where edited layers were not reached, or what they were given is not finite."""
         try:
-            for requests in self.edited:
-                requests.end_pass()
+            if self.batch is None and self.edited_layers():
+                raise RuntimeError(
+                    "no decoder layer was reached in a pass, so none was edited; start vLLM with enforce_eager, or "
+                    "without full graphs of decoding"
+                )
+            for edited, _ in self.shares:
+                for requests in edited:
+                    requests.end_pass()
         except RuntimeError:
             self.runner.execute_model_state = None  # nothing is sampled from a pass that has gone wrong
             raise
@@ -204,9 +221,13 @@ def make_ready(worker: Any, asked: Asked) -> None:
     if asked.guard is None:
         return
     guard = served_guard(asked)
-    edits = edits_of(guard, worker.model_runner.model_config.get_total_num_hidden_layers())
+    layers = worker.model_runner.model_config.get_total_num_hidden_layers()
+    edits = edits_of(guard, layers)
     worker.vlmguard_steering.begin(edits, [False] * len(edits), False)
     worker.vlmguard_facts = {"name": guard.name, "fingerprint": guard.fingerprint, "settings": guard.saved_settings()}
+    if asked.per_request:
+        worker.vlmguard_steering.per_request.allow(guard, layers)
+        worker.vlmguard_facts["per_request"] = told(guard)
     here = worker.vlmguard_steering.edited_layers()
     print(
         f"vlmguard: {guard.fingerprint} of {asked.guard} is on, worker {worker.rank}, decoder layers {here}",

@@ -94,7 +94,7 @@ class FittedFolder:
         try:
             guard, settings, shapes, digest = (facts[key] for key in ("guard", "settings", "tensors", "tensors_sha256"))
             model = {key: facts["model"][key] for key in ("fingerprint", "num_layers", "hidden_size")}
-            model |= {key: facts["model"][key] for key in ("prompt_form",) if key in facts["model"]}
+            model |= {key: facts["model"][key] for key in ("prompt_form", "engines") if key in facts["model"]}
         except (KeyError, TypeError) as error:
             raise DamagedGuard(f"{folder / FACTS_FILE} is damaged ({error!r}); {remedy}") from error
         for key, value, kind in (

@@ -7,7 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from vlmguard_plugin.hosts.guarded import versions
+from vlmguard_plugin import environment
+from vlmguard_plugin.guards.core.registry import load_guard
+from vlmguard_plugin.hosts.guarded import guard_facts, versions
 from vlmguard_plugin.hosts.vlmeval.engines import engine_of
 from vlmguard_plugin.runs.facts import RunFacts, digest_of, folder_name
 from vlmguard_plugin.runs.vlmevalkit_command import commit_of, is_clone
@@ -43,6 +45,8 @@ def facts_of_host_model(model: Any, name: str) -> RunFacts:
     is_folder = os.path.isabs(checkpoint) or os.path.isdir(checkpoint)
     roots = torch_models(model)
     parameter = next(roots[0].parameters(), None) if roots else None
+    engine, folder = engine_of(model), environment.VLLM_GUARD.value()
+    guard = load_guard(folder) if folder and engine == environment.VLLM else None  # which is on every engine of vLLM's
     return RunFacts(
         host=HOST,
         host_version=host_version(),
@@ -53,6 +57,7 @@ def facts_of_host_model(model: Any, name: str) -> RunFacts:
         device="" if parameter is None else parameter.device.type,
         dtype="" if parameter is None else str(parameter.dtype).removeprefix("torch."),
         batch_size=1,
-        engine=engine_of(model),
+        engine=engine,
         versions=versions(),
+        **guard_facts(guard),
     )
