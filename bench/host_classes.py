@@ -174,6 +174,7 @@ def tried(name: str, kind: Any, arguments: dict[str, Any], place: Path) -> tuple
             return "refused", in_cell(error)
         guarded = {what: answer(guarded_host, message) for what, message in asked.items()}
         off = farthest_from_defined(guarded_host, asked["picture"])
+        batched = in_batches(guarded_host, place)
         lines = said.getvalue().splitlines()
         prompts = other_prompt(guarded_host)
     if isinstance(guarded["picture"], Exception):
@@ -182,6 +183,8 @@ def tried(name: str, kind: Any, arguments: dict[str, Any], place: Path) -> tuple
         return "refused", f"hidden states are edited otherwise than defined (by {off:.2g})"
     if guarded["picture"] == plain["picture"]:
         return "refused", "the guarded answer is the unguarded one"
+    if batched is None:
+        return "refused", "rows in a batch are answered otherwise than one by one"
     ways = {
         "is given what it can take": "helped on text alone",
         "is shown a blank picture": "shown a blank picture that is left out",
@@ -193,7 +196,30 @@ def tried(name: str, kind: Any, arguments: dict[str, Any], place: Path) -> tuple
         how.append("answers no text alone")
     elif isinstance(plain["text"], Exception):
         how.append("unguarded it answers no text alone")
-    return WITH_STAND_IN if default == STAND_IN else "works", "; ".join([*how, *prompts])
+    return WITH_STAND_IN if default == STAND_IN else "works", "; ".join([*how, *prompts, batched])
+
+
+def in_batches(host: Any, place: Path) -> str | None:
+    """How rows are asked that differ in picture, its size, and length: in batches, or why not.
+
+    None where their answers are then others than one by one.
+    """
+    messages = []
+    for number, size in enumerate(((60, 50), (50, 60), (90, 50), (60, 50))):
+        picture = place / f"row-{number}.png"
+        Image.linear_gradient("L").rotate(40 * number).resize(size).convert("RGB").save(picture)
+        question = "What is this?" + " Say it in full." * (number % 3)
+        messages.append([{"type": "image", "value": str(picture)}, {"type": "text", "value": question}])
+    alone = [answer(host, message) for message in messages]
+    told = io.StringIO()
+    if host.subject.batches.alone is None:
+        with contextlib.redirect_stderr(told):
+            together = host.answers([host.subject.query(message) for message in messages], "FigStep", by_chat=False)
+        if [answered.text for answered in together] != alone:
+            return None
+    if host.subject.batches.alone is not None:
+        return f"one by one: {in_cell(Exception(host.subject.batches.alone)).removeprefix('Exception: ')}"
+    return "one by one: a batch comes out otherwise" if "one at a time" in told.getvalue() else "in batches"
 
 
 def farthest_from_defined(host: Any, message: list[dict[str, str]]) -> float:
