@@ -75,7 +75,7 @@ def rows(hosts):
 
 
 def gone_through(host, data, counted=None):
-    """What the host's loop gets for each row: an answer, or the kind of the error; what is counted, left in `counted`."""
+    """What the host's loop gets for each row: an answer, or the kind of its error. counted: takes how many were asked."""
     host.set_dump_image(data.dump_image)
     answers, own = [], host.answers
 
