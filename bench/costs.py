@@ -75,9 +75,9 @@ def generation(
 
     Of guards that edit hidden states: `generate` on inputs encoded before, with as many new tokens on either side, what
     the guard decides beforehand included. Of the others, which ask in other words or several times: the whole answer,
-    which may be shorter or longer than the unguarded one. `floor`: CPU time of the passes that a guard's definition asks
-    for (captions, judgements, longer prompts, states of this very query), asked of the unguarded model with nothing of
-    the guard's on it, and of the answer, / of the unguarded answer: what no way of doing the same could go below.
+    which may be shorter or longer than the unguarded one. `floor`: CPU time of the passes that a guard's definition
+    asks for (captions, judgements, longer prompts, states of this very query), asked of the unguarded model with
+    nothing of the guard's on it, and of the answer, / of the unguarded answer: no way of doing the same costs less.
     """
     subject = subject_of(model)
     anchors = vg.load_anchors().split(8)[0]

@@ -37,22 +37,14 @@ class OfTheClass(Pictured):
 @pytest.fixture(scope="module", params=["Qwen2-VL-2B-Instruct", "llava-onevision-qwen2-0.5b-ov-hf", "InternVL2-1B"])
 def hosts(request, tmp_path_factory):
     """A class of the host's, real, around random weights: guarded by VLM-Guard, one by one and in batches of four."""
-    from host_classes import CLASSES, NAMES, anchors, class_of
-    from random_models import tiny_model
-    from tiny_hub import checkpoint_folder, tiny_hub
-    from vlmeval.config import supported_VLM
+    from host_classes import anchors, registered
+    from tiny_hub import tiny_hub
 
     from vlmguard_plugin.hosts.vlmeval.wrapped import GuardedHost
 
     place = tmp_path_factory.mktemp("class")
-    kind, arguments = class_of(supported_VLM[request.param])
-    of_name = [architecture for part, architecture in NAMES.items() if part in arguments["model_path"]]
-    architecture = (of_name or [CLASSES[kind.__name__]])[0]
-    model, _ = tiny_model(architecture)
-    folder = checkpoint_folder(place, arguments["model_path"], [type(model).__name__])
-    with pytest.MonkeyPatch.context() as patched, tiny_hub({"": architecture}):
+    with pytest.MonkeyPatch.context() as patched, tiny_hub({"": registered(request.param, "Tiny", place)}):
         patched.setenv("VLMGUARD_CACHE", str(place / "cache"))
-        patched.setitem(supported_VLM, "Tiny", lambda: kind(**{**arguments, "model_path": str(folder)}))
         built = []
         for size in ("1", "4"):
             patched.setenv("VLMGUARD_BATCH_SIZE", size)
@@ -75,7 +67,7 @@ def rows(hosts):
 
 
 def gone_through(host, data, counted=None):
-    """What the host's loop gets for each row: an answer, or the kind of its error. counted: takes how many were asked."""
+    """What the host's loop gets for each row: an answer, or its error's kind. counted: takes how many were asked."""
     host.set_dump_image(data.dump_image)
     answers, own = [], host.answers
 
