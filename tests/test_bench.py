@@ -28,11 +28,24 @@ def test_every_part_but_the_hosts_runs_on_a_tiny_model(tmp_path):
     assert list(parts) == ["start", "generation", "fit", "memory", "board"]
     assert [row["guard"] for row in parts["generation"]] == ["shiftdc", "cmrm", "self_reminder"]
     assert median(parts["generation"][0]["CPU"]) > 2  # a caption and three more passes
+    floors = [float(row["floor"]) for row in parts["generation"]]
+    assert floors[0] > 1.5 and floors[1] == 1, "what shiftdc asks, and nothing that cmrm does"
     assert {row["guard"]: row["prompts"] for row in parts["fit"]}["cmrm"] == 32  # 8 pairs as text and beside a blank
     assert [row["guard"] for row in parts["memory"]] == ["cmrm"] and parts["board"][0]["answers"] == 500
     assert all(median(row["wall"]) > 1 for row in parts["start"])
     page = (tmp_path / "b.md").read_text()
     assert all(f"## {part.capitalize()}" in page for part in parts) and "| shiftdc | 2 |" in page
+
+
+@pytest.mark.host
+def test_a_calibration_answers_less_than_in_full(tmp_path):
+    file = tmp_path / "b.json"
+    done = run("--parts", "calibration", "--model", "tiny", "--guards", "mars,cmrm", "--json", file)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(file.read_text())["parts"]["calibration"]  # cmrm has no gate
+    asked, of, most = row["answers"].split()
+    assert row["guard"] == "mars" and of == "of" and int(most) == 16 * (row["points"] + 1)
+    assert 16 < int(asked) < int(most) and abs(float(row["share"]) - int(asked) / int(most)) < 0.01
 
 
 def test_what_there_is_not_is_named():

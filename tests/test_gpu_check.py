@@ -16,7 +16,7 @@ def run(*options):
 
 @pytest.mark.host
 def test_the_gpu_check_runs_on_a_cpu_with_a_small_shape(tmp_path):
-    small = "--device cpu --shape tiny --batches 2 --rounds 1 --tokens 2 --guards vlm_guard,shiftdc"
+    small = "--device cpu --shape tiny --batches 2 --rounds 1 --tokens 2 --minutes 60 --guards vlm_guard,shiftdc"
     done = run(
         *small.split(),
         "--parts",
