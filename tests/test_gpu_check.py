@@ -11,7 +11,7 @@ SCRIPT = Path(__file__).parents[1] / "bench" / "gpu_check.py"
 
 
 def run(*options):
-    return subprocess.run([sys.executable, SCRIPT, *options], capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, SCRIPT, *options], capture_output=True, text=True, timeout=900)
 
 
 @pytest.mark.host
