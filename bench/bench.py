@@ -19,15 +19,20 @@ from typing import Any
 import click
 import torch
 import transformers
+from calibrations import calibration
 from commands import board, hosts, start
 from costs import EDITING, MODELS, OTHER, check_known, fit, generation, memory
 from engines import engines
+from host_models import own_models
 from timing import Row, table
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.files import check_writable, write_whole
 
-PARTS = {part.__name__: part for part in (start, generation, fit, memory, hosts, board, engines)}
+PARTS = {
+    part.__name__: part
+    for part in (start, generation, fit, memory, calibration, hosts, own_models, board, engines)
+}
 OF_ALL_GUARDS = ("generation",)
 MEMORY_GUARDS = ("vlm_guard", "cmrm", "tbop")
 
@@ -101,7 +106,7 @@ def main(
             click.echo(json.dumps(row))
         found["parts"][name] = rows
         if rows:
-            page += [f"## {name.capitalize()}\n", paragraphs(part.__doc__ or ""), table(rows)]
+            page += [f"## {name.replace('_', ' ').capitalize()}\n", paragraphs(part.__doc__ or ""), table(rows)]
         if json_file:
             write_whole(json_file, json.dumps(found, indent=1) + "\n")
         if markdown_file:

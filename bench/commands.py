@@ -44,7 +44,7 @@ def hosts(model: str, rounds: int, **_: Any) -> Iterator[Row]:
     """VLMEvalKit's whole command with a guarded model, in batches / one by one; `s`: seconds one by one.
 
     The demo's multiple-choice set as `make demo` leaves it in the cache. Start-up is in both. The host's own models
-    under a guard (`<model>_<guard>`) are asked one by one in either case.
+    under a guard (`<model>_<guard>`) have a part of their own.
     """
     from vlmguard_plugin.benchmarks import lmu_data
 

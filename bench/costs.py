@@ -8,7 +8,7 @@ import sys
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Iterable, Iterator
+from typing import Any, Callable, Iterable, Iterator, Sequence
 
 import click
 import torch
@@ -75,7 +75,9 @@ def generation(
 
     Of guards that edit hidden states: `generate` on inputs encoded before, with as many new tokens on either side, what
     the guard decides beforehand included. Of the others, which ask in other words or several times: the whole answer,
-    which may be shorter or longer than the unguarded one.
+    which may be shorter or longer than the unguarded one. `floor`: CPU time of the passes that a guard's definition
+    asks for (captions, judgements, longer prompts, states of this very query), asked of the unguarded model with
+    nothing of the guard's on it, and of the answer, / of the unguarded answer: no way of doing the same costs less.
     """
     subject = subject_of(model)
     anchors = vg.load_anchors().split(8)[0]
@@ -86,7 +88,44 @@ def generation(
             queries = queries_of(model, batch)
             inputs = subject.encode(queries)
             ways = guarded_and_not(guard, subject, queries, inputs, tokens)
-            yield {"guard": name, "batch": batch, **side_by_side(ways, rounds)}
+            row = {"guard": name, "batch": batch, **side_by_side(ways, rounds)}
+            yield {**row, "floor": floor_of(guard, subject, ways, rounds)}
+
+
+def floor_of(guard: vg.Guard, subject: vg.HuggingFaceSubject, ways: tuple[Way, Way], rounds: int) -> str:
+    """What the passes that a guard asks for cost by themselves, as a share of the unguarded answer. ways: see there."""
+    asked = passes_asked_for(subject, ways[0])
+    if guard.name in EDITING:
+        asked.append(ways[1])
+    if asked == [ways[1]]:
+        return "1"
+
+    def alone() -> None:
+        for ask in asked:
+            ask()
+
+    return str(side_by_side((alone, ways[1]), rounds)["CPU"]).partition(" ")[0]
+
+
+def passes_asked_for(subject: vg.HuggingFaceSubject, way: Way) -> list[Way]:
+    """What a way asks the subject, as the same questions to the unguarded model."""
+    asked: list[Way] = []
+
+    def noted(ask: Callable[..., Any]) -> Callable[..., Any]:
+        def note(queries: Sequence[vg.Query], edits: Any = None, **named: Any) -> Any:
+            if queries:
+                asked.append(partial(ask, queries, **named))
+            return ask(queries, edits, **named)
+
+        return note
+
+    own = subject.record, subject.generate
+    subject.record, subject.generate = map(noted, own)
+    try:
+        way()
+    finally:
+        del subject.record, subject.generate
+    return asked
 
 
 def guarded_and_not(

@@ -79,21 +79,26 @@ def overhead(
     tokens: int,
     rounds: int,
     guards: tuple[str, ...],
+    until: float,
     **_: Any,
 ) -> Iterator[Row]:
     """Time of an answer, guarded / unguarded, one after the other, which is first in turn.
 
     Of guards that edit: of what a guard decides beforehand and `generate`, the inputs being encoded before; of the
-    others, which ask in other words or several times, of the whole answer. Prefill: the same with one new token.
+    others, which ask in other words or several times, of the whole answer. Prefill: the same with one new token. The
+    largest batch comes first, and rows that there is no time for are left out.
     """
     subject = random_subject(shape, device, dtype, 1)
     made = fitted(guards, subject, shape, 8)
-    for batch in batches:
+    for batch in (max(batches), *(size for size in batches if size != max(batches))):
         subject.batch_size = batch
         queries = random_queries(shape, batch)
         inputs = subject.encode(queries)
         for name, guard in made.items():
             for kind, new in (("generation", tokens), ("prefill", 1)):
+                if time.perf_counter() > until:
+                    print(f"overhead: no time for {name} at batch {batch}, {kind}, and what comes after", flush=True)
+                    return
                 ways = guarded_and_not(guard, subject, queries, inputs, new)
                 yield {
                     "guard": name,

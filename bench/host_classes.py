@@ -117,37 +117,30 @@ def survey(name: str, place: Path) -> Row:
     """One name, tried in this process."""
     from vlmeval.config import supported_VLM
 
-    kind, arguments = class_of(supported_VLM[name])
+    kind, _ = class_of(supported_VLM[name])
     label = getattr(kind, "__name__", str(kind))
     if getattr(kind, "is_api", False) or not kind.__module__.startswith("vlmeval.vlm"):
         return Row(name, label, "not tried", "API")
     if label in VIDEO_ALONE:
         return Row(name, label, "not tried", "takes video alone")
     try:
-        return Row(name, label, *tried(name, kind, arguments, place))
+        return Row(name, label, *tried(name, place))
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
         return Row(name, label, "the class fails", in_cell(error))
 
 
-def tried(name: str, kind: Any, arguments: dict[str, Any], place: Path) -> tuple[str, str]:
+def tried(name: str, place: Path) -> tuple[str, str]:
     """Outcome and why."""
-    from random_models import STAND_IN, tiny_model
-    from tiny_hub import NotHere, checkpoint_folder, tiny_hub
-    from vlmeval.config import supported_VLM
+    from random_models import STAND_IN
+    from tiny_hub import NotHere, tiny_hub
 
     from vlmguard_plugin.hosts.vlmeval.wrapped import GuardedHost
 
-    checkpoint = str(arguments.get("model_path", ""))
-    default = CLASSES.get(kind.__name__, "")
-    if default:
-        default = next((other for part, other in NAMES.items() if part in checkpoint), default)
-        if not default:
-            return "not tried", "no tiny model of this architecture"
-        model, _ = tiny_model(default)
-        folder = checkpoint_folder(place, checkpoint, [type(model).__name__])
-        supported_VLM[name] = partial(kind, **{**arguments, "model_path": str(folder)})
+    default = registered(name, name, place)
+    if default is None:
+        return "not tried", "no tiny model of this architecture"
     picture = place / "picture.png"
     Image.linear_gradient("L").resize((60, 50)).convert("RGB").save(picture)
     text = {"type": "text", "value": "What is this?"}
@@ -174,6 +167,7 @@ def tried(name: str, kind: Any, arguments: dict[str, Any], place: Path) -> tuple
             return "refused", in_cell(error)
         guarded = {what: answer(guarded_host, message) for what, message in asked.items()}
         off = farthest_from_defined(guarded_host, asked["picture"])
+        batched = in_batches(guarded_host, place)
         lines = said.getvalue().splitlines()
         prompts = other_prompt(guarded_host)
     if isinstance(guarded["picture"], Exception):
@@ -182,6 +176,8 @@ def tried(name: str, kind: Any, arguments: dict[str, Any], place: Path) -> tuple
         return "refused", f"hidden states are edited otherwise than defined (by {off:.2g})"
     if guarded["picture"] == plain["picture"]:
         return "refused", "the guarded answer is the unguarded one"
+    if batched is None:
+        return "refused", "rows in a batch are answered otherwise than one by one"
     ways = {
         "is given what it can take": "helped on text alone",
         "is shown a blank picture": "shown a blank picture that is left out",
@@ -193,7 +189,51 @@ def tried(name: str, kind: Any, arguments: dict[str, Any], place: Path) -> tuple
         how.append("answers no text alone")
     elif isinstance(plain["text"], Exception):
         how.append("unguarded it answers no text alone")
-    return WITH_STAND_IN if default == STAND_IN else "works", "; ".join([*how, *prompts])
+    return WITH_STAND_IN if default == STAND_IN else "works", "; ".join([*how, *prompts, batched])
+
+
+def registered(name: str, under: str, place: Path) -> str | None:
+    """The architecture that the host's entry of a name asks transformers for, "" where it loads code of its own; None
+    where there is no tiny model of it. Puts the entry, its checkpoint being a folder here, under another name.
+    """
+    from random_models import tiny_model
+    from tiny_hub import checkpoint_folder
+    from vlmeval.config import supported_VLM
+
+    kind, arguments = class_of(supported_VLM[name])
+    checkpoint = str(arguments.get("model_path", ""))
+    architecture = CLASSES.get(kind.__name__, "")
+    if architecture:
+        architecture = next((other for part, other in NAMES.items() if part in checkpoint), architecture)
+        if not architecture:
+            return None
+        model, _ = tiny_model(architecture)
+        folder = checkpoint_folder(place, checkpoint, [type(model).__name__])
+        supported_VLM[under] = partial(kind, **{**arguments, "model_path": str(folder)})
+    return architecture
+
+
+def in_batches(host: Any, place: Path) -> str | None:
+    """How rows are asked that differ in picture, its size, and length: in batches, or why not.
+
+    None where their answers are then others than one by one.
+    """
+    messages = []
+    for number, size in enumerate(((60, 50), (50, 60), (90, 50), (60, 50))):
+        picture = place / f"row-{number}.png"
+        Image.linear_gradient("L").rotate(40 * number).resize(size).convert("RGB").save(picture)
+        question = "What is this?" + " Say it in full." * (number % 3)
+        messages.append([{"type": "image", "value": str(picture)}, {"type": "text", "value": question}])
+    alone = [answer(host, message) for message in messages]
+    told = io.StringIO()
+    if host.subject.batches.alone is None:
+        with contextlib.redirect_stderr(told):
+            together = host.answers([host.subject.query(message) for message in messages], "FigStep", by_chat=False)
+        if [answered.text for answered in together] != alone:
+            return None
+    if host.subject.batches.alone is not None:
+        return f"one by one: {in_cell(Exception(host.subject.batches.alone)).removeprefix('Exception: ')}"
+    return "one by one: a batch comes out otherwise" if "one at a time" in told.getvalue() else "in batches"
 
 
 def farthest_from_defined(host: Any, message: list[dict[str, str]]) -> float:

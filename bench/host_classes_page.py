@@ -53,6 +53,8 @@ def page(rows: Iterable[Row]) -> str:
         "  ours, with the same interface.",
         "- **refused**: in one line, before anything is answered. Guards on prompts and answers need no fit, and work.",
         "- **the class fails**: unguarded too, with these versions.",
+        "- **in batches**, **one by one**: how the rows to come are asked; four rows in a batch, of other pictures,",
+        "  sizes and lengths, were answered word for word as one by one.",
         "",
         "A class counts where the best of its names does. What is said of text alone and of engines is explained in",
         "[hosts.md](hosts.md#guards-on-vlmevalkits-own-classes).",

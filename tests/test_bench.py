@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[1] / "bench" / "bench.py"
 
 
 def run(*options):
-    return subprocess.run([sys.executable, SCRIPT, *options], capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, SCRIPT, *options], capture_output=True, text=True, timeout=900)
 
 
 def median(cell):
@@ -31,6 +31,8 @@ def test_every_part_but_the_hosts_runs_on_a_tiny_model(tmp_path):
     assert list(parts) == ["start", "generation", "fit", "memory", "board"]
     assert [row["guard"] for row in parts["generation"]] == ["shiftdc", "cmrm", "self_reminder"]
     assert median(parts["generation"][0]["CPU"]) > 2  # a caption and three more passes
+    floors = [float(row["floor"]) for row in parts["generation"]]
+    assert floors[0] > 1.5 and floors[1] == 1, "what shiftdc asks, and nothing that cmrm does"
     assert {row["guard"]: row["prompts"] for row in parts["fit"]}["cmrm"] == 32  # 8 pairs as text and beside a blank
     assert [row["guard"] for row in parts["memory"]] == ["cmrm"] and parts["board"][0]["answers"] == 500
     assert all(median(row["wall"]) > 1 for row in parts["start"])
@@ -55,6 +57,17 @@ def test_engines_are_set_side_by_side(tmp_path):
     counted = [row["tokens"] for row in rows]
     assert counted[:2] == counted[2:] and all(float(row["a CPU second"]) > 0 for row in rows)
     assert [row["answers equal"] for row in rows] == ["", "", 4, 4] and float(rows[3]["states apart"]) < 1e-5
+
+
+@pytest.mark.host
+def test_a_calibration_answers_less_than_in_full(tmp_path):
+    file = tmp_path / "b.json"
+    done = run("--parts", "calibration", "--model", "tiny", "--guards", "mars,cmrm", "--json", file)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(file.read_text())["parts"]["calibration"]  # cmrm has no gate
+    asked, of, most = row["answers"].split()
+    assert row["guard"] == "mars" and of == "of" and int(most) == 16 * (row["points"] + 1)
+    assert 16 < int(asked) < int(most) and abs(float(row["share"]) - int(asked) / int(most)) < 0.01
 
 
 def test_what_there_is_not_is_named():

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from click.testing import CliRunner
 from helpers.guard_rows import ALIGNED, FILTER, QUICK_FITS, settings_with
 from helpers.tiny_models import tiny_llava, tiny_processor
@@ -11,6 +12,7 @@ import vlmguard_plugin as vg
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.calibration.calibrate import calibrate
 from vlmguard_plugin.calibration.grid import combinations
+from vlmguard_plugin.calibration.measured import Measured, in_cache
 from vlmguard_plugin.cli.main import main
 from vlmguard_plugin.guards.core.choice import choose, in_words
 from vlmguard_plugin.guards.core.gates_heard import hearing_gates
@@ -108,7 +110,8 @@ def test_only_requests_that_a_gate_fires_on_are_answered_again(subject, anchors,
     asked = []
     monkeypatch.setattr(module, "judge", lambda question, said: asked.append(question) or Judged(f"said {said}"))
     held_out = Anchors(anchors.pairs[:4])
-    shared, alone = {}, module.Unguarded(subject, held_out, {}, "all")
+    measured, alone = Measured(), module.Unguarded(subject, held_out, Measured(), "all")
+    first = True
     unguarded = alone.labels()
     for name in ("vlm_guard", "conditional_refusal", "mars"):
         guard = vg.build_guard(name, **({"alpha": 40.0} if name == "vlm_guard" else {})).fit(subject, anchors)
@@ -123,10 +126,10 @@ def test_only_requests_that_a_gate_fires_on_are_answered_again(subject, anchors,
         }
         assert labels == everything and fired == changed_or_fired(guard, subject, held_out, module)
         asked.clear()
-        first = not shared
-        calibrate(guard, subject, anchors, grid=[{}], shared=shared)
+        calibrate(guard, subject, anchors, grid=[{}], measured=measured)
         both = len(anchors.pairs) - len(anchors.pairs) // 2
-        assert len(shared) == 1 and (len(asked) >= 2 * both if first else len(asked) < 2 * both)
+        assert len(asked) >= 2 * both if first else len(asked) < 2 * both
+        first = False
     assert all(len(labels) == 4 for labels in unguarded.values())
 
 
@@ -137,7 +140,7 @@ def test_what_is_done_to_every_request_is_answered_for_every_request(subject, an
 
     monkeypatch.setattr(module, "judge", lambda question, said: Judged(said))
     held_out = Anchors(anchors.pairs[:4])
-    alone = module.Unguarded(subject, held_out, {}, "all")
+    alone = module.Unguarded(subject, held_out, Measured(), "all")
     own = {"gate": "midpoint", "layers": [1], "positions": positions}
     projected = vg.build_guard("vlm_guard", project=True, **own).fit(subject, anchors)
     assert projected.has_gate and not projected.acts_where_fired
@@ -205,3 +208,34 @@ def test_a_guard_that_meets_no_bound_says_so_and_keeps_its_settings(tmp_path, an
 def test_compositions_are_refused(subject, anchors):
     with pytest.raises(ValueError, match="can't be calibrated as one"):
         calibrate(vg.build_guard("tbop+cmrm"), subject, anchors)
+
+
+def test_what_was_measured_is_not_measured_again_whatever_folder_and_grid(
+    subject, anchors, tmp_path, monkeypatch, capsys
+):
+    """By another calibration of the same model, from the cache; of another setting, type or damaged file it is."""
+    monkeypatch.setenv("VLMGUARD_CACHE", str(tmp_path / "cache"))
+    guard, answered = vg.build_guard("refusal_direction", layers=[1]), []
+    own = subject.generate
+    monkeypatch.setattr(subject, "generate", lambda *of, **how: answered.append(len(of[0])) or own(*of, **how))
+
+    def found(*alphas, out):
+        answered.clear()
+        grid, file = [{"alpha": list(alphas)}], tmp_path / f"{out}.json"
+        done = calibrate(guard, subject, anchors, grid=grid, pairs=2, points_file=file, measured=in_cache(subject))
+        return {json.dumps(point["settings"]): point for point in done.facts["calibration"]["points"]}
+
+    first = found(1.0, 2.0, out="a")
+    assert len(answered) == 6, "two sides each, unguarded and under two settings"
+    second = found(2.0, 3.0, out="b")
+    assert len(answered) == 2 and second['{"alpha": 2.0}'] == first['{"alpha": 2.0}']
+    guard = vg.build_guard("refusal_direction", layers=[1], alpha=3.0)
+    assert found(1.0, 3.0, out="c")['{"alpha": 3.0}'] == second['{"alpha": 3.0}'] and not answered
+    monkeypatch.setattr(type(subject), "dtype", torch.float16)
+    found(1.0, out="d")
+    assert len(answered) == 4, "computed in another type"
+    (file,) = (tmp_path / "cache" / "calibrations").iterdir()
+    file.write_text('{"labels": {"unguarded": 3}}')
+    found(1.0, out="e")
+    assert len(answered) == 4 and "its points are measured again" in capsys.readouterr().err
+    assert json.loads(file.read_text())["labels"]

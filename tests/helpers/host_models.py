@@ -44,7 +44,7 @@ class TransformersVLM(HostModel):
             [{"role": "user", "content": content}], add_generation_prompt=True
         )
         inputs = self.processor(text=[template], images=images or None, return_tensors="pt").to(self.model.dtype)
-        tokens = self.model.generate(**inputs, do_sample=False, **self.kwargs)
+        tokens = self.model.generate(**inputs, **{"do_sample": False, **self.kwargs})
         return self.processor.tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
 

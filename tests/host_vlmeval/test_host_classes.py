@@ -11,16 +11,19 @@ from vlmguard_plugin.hosts.vlmeval.engines import engine_of, without_engine
 pytestmark = pytest.mark.host
 
 ROWS = {
-    "SmolVLM-256M": ("works", "helped on text alone; unguarded it answers no text alone"),
-    "paligemma-3b-mix-448": ("works", "shown a blank picture that is left out; unguarded it answers no text alone"),
-    "TreeVGR-7B": ("works", "needs a data set's name"),
-    "Qwen3-VL-2B-Instruct": ("works", "engine switched off"),
-    "InternVL2-1B": ("works with a stand-in", "helped on text alone; unguarded it answers no text alone"),
+    "SmolVLM-256M": ("works", "helped on text alone; unguarded it answers no text alone; in batches"),
+    "paligemma-3b-mix-448": (
+        "works",
+        "shown a blank picture that is left out; unguarded it answers no text alone; in batches",
+    ),
+    "TreeVGR-7B": ("works", "needs a data set's name; in batches"),
+    "Qwen3-VL-2B-Instruct": ("works", "engine switched off; in batches"),
+    "InternVL2-1B": ("works with a stand-in", "helped on text alone; unguarded it answers no text alone; in batches"),
     "InternVL3_5-1B-Thinking": (
         "works with a stand-in",
-        "helped on text alone; engine switched off; unguarded it answers no text alone",
+        "helped on text alone; engine switched off; unguarded it answers no text alone; in batches",
     ),
-    "Qwen2-VL-2B-Instruct": ("works", ""),
+    "Qwen2-VL-2B-Instruct": ("works", "in batches"),
     "Bunny-llama3-8B": ("not tried", "remote code"),
 }
 

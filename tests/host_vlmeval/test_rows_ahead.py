@@ -1,10 +1,13 @@
 """The rows that VLMEvalKit asks for are found in its data set, whatever it leaves out, repeats or can't build."""
 
+import random
+
+import numpy
 import pandas
 import pytest
 
 from vlmguard_plugin.hosts.vlmeval.model import GuardedVLM
-from vlmguard_plugin.hosts.vlmeval.rows_ahead import RowsAhead, of_ours
+from vlmguard_plugin.hosts.vlmeval.rows_ahead import RowsAhead
 from vlmguard_plugin.query import Query
 
 pytestmark = pytest.mark.host
@@ -64,9 +67,27 @@ def test_rows_behind_one_that_can_not_be_built_are_answered_alone():
     assert rows.rows_from(Query("c"), 9) == [(Query("c"), None)]
 
 
-def test_models_of_the_hosts_own_look_into_our_sets_alone():
-    """Another set's prompt may be drawn, so that building it a second time would change what is asked."""
-    assert of_ours(Rows("ab").dump_image) is None and of_ours(None) is None
+class Draws(Rows):
+    """A set whose prompts hold a number drawn by random, and one drawn by numpy."""
+
+    def build_prompt(self, line):
+        drawn = f"{random.random():.6f} {numpy.random.rand():.6f}"
+        return [{"type": "text", "value": f"{line['question']} {drawn}"}]
+
+
+def test_looking_ahead_changes_nothing_that_a_set_draws():
+    def drawn(looks_ahead):
+        random.seed(0), numpy.random.seed(0)
+        data = Draws("abcd")
+        rows = RowsAhead(data.dump_image)
+        said = []
+        for place in range(4):
+            said.append(data.build_prompt(data.data.iloc[place])[0]["value"])
+            if looks_ahead:
+                assert len(rows.rows_from(Query(said[-1]), 4)) >= 1
+        return said
+
+    assert drawn(True) == drawn(False) and len(set(drawn(True))) == 4
 
 
 class Guarded:

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.calibration.grid import combinations
+from vlmguard_plugin.calibration.measured import Labels, Measured, known_by, unguarded_under
 from vlmguard_plugin.files import write_whole
 from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.choice import choose, point_with
@@ -28,8 +29,6 @@ BOUND = 0.02
 ANSWER_TOKENS = 24
 PICTURES = ("blank", "noise", "shape", "word")
 SIDES = ("harmful", "harmless")
-Labels = dict[str, list[str]]
-"""By side, the label of each anchor's answer."""
 PICTURES_DRAWN = 2  # raise when the pictures change, so that points measured beside others are not taken for these
 
 
@@ -43,7 +42,7 @@ def calibrate(
     bound: float = BOUND,
     pairs: int | None = None,
     points_file: Path | None = None,
-    shared: dict[str, Labels] | None = None,
+    measured: Measured | None = None,
     progress: bool = False,
 ) -> Guard:
     """The guard, fitted on half of the anchors, under the settings that do best on the other half.
@@ -59,8 +58,8 @@ def calibrate(
     pairs: held-out pairs that are answered, all by default.
     points_file: where points are kept as they are measured; those of the same model, anchors and guard that are
         there are not measured again.
-    shared: what calibrations of several guards share: the unguarded model's labels, by what they were given on. Give
-        the same dict to each.
+    measured: what calibrations share, whatever guard, grid and folder they are of: labels of the unguarded model, and
+        of each setting. Give the same to each.
     """
     own_grid = guard.grid(subject.num_layers)
     fitted_on, held_out = anchors.split(len(anchors.pairs) // 2)
@@ -68,9 +67,18 @@ def calibrate(
     measured_on = measured_on_of(subject, anchors, len(held_out.pairs))
     context = context_of(guard, measured_on)
     points = read_points(points_file, context)
-    alone = Unguarded(subject, held_out, {} if shared is None else shared, measured_on)
+    measured = Measured() if measured is None else measured
+    alone = Unguarded(subject, held_out, measured, measured_on)
     tried = list(combinations(own_grid if grid is None else grid, fixed))
     fits: dict[str, Guard] = {}
+
+    def labels_of(settings: dict[str, Any]) -> Labels:
+        under = known_by(guard.under(**settings), subject)
+        labels = measured.labels(measured_on, under)
+        if labels is None:
+            labels = labels_under(fitted(settings), subject, held_out, alone)
+            measured.keep(measured_on, under, labels)
+        return labels
 
     def fitted(settings: dict[str, Any]) -> Guard:
         fresh = guard.under(**settings)
@@ -82,9 +90,7 @@ def calibrate(
     with tqdm(total=len(tried) + 1, desc=f"calibrate {guard.name}", unit="setting", disable=not progress) as bar:
         for settings in (None, *tried):
             if not any(point["settings"] == settings for point in points):
-                labels = (
-                    alone.labels() if settings is None else labels_under(fitted(settings), subject, held_out, alone)
-                )
+                labels = alone.labels() if settings is None else labels_of(settings)
                 points.append({"settings": settings, **shares(labels)})
                 keep_points(points_file, context, points)
             bar.update()
@@ -117,19 +123,19 @@ def measured_on_of(subject: Subject, anchors: Anchors, pairs: int) -> str:
 
 
 class Unguarded:
-    """The unguarded model's labels of held-out anchors, asked for once, when they are first needed.
+    """The unguarded model's labels of held-out anchors, asked for once, when they are first needed."""
 
-    shared: labels by what they are of (`measured_on_of`).
-    """
-
-    def __init__(self, subject: Subject, held_out: Anchors, shared: dict[str, Labels], measured_on: str) -> None:
-        self.subject, self.held_out, self.shared, self.measured_on = subject, held_out, shared, measured_on
+    def __init__(self, subject: Subject, held_out: Anchors, measured: Measured, measured_on: str) -> None:
+        self.subject, self.held_out, self.measured, self.measured_on = subject, held_out, measured, measured_on
 
     def labels(self) -> Labels:
-        if self.measured_on not in self.shared:
+        under = unguarded_under(self.subject)
+        labels = self.measured.labels(self.measured_on, under)
+        if labels is None:
             sides = {side: queries_of(self.held_out, side) for side in SIDES}
-            self.shared[self.measured_on] = {side: judged(own, self.subject.generate) for side, own in sides.items()}
-        return self.shared[self.measured_on]
+            labels = {side: judged(own, self.subject.generate) for side, own in sides.items()}
+            self.measured.keep(self.measured_on, under, labels)
+        return labels
 
 
 def labels_under(guard: Guard, subject: Subject, held_out: Anchors, alone: Unguarded) -> Labels:

@@ -115,6 +115,7 @@ def fit_command(
     --calibrate fits on half of the anchors and answers the other half beside pictures under each setting. It keeps
     every point that it has measured in --out, and goes on from there after a stop. It takes the setting that refuses
     most harmful anchors within --bound; where none is within it, it says so and leaves the settings as they were.
+    What a model was asked under a setting is kept in the cache too, for every further calibration of it.
     Settings that --set or the sources of --preset paper give stay as they are.
 
     \b
@@ -151,7 +152,7 @@ def fit_command(
     subject: Any = spec.load_subject()
     for guard in unfitted.values() if calibrated and grid is None else ():
         guard.grid(subject.num_layers)  # what can't be calibrated is refused before another guard's calibration
-    choose = Choice(grid, tuple(settings), bound, pairs) if calibrated else None
+    choose = Choice(grid, tuple(settings), bound, pairs, subject) if calibrated else None
     fitted: dict[str, Guard] = {}
     with states_remembered(subject) if len(guards) > 1 else nullcontext():
         for name, guard in unfitted.items():
@@ -184,13 +185,20 @@ def refuse_for_several(guards: tuple[str, ...], has_grid: bool) -> None:
 
 
 class Choice:
-    """How settings are chosen, guard after guard: options of `calibrate`, and what their calibrations share."""
+    """How settings are chosen, guard after guard: options of `calibrate`, and what calibrations share."""
 
     def __init__(
-        self, grid: list[dict[str, list[Any]]] | None, fixed: tuple[str, ...], bound: float, pairs: int | None
+        self,
+        grid: list[dict[str, list[Any]]] | None,
+        fixed: tuple[str, ...],
+        bound: float,
+        pairs: int | None,
+        subject: Subject,
     ) -> None:
+        from vlmguard_plugin.calibration.measured import in_cache
+
         self.grid, self.fixed, self.bound, self.pairs = grid, fixed, bound, pairs
-        self.shared: dict[str, dict[str, list[str]]] = {}
+        self.measured = in_cache(subject)
 
 
 def fit_and_save(
@@ -211,7 +219,7 @@ def fit_and_save(
             bound=choice.bound,
             pairs=choice.pairs,
             points_file=folder / "calibration.json",
-            shared=choice.shared,
+            measured=choice.measured,
             progress=progress,
         )
     fitted.save(folder)

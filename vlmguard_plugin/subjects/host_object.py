@@ -1,12 +1,13 @@
-"""Any model object of a host framework as a subject, through its own `generate`, one query at a time."""
+"""Any model object of a host framework as a subject, through its own `generate`."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Callable, ContextManager, Iterator, NamedTuple, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Iterator, Sequence
 
 import torch
 from PIL import Image
@@ -17,39 +18,19 @@ from vlmguard_plugin.query import ImageLike, Parts, Query, Turn
 from vlmguard_plugin.reading import in_line
 from vlmguard_plugin.steering.decoder import Decoder, DecoderNotFound, OnePassHeard, find_decoder
 from vlmguard_plugin.steering.edit import SomeEdits, as_edits
-from vlmguard_plugin.steering.editing import editing, is_edited, new_generation, replaced_generate
+from vlmguard_plugin.steering.editing import editing, is_edited, new_generation
 from vlmguard_plugin.steering.passes import Pass, hearing_passes
 from vlmguard_plugin.steering.record import record_last_token
-from vlmguard_plugin.subjects.host_parts import PictureFiles, hearing_questions, torch_models
+from vlmguard_plugin.subjects.host_batches import HostBatches
+from vlmguard_plugin.subjects.host_parts import PictureFiles, at_most, hearing_questions, torch_models
 from vlmguard_plugin.subjects.local import LocalSubject
-from vlmguard_plugin.subjects.text_alone import beside, left_out, without_pictures
+from vlmguard_plugin.subjects.text_alone import TEXT_WAYS, TextWay, beside
 
 if TYPE_CHECKING:
     from vlmguard_plugin.subjects.base import EditsForBatch
     from vlmguard_plugin.subjects.huggingface import HuggingFaceSubject
 
 
-class TextWay(NamedTuple):
-    """How a request without a picture is put to a host's object.
-
-    help: a context around the call. shows_blank: whether a blank picture is shown, which `help` leaves out again.
-    words: how it is said.
-    """
-
-    help: Callable[[Any], ContextManager[Any]]
-    shows_blank: bool
-    words: str
-
-
-TEXT_WAYS = (
-    TextWay(nullcontext, False, "as it is"),
-    TextWay(
-        without_pictures,
-        False,
-        "it is given what it can take: no image list in the place of an empty one, no division by no images",
-    ),
-    TextWay(left_out, True, "it is shown a blank picture, whose tokens and pixels are left out of the prompt it makes"),
-)
 BLANK = Image.new("RGB", (224, 224), "white")
 Message = Sequence[dict[str, Any]]  # the host's: [{"type": "text" or "image", "value": words or file}, ...]
 
@@ -69,15 +50,18 @@ class HostSubject(LocalSubject):
     Where the class breaks on a request without a picture, it is helped (`text_alone`); where that is not enough, states
     are recorded through `recorder`, our own subject around the same model and processor, and answers stay the host's.
     One line on stderr says which.
+
+    batch_size: queries that are answered at once, where the object's model takes them in a batch (`host_batches`).
     """
 
-    batch_size = 1
     generated_tokens: int | None = None  # the host's model does not count them
 
     def __init__(self, vlm: Any, *, layers_path: str | None = None, dataset: str | None = None) -> None:
         self.vlm = vlm
         self.dataset = dataset
         self.by_chat = False
+        self.batch_size = 1
+        self.batches = HostBatches(vlm)
         self._layers_path = layers_path
         self._known: tuple[nn.Module, Decoder] | None = None
         self._pictured: bool | None = None  # whether the query under way has an image; None where none is known
@@ -245,14 +229,47 @@ class HostSubject(LocalSubject):
                 f"{', '.join(generation)}: {type(self.vlm).__name__} decodes as its host has set it up; leave this "
                 "out, or set it where the host builds the model"
             )
-        answers = []
-        for query in tqdm(queries, desc=progress, unit="answer", disable=progress is None):
-            with ExitStack() as stack:
-                if most is not None:
-                    stack.enter_context(self._at_most(most))
-                stack.enter_context(self.editing(edits([query]) if callable(edits) else edits))
-                answers.append(self._ask(query))
+        answers: list[str] = []
+        with (
+            ExitStack() as stack,
+            tqdm(total=len(queries), desc=progress, unit="answer", disable=progress is None) as bar,
+        ):
+            if most is not None:
+                stack.enter_context(at_most(self.vlm, most))
+            for batch in self._batches_of(queries):
+                together = self._answers_together(batch, edits) if len(batch) > 1 else None
+                answers += together or [self._answer(query, edits) for query in batch]
+                bar.update(len(batch))
         return answers
+
+    def _answer(self, query: Query, edits: SomeEdits | EditsForBatch | None) -> str:
+        with self.editing(edits([query]) if callable(edits) else edits):
+            return self._ask(query)
+
+    def _batches_of(self, queries: Sequence[Query]) -> Iterator[list[Query]]:
+        """Neighbours that may be answered at once: with pictures, or without, where it is known how these are put."""
+        for pictured, run in groupby(queries, lambda query: bool(query.all_images)):
+            own = list(run)
+            size = 1 if self.is_edited or not (pictured or self._text_way) else self.batch_size
+            yield from (own[start : start + size] for start in range(0, len(own), size))
+
+    def _answers_together(self, batch: list[Query], edits: SomeEdits | EditsForBatch | None) -> list[str] | None:
+        """The answers by one pass of the model over all; None where the queries have to be put one by one."""
+
+        @contextmanager
+        def guarded() -> Iterator[None]:
+            with self.editing(edits(batch) if callable(edits) else edits), torch.no_grad():
+                self._begin_question(bool(batch[0].all_images))
+                yield
+            self._end_question()
+
+        decoder = None if self._known is None else self.decoder
+        return self.batches.answers([partial(self._ask, query) for query in batch], decoder, guarded)
+
+    def look_for_batches(self) -> bool:
+        """Whether several queries may go through the model at once, by a first look at how it is asked."""
+        self.batches.look_at(partial(self._ask, Query("Hello", (BLANK,))), self._known[1] if self._known else None)
+        return self.batches.alone is None
 
     @contextmanager
     def editing(self, edits: SomeEdits | None) -> Iterator[None]:
@@ -331,15 +348,3 @@ class HostSubject(LocalSubject):
                 return answer
         finally:
             self._picture_left_out = False
-
-    def _at_most(self, tokens: int) -> ContextManager[None]:
-        """A context in which no `generate` of the torch models decodes more than this many tokens."""
-
-        def short(module: nn.Module, generate: Callable[..., Any]) -> Callable[..., Any]:
-            return lambda *args, **kwargs: generate(
-                *args, **{**kwargs, "max_new_tokens": min(kwargs.get("max_new_tokens") or tokens, tokens)}
-            )
-
-        return replaced_generate(
-            [model for model in torch_models(self.vlm) if callable(getattr(model, "generate", None))], short
-        )

@@ -6,13 +6,14 @@ import hashlib
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, ContextManager, Iterator
 
 from PIL import Image
 from torch import nn
 
 from vlmguard_plugin.pictures.meaningless import draw_blank
 from vlmguard_plugin.query import BlankImage, ImageLike, read_image
+from vlmguard_plugin.steering.editing import replaced_generate
 
 QUESTIONS = ("generate", "chat_inner")
 """Methods of a host's object that a question is put to."""
@@ -108,3 +109,16 @@ def torch_models(vlm: Any) -> list[nn.Module]:
         if not any(module is not other and module in set(other.modules()) for other in modules)
     ]
     return sorted(roots, key=lambda root: -sum(parameter.numel() for parameter in root.parameters()))
+
+
+def at_most(vlm: Any, tokens: int) -> ContextManager[None]:
+    """A context in which no `generate` of an object's torch models decodes more than this many tokens."""
+
+    def short(module: nn.Module, generate: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **kwargs: generate(
+            *args, **{**kwargs, "max_new_tokens": min(kwargs.get("max_new_tokens") or tokens, tokens)}
+        )
+
+    return replaced_generate(
+        [model for model in torch_models(vlm) if callable(getattr(model, "generate", None))], short
+    )

@@ -8,9 +8,9 @@ its tokens from the prompt again. What is left gets our own subject around the s
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import wraps
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, ContextManager, Iterator, NamedTuple
 
 import torch
 from torch import nn
@@ -130,3 +130,26 @@ def beside(vlm: Any, model: nn.Module, layers_path: str | None) -> HuggingFaceSu
         if getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None):
             return HuggingFaceSubject(model, processor, batch_size=1, layers_path=layers_path)
     return None
+
+
+class TextWay(NamedTuple):
+    """How a request without a picture is put to a host's object.
+
+    help: a context around the call. shows_blank: whether a blank picture is shown, which `help` leaves out again.
+    words: how it is said.
+    """
+
+    help: Callable[[Any], ContextManager[Any]]
+    shows_blank: bool
+    words: str
+
+
+TEXT_WAYS = (
+    TextWay(nullcontext, False, "as it is"),
+    TextWay(
+        without_pictures,
+        False,
+        "it is given what it can take: no image list in the place of an empty one, no division by no images",
+    ),
+    TextWay(left_out, True, "it is shown a blank picture, whose tokens and pixels are left out of the prompt it makes"),
+)

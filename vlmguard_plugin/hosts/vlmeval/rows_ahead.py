@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, NamedTuple
+import random
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, NamedTuple
 
+import numpy
 from vlmeval.smp import get_rank_and_world_size
 
 from vlmguard_plugin.hosts.vlmeval.messages import as_query
@@ -21,11 +24,12 @@ class RowsAhead:
     """This process's rows of the data set that the host goes through, in the host's order, built as they are needed.
 
     dump_image: what the host hands a model once a data set, a method of the set; None for no set.
+    message_of: the message that the host makes of a row of a set; by default the set's own.
     """
 
-    def __init__(self, dump_image: Any = None) -> None:
+    def __init__(self, dump_image: Any = None, message_of: Callable[[Any, Any], Any] | None = None) -> None:
         dataset = getattr(dump_image, "__self__", None)
-        self._coming = iter(()) if dataset is None else upcoming(dataset)
+        self._coming = iter(()) if dataset is None else upcoming(dataset, message_of or sets_own_message)
         self._rows: list[RowAhead] = []
         self._places: dict[Query, list[int]] = {}
         self._next = 0
@@ -64,14 +68,12 @@ class RowsAhead:
         return True
 
 
-def of_ours(dump_image: Any) -> Any:
-    """The method handed over, where it is one of our own sets': their prompts come out the same a second time."""
-    from vlmguard_plugin.hosts.vlmeval.datasets import PreparedDataset
-
-    return dump_image if isinstance(getattr(dump_image, "__self__", None), PreparedDataset) else None
+def sets_own_message(dataset: Any, row: Any) -> Any:
+    """A row's message as the set builds it."""
+    return dataset.build_prompt(row)
 
 
-def upcoming(dataset: Any) -> Iterator[RowAhead]:
+def upcoming(dataset: Any, message_of: Callable[[Any, Any], Any]) -> Iterator[RowAhead]:
     """The rows, built one by one.
 
     Ends at a row whose prompt can't be built: the host meets it, and reports it, when it gets there.
@@ -80,7 +82,19 @@ def upcoming(dataset: Any) -> Iterator[RowAhead]:
     for place in range(rank, len(dataset.data), world_size):
         row = dataset.data.iloc[place]
         try:
-            query = as_query(dataset.build_prompt(row))
-        except Exception:  # noqa: BLE001 - a set's own code, and the host meets it too
+            with random_numbers_kept():
+                query = as_query(message_of(dataset, row))
+        except Exception:  # noqa: BLE001 - a set's or class's own code, and the host meets it too
             return
         yield RowAhead(query, row)
+
+
+@contextmanager
+def random_numbers_kept() -> Iterator[None]:
+    """What is drawn meanwhile is drawn again behind it: a prompt that a set draws is for the host what it was."""
+    states = random.getstate(), numpy.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        numpy.random.set_state(states[1])

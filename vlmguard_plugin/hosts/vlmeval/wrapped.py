@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 from vlmeval.vlm.base import BaseModel
 
+from vlmguard_plugin import environment
 from vlmguard_plugin.benchmarks.condition import early_layer
 from vlmguard_plugin.hosts.early_layers import attacked
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
-from vlmguard_plugin.hosts.guarded import Meter, answered_under, guard_facts, no_video
+from vlmguard_plugin.hosts.guarded import Answered, Meter, answered_under, guard_facts, no_video
 from vlmguard_plugin.hosts.vlmeval.engines import without_engine
 from vlmguard_plugin.hosts.vlmeval.host_facts import facts_of_host_model
 from vlmguard_plugin.hosts.vlmeval.messages import as_query
-from vlmguard_plugin.hosts.vlmeval.rows_ahead import RowsAhead, of_ours
+from vlmguard_plugin.hosts.vlmeval.rows_ahead import RowsAhead
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.runs.facts import RunFacts
 from vlmguard_plugin.steering.decoder import DecoderNotFound
 from vlmguard_plugin.subjects.host_object import HostSubject
+from vlmguard_plugin.subjects.loading import BATCH_SIZE
 
 FIT_DATASET = "FigStep"
 """The data set's name that the host's classes are told while a guard is fitted: some look at it, and none knows it."""
@@ -33,6 +36,9 @@ class GuardedHost:
     settings: the guard's settings; what the model's own class takes goes into `model_arguments`, an engine
     (`use_vllm`) too, which is else switched off: see `engines`. use_vllm: the host's own option.
     meter: what was spent on answers.
+
+    Where its model is transformers' and decodes greedily, the rows to come ($VLMGUARD_BATCH_SIZE) are answered in one
+    batch and handed out when their very message is asked for, else one by one; one line on stderr says which.
     """
 
     def __init__(
@@ -62,12 +68,29 @@ class GuardedHost:
         spec.unfitted_guard().check_reach(self.subject)
         self.guard = spec.fitted_guard(self.subject)
         self.meter = Meter()
+        if (size := environment.BATCH_SIZE.whole() or BATCH_SIZE) > 1 and self.subject.look_for_batches():
+            self.subject.batch_size = size
         self._ahead = RowsAhead()
+        self._answers: dict[Query, Answered] = {}
 
     def set_dump_image(self, dump_image_func: Any) -> None:
-        """Called by the host once a dataset, with the dataset's bound method."""
+        """Called by the host once a dataset, with the dataset's bound method: the rows to come are known from it."""
         self.host_model.set_dump_image(dump_image_func)
-        self._ahead = RowsAhead(of_ours(dump_image_func))
+        self._ahead = RowsAhead(dump_image_func, self.message_of)
+        self._answers = {}
+
+    def message_of(self, dataset: Any, row: Any) -> Any:
+        """A row's message, built by the set or by the model's own class as the host chooses it.
+
+        ValueError where it says more of a picture than its file: two such messages may look the same to a Query.
+        """
+        name = dataset.dataset_name
+        by_set = getattr(dataset, "force_use_dataset_prompt", False) or not self.host_model.use_custom_prompt(name)
+        message = dataset.build_prompt(row) if by_set else self.host_model.build_prompt(row, dataset=name)
+        parts: list[dict[str, Any]] = self.host_model.preproc_content(deepcopy(message))
+        if not all(says_no_more(part) for part in parts):
+            raise ValueError(f"a row of {name} says more of a part than its kind and value")
+        return parts
 
     def __getattr__(self, name: str) -> Any:
         if name == "host_model":  # not there yet
@@ -78,7 +101,30 @@ class GuardedHost:
         """The guarded answer to the host's message."""
         parts = self.host_model.preproc_content(deepcopy(message))
         self.refuse_video(parts, dataset)
-        return self.respond(self.subject.query(parts), dataset, self._ahead.row_of(as_query(parts)), by_chat=False)
+        if not all(map(says_no_more, parts)):
+            (answered,) = self.answers([self.subject.query(parts)], dataset, by_chat=False)
+            self.meter.count_gate(dataset or "", answered.fired, None)
+            return str(answered.text)
+        rows = self._ahead.rows_from(as_query(parts), self.subject.batch_size)
+        answered = self._answers.get(rows[0].query) or self.answer_ahead([row.query for row in rows], dataset)
+        self.meter.count_gate(dataset or "", answered.fired, rows[0].row)
+        return str(answered.text)
+
+    def answer_ahead(self, queries: list[Query], dataset: str | None) -> Answered:
+        """The answer to the first of the queries; those to the others are kept until the host asks for them.
+
+        Where all together fail, the first is answered alone: what is wrong with another is raised when it is asked.
+        """
+        asked = [
+            self.subject.query([{"type": kind, "value": value} for kind, value in each.parts()]) for each in queries
+        ]
+        if len(asked) > 1 and self.subject.batches.alone is None:
+            new = [query for query in dict.fromkeys(asked) if query not in self._answers]
+            with suppress(Exception):  # a host's class may raise anything
+                self._answers.update(zip(new, self.answers(new, dataset, by_chat=False)))
+                return self._answers[asked[0]]
+        (answered,) = self.answers(asked[:1], dataset, by_chat=False)
+        return answered
 
     def chat(self, messages: list[dict[str, Any]], dataset: str | None = None) -> str:
         """The guarded answer to a conversation, which the host puts again with fewer turns where it fails."""
@@ -97,17 +143,18 @@ class GuardedHost:
 
     def respond_in_conversation(self, messages: list[dict[str, Any]], dataset: str | None = None) -> str:
         """The guarded answer to the last of the host's turns."""
-        return self.respond(self.subject.query(messages[-1]["content"], messages[:-1]), dataset, None, by_chat=True)
+        query = self.subject.query(messages[-1]["content"], messages[:-1])
+        (answered,) = self.answers([query], dataset, by_chat=True)
+        self.meter.count_gate(dataset or "", answered.fired, None)
+        return str(answered.text)
 
-    def respond(self, query: Query, dataset: str | None, row: Any, by_chat: bool) -> str:
-        """The guarded answer. row: of the data set, None where it isn't known; counted and not shown to the guard."""
+    def answers(self, queries: Sequence[Query], dataset: str | None, by_chat: bool) -> list[Answered]:
+        """The guarded answers, in the condition that the data set's name says."""
         self.subject.dataset, self.subject.by_chat = dataset, by_chat
         early = early_layer(dataset or "")
-        metered = self.meter.answering(dataset or "", 1, self.subject, self.guard)
+        metered = self.meter.answering(dataset or "", len(queries), self.subject, self.guard)
         with metered, attacked(self.subject, early):
-            (answered,) = answered_under(self.guard, self.subject, [query])
-        self.meter.count_gate(dataset or "", answered.fired, row)
-        return str(answered.text)
+            return answered_under(self.guard, self.subject, queries)
 
     def refuse_video(self, parts: list[dict[str, Any]], dataset: str | None) -> None:
         if any(part["type"] == "video" for part in parts):
@@ -119,4 +166,10 @@ class GuardedHost:
             fingerprint = self.subject.fingerprint
         except DecoderNotFound:  # a guard on prompts or answers alone needs none
             fingerprint = ""
-        return replace(facts_of_host_model(self.host_model, name), fingerprint=fingerprint, **guard_facts(self.guard))
+        own = {"fingerprint": fingerprint, "batch_size": self.subject.batch_size, **guard_facts(self.guard)}
+        return replace(facts_of_host_model(self.host_model, name), **own)
+
+
+def says_no_more(part: dict[str, Any]) -> bool:
+    """Whether a part of a message says nothing but its kind and value, as a Query does."""
+    return part.keys() == {"type", "value"}
