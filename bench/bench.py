@@ -30,8 +30,7 @@ import vlmguard_plugin as vg
 from vlmguard_plugin.files import check_writable, write_whole
 
 PARTS = {
-    part.__name__: part
-    for part in (start, generation, fit, memory, calibration, hosts, own_models, board, engines)
+    part.__name__: part for part in (start, generation, fit, memory, calibration, hosts, own_models, board, engines)
 }
 OF_ALL_GUARDS = ("generation",)
 MEMORY_GUARDS = ("vlm_guard", "cmrm", "tbop")
