@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vlmguard_plugin import environment
+from vlmguard_plugin import __version__, environment
 from vlmguard_plugin.files import cache_directory, write_whole
 from vlmguard_plugin.guards.core.base import Guard
+from vlmguard_plugin.judges.rules import RulesJudge
 from vlmguard_plugin.reading import in_line, read_json
 from vlmguard_plugin.steering.fingerprint import is_readable
 from vlmguard_plugin.subjects.base import Subject
@@ -84,12 +85,17 @@ def checked(labels: Any) -> Labels:
 
 def known_by(guard: Guard, subject: Subject) -> str:
     """Identifies under what answers are given: 16 hex digits of guard, settings, files, and how the model computes."""
-    computes = str(getattr(subject, "dtype", "")), getattr(subject, "engine", "")
     files = [hashlib.sha256(content).hexdigest() for part in guard.parts for content in part.read_files()]
-    parts = [_ANSWERS, guard.name, guard.unfitted_settings(), guard.fit_identity, files, *computes]
+    parts = [guard.name, guard.unfitted_settings(), guard.fit_identity, files, *_answered_by(subject)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def unguarded_under(subject: Subject) -> str:
     """The same of the unguarded model."""
-    return "-".join([UNGUARDED, str(getattr(subject, "dtype", "")), str(getattr(subject, "engine", ""))])
+    return "-".join([UNGUARDED, *_answered_by(subject)])
+
+
+def _answered_by(subject: Subject) -> list[str]:
+    """What answers and labels depend on beside guard and model: the package, the judge's rules, how is computed."""
+    computes = str(getattr(subject, "dtype", "")), str(getattr(subject, "engine", ""))
+    return [str(_ANSWERS), __version__, RulesJudge().version, *computes]
