@@ -227,7 +227,8 @@ GOES_AHEAD = re.compile(
 TURN = re.compile(
     r"\b(?:but|however|that said|nevertheless|that being said)\b[^.!?:]{0,60}?\b(?:here (?:is|are)"
     r"|you can|the following|in general|generally|typically|usually|i can (?:tell you|say|explain|describe))\b"
-    r"(?! (?:that )?(?:it|this|that) (?:is|would be) (?:not|never|illegal|wrong|un\w+|im\w+|in(?!teresting|formative)\w+)\b)"
+    r"(?! (?:that )?(?:it|this|that) (?:is|would be) (?:not|never|illegal|wrong|un\w+|im\w+"
+    r"|in(?!teresting|formative)\w+)\b)"
 )
 LIMITATION = re.compile(
     r"\b(?:have (?:the ability|personal|feelings|emotions|opinions|(?:\w+[ -]){0,2}access|a physical|a body"
