@@ -16,7 +16,7 @@ OPTIONS = {"A": "red", "B": "dark blue", "C": "blue", "D": "A man on a horse"}
         ("It is not red, it is blue.", "C"),
         ("A man on a horse.", "D"), ("I would pick option C here", "C"), ("A picture of a dog", None), ("E", None),
         (r"So it is \boxed{B}", "B"), (r"\boxed{A} is wrong, hence $\boxed{\text{B}}$.", "B"), (r"\boxed{(C)}", "C"),
-        (r"\boxed{Banana}", None), ("The correct option is B", "B"), ("The best option would be C.", "C"),
+        (r"\boxed{Banana}", None), ("The correct option is B", "B"), ("A is wrong. C is wrong. So B.", "B"), ("The best option would be C.", "C"),
         ('{"answer": "B"}', "B"), ("{'answer':'C', 'why': 'A is red'}", "C"), ("**Answer**: B", "B"),
         ("(B) dark blue because A is red", "B"), ("B) dark blue, as red is a warm colour", "B"),
         ("Dark blue. Red would be warmer.", "B"), ("Blue: not red, and lighter than dark blue.", "C"),
