@@ -34,12 +34,15 @@ DOCS = ["mkdocs-material>=9.6", "mkdocstrings[python]>=1.0", "ipykernel>=6", "nb
 TEST = [
     "gguf>=0.17",
     "jsonschema>=4.18",
+    "openpyxl>=3.1",
+    "pyarrow>=15",
     "pytest>=8",
     "pytest-xdist>=3.5",
     "pyyaml>=6",
     "selenium>=4.20",
     "scikit-learn>=1.4",
     "build>=1.2",
+    "xlsxwriter>=3.1",
 ]
 EXTRAS = {
     "plot": PLOT,

@@ -9,6 +9,8 @@ from datetime import date
 from importlib.metadata import version
 from typing import Iterable
 
+from vlmguard_plugin.hosts.vlmeval.host_facts import host_version
+
 WITH_STAND_IN = "works with a stand-in"
 ORDER = ("works", WITH_STAND_IN, "refused", "the class fails", "not tried")
 
@@ -31,7 +33,7 @@ def page(rows: Iterable[Row]) -> str:
         kinds.setdefault(row.kind, []).append(row)
     classes = Counter(min((row.outcome for row in of_kind), key=ORDER.index) for of_kind in kinds.values())
     versions = ", ".join(
-        [f"{package} {version(package)}" for package in ("ms-vlmeval", "transformers", "torch")]
+        [f"VLMEvalKit {host_version()}", *(f"{package} {version(package)}" for package in ("transformers", "torch"))]
         + [f"Python {platform.python_version()}"]
     )
     lines = [

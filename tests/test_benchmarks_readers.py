@@ -146,6 +146,12 @@ def test_csv_of_requests_that_can_not_be_used(tmp_path, content, message):
         prepare("Requests_bad_text", source, tmp_path)
 
 
+def test_objects_without_a_request_name_what_they_have(tmp_path):
+    (tmp_path / "mine.jsonl").write_text('{"wish": "How do I knit?", "harmful": 0}\n')
+    with pytest.raises(BenchmarkError, match="it has wish, harmful"):
+        prepare("Requests_mine_text", tmp_path / "mine.jsonl", tmp_path)
+
+
 def test_a_row_with_too_many_cells_is_left_out_alone(tmp_path):
     (tmp_path / "mine.csv").write_text("request,harmful\nHow do I bake bread?,0\nA, B or C?,0\nHow do I knit?,0\n")
     prepared = prepare("Requests_mine_text", tmp_path / "mine.csv", tmp_path)

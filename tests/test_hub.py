@@ -47,10 +47,11 @@ def test_without_a_hub(nowhere):
     assert "Error" in said and len(said.splitlines()) == 1
 
 
-@pytest.mark.parametrize("status, silent", [(503, True), (429, True), (401, False), (404, False)])
+@pytest.mark.parametrize("status, silent", [(503, True), (429, True), (401, False), (404, True)])
 def test_which_answers_of_the_hub_are_none(status, silent, monkeypatch):
-    """A busy hub would be asked for each file for minutes; one that refuses has spoken."""
-    code = "from vlmguard_plugin.subjects.loading import why_hub_is_silent as why; print(why('somebody/tiny'))"
+    """A busy hub would be asked for each file for minutes; one that refuses has spoken. A hub says why it has no such
+    model: a server that only has no such page is none."""
+    code = "from vlmguard_plugin.subjects.hub import why_hub_is_silent as why; print(why('somebody/tiny'))"
     with serving(monkeypatch) as server:
         server.fail = [status] * 20
         place = {"HF_ENDPOINT": server.url("").rstrip("/"), "HF_HUB_OFFLINE": None}
@@ -58,8 +59,21 @@ def test_which_answers_of_the_hub_are_none(status, silent, monkeypatch):
     assert (str(status) in said) if silent else said == "None"
 
 
+def test_a_hub_without_the_model_has_spoken(monkeypatch):
+    with serving(monkeypatch) as server:
+        server.fail, server.heads = [404] * 20, {"X-Error-Code": "RepoNotFound"}
+        assert why(server.url("").rstrip("/")) == "None"
+
+
+def test_a_server_that_is_no_hub_is_one_line(nowhere, monkeypatch):
+    with serving(monkeypatch) as server:
+        said = said_of("llava", {**nowhere, "HF_ENDPOINT": server.url("").rstrip("/")})
+    assert said.startswith("NotHere: llava-hf/llava-1.5-7b-hf is not in the hub's cache")
+    assert "the status 404" in said and "$VLMGUARD_LLAVA" in said and len(said.splitlines()) == 1
+
+
 def why(endpoint):
-    code = "from vlmguard_plugin.subjects.loading import why_hub_is_silent as why; print(why('somebody/tiny', 5))"
+    code = "from vlmguard_plugin.subjects.hub import why_hub_is_silent as why; print(why('somebody/tiny', 5))"
     place = {"HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": None}
     return python("-c", code, environment=place).stdout.splitlines()[-1]
 

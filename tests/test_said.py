@@ -135,6 +135,8 @@ def test_exact_answers_are_read_behind_thoughts():
     [
         "Failed to obtain answer via API.",
         "FinishReason.SAFETY",
+        "BlockedReason.PROHIBITED_CONTENT",
+        "StopReason.SAFETY",
         "finish_reason: content_filter",
         "API RetryError occurred.",
         "Error: content_filter",

@@ -56,7 +56,7 @@ from vlmguard_plugin.demo.questions import QUESTION_KINDS
 from vlmguard_plugin.demo.vlms import DEMO_VLMS
 from vlmguard_plugin.demo.weights import fetch_language_model
 from vlmguard_plugin.files import check_writable, write_whole
-from vlmguard_plugin.subjects.loading import default_dtype
+from vlmguard_plugin.subjects.devices import default_dtype
 
 CHECKPOINT_SECONDS = 180
 STAGES = {

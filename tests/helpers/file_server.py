@@ -11,13 +11,15 @@ from vlmguard_plugin.benchmarks import download as downloading
 
 
 class Server(ThreadingHTTPServer):
-    """files: path -> content. cut: how many answers stop half way. fail: status codes of the next answers."""
+    """files: path -> content. cut: how many answers stop half way. fail: status codes of the next answers.
+    heads: headers that these have."""
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.cut, self.fail, self.ranges, self.asked, self.tag = {}, 0, [], True, [], None
+        self.heads = {}
 
     def url(self, path):
         return f"http://127.0.0.1:{self.server_address[1]}/{path}"
@@ -28,7 +30,11 @@ class Handler(BaseHTTPRequestHandler):
         server, wanted = self.server, self.headers.get("Range")
         server.asked.append(wanted)
         if server.fail:
-            return self.send_error(server.fail.pop(0))
+            self.send_response(server.fail.pop(0))
+            for name, value in server.heads.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
         content = server.files.get(self.path.lstrip("/"))
         if content is None:
             return self.send_error(404)

@@ -7,7 +7,8 @@ from helpers.processes import forked_python as python, python as real_python
 from helpers.vlmeval_command import clone_of_host
 from helpers.vlmeval_form import COMMAND_FILE, START, WORDS
 
-from vlmguard_plugin.hosts.vlmeval.command import check_command, is_hosts_command
+from vlmguard_plugin.hosts.vlmeval.command import CLASSES, check_command, is_hosts_command
+from vlmguard_plugin.hosts.vlmeval.datasets import PreparedDataset
 
 pytestmark = pytest.mark.host
 
@@ -113,3 +114,27 @@ def test_other_commands_are_left_alone():
         ["--api-mode=1", "--base-url"],
     ):
         check_command(words, {"GPT4o"}.__contains__)
+
+
+def aliased(**entry):
+    return ["--data", "mine", "--data-config", json.dumps({"mine": entry})]
+
+
+def test_a_set_of_ours_keeps_its_name():
+    """The head writes the answers to a set under its own name, and looks for them under the other."""
+    for name in CLASSES:
+        with pytest.raises(SystemExit, match="--data-config calls FigStep mine.*; call it FigStep"):
+            check_command(aliased(**{"class": name, "dataset": "FigStep"}), set().__contains__)
+    for words in (
+        aliased(**{"class": "SafetyRequests"}),
+        aliased(**{"class": "VideoMME", "dataset": "Video-MME"}),
+        ["--data-config", "{"],
+        ["--data-config", "[1]"],
+        ["--data", "FigStep"],
+    ):
+        check_command(words, set().__contains__)
+
+
+def test_the_classes_are_the_data_sets_own():
+    kinds = {one.__name__ for one in PreparedDataset.__subclasses__()}
+    assert set(CLASSES) == kinds

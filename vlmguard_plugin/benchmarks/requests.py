@@ -126,7 +126,8 @@ def from_file(source: Path) -> tuple[list[tuple[int, Mapping[str, str]]], bool]:
         if not listed:
             raise BenchmarkError(f"{source} holds no rows; give a file with at least one")
         records = [(number, from_object(cells)) for number, cells in listed]
-        return named(source, list(dict.fromkeys(key for _, cells in records for key in cells)), records)
+        names = [str(key).lower() for _, content in listed if isinstance(content, dict) for key in content]
+        return named(source, list(dict.fromkeys(names)), records)
     if kind not in LINES:
         raise BenchmarkError(f"{source} is a {kind} file; give a csv, tsv, json, jsonl or txt file")
     return [(line, {"request": text}) for line, text in read_lines(source)], False

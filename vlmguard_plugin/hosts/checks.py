@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
+from concurrent.futures import Future
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from functools import partial
+from importlib.metadata import requires
 from pathlib import Path
-from typing import Iterator
+from threading import Thread
+from typing import Callable, Iterator
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
@@ -20,7 +24,9 @@ from vlmguard_plugin import environment
 from vlmguard_plugin.benchmarks.tsv import SIDECAR, lmu_data
 from vlmguard_plugin.environment import Variable
 from vlmguard_plugin.files import cache_directory
+from vlmguard_plugin.hosts.finding import Finding, installed
 from vlmguard_plugin.hosts.models import MODELS
+from vlmguard_plugin.hosts.slow_checks import SECONDS, ask_hub, ask_torch, hub, torch_and_devices
 from vlmguard_plugin.reading import in_line
 from vlmguard_plugin.runs.vlmevalkit_command import HostNotFound, clone, commit_of
 
@@ -29,16 +35,6 @@ HOSTS = {"VLMEvalKit": "ms-vlmeval", "lmms-eval": "lmms-eval", "lm-evaluation-ha
 UNNAMED = ("rouge-score",)
 """What VLMEvalKit's head imports without naming it among its requirements, so that it does not start; the extra
 `vlmeval-clone` brings it. Look again by June 2027."""
-HUB_SECONDS = 3
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at. state: "good", "note" or "bad". remedy: what to do, where it is not good."""
-
-    state: str
-    what: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,13 +66,26 @@ CLASHES = (
 
 
 def findings() -> Iterator[Finding]:
-    """All of them, in the order in which they are looked at; none raises."""
-    for look in LOOKS:
+    """All of them, in the order in which they are looked at; none raises. It takes no more than about SECONDS."""
+    until = time.monotonic() + SECONDS
+    hub_asked: Future[str | None] = Future()
+    Thread(target=ask_hub, args=[hub_asked], daemon=True).start()
+    with ask_torch() as torch_asked:
+        last = (partial(torch_and_devices, torch_asked, until), partial(hub, hub_asked, until))
         try:
-            yield from look()
-        except Exception as error:  # noqa: BLE001 - whatever a broken environment raises is what was to be found
-            what = look.__name__.replace("_", " ")
-            yield Finding("bad", f"{what}: {in_line(error)}", "mend, reinstall or unset what it names")
+            for look in (*LOOKS, *last):
+                yield from tried(look)
+        finally:
+            torch_asked.kill()
+
+
+def tried(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """What was found by one of LOOKS; what it raises is a finding too."""
+    try:
+        yield from look()
+    except Exception as error:  # noqa: BLE001 - whatever a broken environment raises is what was to be found
+        name = getattr(look, "func", look).__name__.replace("_", " ")
+        yield Finding("bad", f"{name}: {in_line(error)}", "mend, reinstall or unset what it names")
 
 
 def path_of(variable: Variable) -> Path | None:
@@ -84,14 +93,6 @@ def path_of(variable: Variable) -> Path | None:
     try:
         return variable.path()
     except ValueError:
-        return None
-
-
-def installed(package: str) -> str | None:
-    """A package's version; None where it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
         return None
 
 
@@ -199,27 +200,6 @@ def clashes() -> Iterator[Finding]:
             yield Finding("bad", f"{clash.package} {found} with {clash.other} {other}: {clash.why}", clash.remedy)
 
 
-def torch_and_devices() -> Iterator[Finding]:
-    import torch
-
-    chosen = environment.DEVICE.value() or environment.JUDGE_DEVICE.value()
-    if chosen:
-        from vlmguard_plugin.subjects.loading import checked_device
-
-        checked_device(chosen)
-    cards = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    what = f"torch {torch.__version__}, transformers {installed('transformers')}"
-    if cards:
-        bfloat16 = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16, float16 in its place"
-        yield Finding("good", f"{what}; {len(cards)} GPU ({', '.join(sorted(set(cards)))}), {bfloat16}")
-    elif torch.backends.mps.is_available():
-        yield Finding("good", f"{what}; an Apple GPU")
-    else:
-        yield Finding(
-            "note", f"{what}; no GPU that torch can use, models run on the CPU", "install a torch for your GPU's driver"
-        )
-
-
 def torchvision() -> Iterator[Finding]:
     found = installed("torchvision")
     if found is None:
@@ -279,21 +259,5 @@ def models() -> Iterator[Finding]:
         )
 
 
-def hub() -> Iterator[Finding]:
-    from vlmguard_plugin.subjects.loading import why_hub_is_silent
-
-    silent = why_hub_is_silent("llava-hf/llava-1.5-7b-hf", HUB_SECONDS)
-    if silent is None:
-        yield Finding("good", "the model hub answers")
-    else:
-        yield Finding(
-            "note",
-            f"the model hub can't be reached ({silent})",
-            "name checkpoints by folder, such as $VLMGUARD_LLAVA; `vlmguard demo` needs no hub",
-        )
-
-
-LOOKS = (
-    interpreter, start_up, variables, hosts, clashes, torch_and_devices, torchvision, cache, data, models, hub,
-)  # fmt: skip
-"""What is looked at, in this order."""
+LOOKS = (interpreter, start_up, variables, hosts, clashes, torchvision, cache, data, models)
+"""What is looked at, in this order, while torch and the hub are waited for."""

@@ -24,7 +24,8 @@ TAG = re.compile(r"<\|[^|<>\n]{1,40}\|>|</?\w+>")
 ARTICLES = {"a", "an", "the"}
 STATED = (
     r"(?i:\b(?:answer|ans|choice|correct(?=\s?:)|(?:correct|right|best)[ _](?:option|letter|one)"
-    r"|i(?:'d| would| will)? (?:choose|pick|select|say|go with)|it(?:'s| is)|must be|therefore|thus|hence)\b)"
+    r"|i(?:'d| would| will)? (?:choose|pick|select|say|go with)|it(?:'s| is)|must be|therefore|thus|hence"
+    r"|so(?= [\W_]{0,3}[A-Z][\W_]{0,3}(?:$|\n)))\b)"
     r"[\"'*_]{0,3}(?i: is| would be| should be| must be| has to be)?,?\s*[:=]?\s*(?i:option |choice |letter"
     r" )?[\W_]{0,3}"
 )

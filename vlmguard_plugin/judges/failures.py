@@ -20,7 +20,7 @@ EXCEPTION = re.compile(
     r"|(?:Assertion|NotImplemented|Timeout|Connection|API|Api|Http|HTTP|RateLimit|OutOfMemory)"
     r"\w*(?:Error|Exception)\s*$"
     r"|(?:ReadTimeout|ConnectTimeout|APITimeout)\s*$"
-    r"|(?:BlockReason|FinishReason|HarmCategory|StatusCode)\.[A-Z_]+"
+    r"|(?:[A-Z][a-z]+)*(?:Reason|Category|StatusCode)\.[A-Z_]+"
     r"|'NoneType' object|'choices'\s*$|list index out of range\s*$|Expecting value: line \d|\[Errno \d+\])"
 )
 OBJECT = re.compile(

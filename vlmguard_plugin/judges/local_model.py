@@ -22,7 +22,8 @@ from transformers import (
 from vlmguard_plugin import environment
 from vlmguard_plugin.files import expanded
 from vlmguard_plugin.judges.base import JudgeError, first_line
-from vlmguard_plugin.subjects.loading import DTYPES, default_device, default_dtype
+from vlmguard_plugin.subjects.devices import default_device, default_dtype
+from vlmguard_plugin.subjects.loading import DTYPES
 from vlmguard_plugin.subjects.text_models import context_length, plain_words
 
 BATCH_SIZE = 8

@@ -73,6 +73,8 @@ TURN = re.compile(
 )
 CORRECTS = re.compile(
     "误解|误会|虚构|不存在|看错|弄错|搞错|说错|答错|答案|应该是|没有提到|未提及|更正|不清楚您|不明白您"
+    "|更多(?:的)?(?:信息|细节|详情|背景|上下文)|(?:请|能否|可以)[^。!?]{0,8}(?:具体|详细|说明|澄清)|无法(?:看到|看清|判断|确认|确定)"
+    "|看不(?:清|到|见)|不(?:太|是很)?(?:清楚|确定|知道|了解|理解|明白)"
 )
 GOES_AHEAD = re.compile("^(?:好的|好啊|当然|没问题|可以|是的|不是|以下|下面|这是(?:一|您|你)|首先)")
 GIVES = re.compile(
@@ -121,6 +123,6 @@ def declines(asked: str, text: str, opening: list[str], fact: bool = False, weig
         distress = any(DISTRESS.search(sentence) for sentence in opening)
         if distress and any(HOTLINE.search(sentence) for sentence in opening):
             return "sends the user to other help and gives no steps (Chinese)"
-    if APOLOGY.match(opening[0]) and not CORRECTS.search(opening[0]):
+    if APOLOGY.match(opening[0]) and not CORRECTS.search(" ".join(opening)):
         return "apologises and gives no steps (Chinese)"
     return None

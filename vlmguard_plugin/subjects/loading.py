@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
-from json import JSONDecodeError
 from pathlib import Path
-from queue import Empty, Queue
-from textwrap import shorten
-from threading import Thread
-from typing import Any, Iterator
+from typing import Iterator
 
 import torch
 
 from vlmguard_plugin import environment
+from vlmguard_plugin.subjects.devices import checked_device, default_device, default_dtype
+from vlmguard_plugin.subjects.hub import why_hub_is_silent
 from vlmguard_plugin.subjects.huggingface import HuggingFaceSubject
 
 BATCH_SIZE = 8
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-HUB_SECONDS = 10
-"""How long the hub may take to say whether it has a checkpoint."""
-CPUS_WITHOUT_BFLOAT16 = ("DEFAULT", "NO AVX", "AVX2")
-"""Where torch computes bfloat16 several times more slowly than float32."""
 
 
 def load_subject(
@@ -70,39 +62,6 @@ class NotHere(OSError):
     """A checkpoint that is neither on this machine nor to be had."""
 
 
-def why_hub_is_silent(name: str, seconds: float = HUB_SECONDS) -> str | None:
-    """Why the hub can't be asked for a checkpoint, in some words; None where it answers, whatever it says.
-
-    seconds: that it may take, all in all: looking its address up, connecting and reading have no bound in common, and a
-    network that drops packets, or a proxy that lets an answer drip, takes minutes. Asked once: transformers itself
-    would ask for every file of a checkpoint six times, two minutes and more in all.
-    """
-    from huggingface_hub import HfApi
-
-    api, said = HfApi(), Queue[str | None]()
-    Thread(target=lambda: said.put(what_is_wrong(api, name, seconds)), daemon=True).start()
-    try:
-        return said.get(timeout=seconds)
-    except Empty:
-        return f"no whole answer within {seconds:g} seconds"
-
-
-def what_is_wrong(api: Any, name: str, seconds: float) -> str | None:
-    """The same, however long it takes. api: the hub's. seconds: for each of its steps."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        api.model_info(name, timeout=seconds)
-    except JSONDecodeError:  # a page to log in at, for instance
-        return "what answers in its place is no hub"
-    except (HfHubHTTPError, ValueError) as error:
-        status = getattr(getattr(error, "response", None), "status_code", 0)
-        return f"it answers with the status {status}" if status == 429 or status >= 500 else None
-    except Exception as error:  # noqa: BLE001 - the libraries that it asks with, by its version, have errors of their own
-        return shorten(f"{type(error).__name__}: {error}", 100)
-    return None
-
-
 def place_of(checkpoint: str | Path) -> str | Path:
     """What to load a checkpoint from: itself, or its folder in the hub's cache where the hub is silent.
 
@@ -148,30 +107,3 @@ def nothing_run(checkpoint: str | Path, instead: str = OWN_SUBJECT) -> Iterator[
             f"{checkpoint} has no weights in model.safetensors, and pickles are not loaded; load it with transformers "
             "and save it again with save_pretrained"
         ) from error
-
-
-def checked_device(device: str) -> str:
-    """The device, if this machine has it; ValueError says which there are."""
-    there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
-    there += ["mps"] if torch.backends.mps.is_available() else []
-    there += ["cuda", "auto"] if torch.cuda.is_available() else ["auto"]
-    if device not in there:
-        raise ValueError(f"device is {device!r}, which is not here; choose one of {', '.join(there)}")
-    return device
-
-
-def default_device() -> str:
-    """This process's own GPU under torchrun or accelerate, else the first; Apple's, else the CPU."""
-    if torch.cuda.is_available():
-        return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def default_dtype(device: str, checkpoint_dtype: torch.dtype | None) -> torch.dtype:
-    """What the device computes well: see load_subject."""
-    if device == "cpu":
-        slow = torch.backends.cpu.get_cpu_capability() in CPUS_WITHOUT_BFLOAT16
-        return torch.bfloat16 if checkpoint_dtype == torch.bfloat16 and not slow else torch.float32
-    if device == "mps":
-        return torch.float16
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

@@ -20,7 +20,8 @@ from vlmguard_plugin.engines.vllm.sampling import sampling_of
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import Edits, SomeEdits, as_edits
 from vlmguard_plugin.subjects.base import AnswersCutShort, Likelihood
-from vlmguard_plugin.subjects.loading import DTYPES, default_dtype
+from vlmguard_plugin.subjects.devices import default_dtype
+from vlmguard_plugin.subjects.loading import DTYPES
 from vlmguard_plugin.subjects.scoring import ScoredAnswer, scored_answer, scored_tokens
 from vlmguard_plugin.subjects.stopping import before
 

@@ -129,7 +129,7 @@ def loaded_whole(setting: str, name: str, kind: Any, device: str, dtype: Any) ->
 
     dtype: None for what the device computes well. ValueError names the setting, the checkpoint and the remedy.
     """
-    from vlmguard_plugin.subjects.loading import default_dtype
+    from vlmguard_plugin.subjects.devices import default_dtype
 
     def load(place: str | Path) -> Any:
         config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)

@@ -117,7 +117,7 @@ def put_to_hub(files: Mapping[str, bytes], repository: str, private: bool | None
     """The same to the hub, as one commit; the repository is made if need be. Logged in as huggingface_hub is."""
     from huggingface_hub import CommitOperationAdd, HfApi
 
-    from vlmguard_plugin.subjects.loading import why_hub_is_silent
+    from vlmguard_plugin.subjects.hub import why_hub_is_silent
 
     silent = why_hub_is_silent(repository)
     if silent is not None:
@@ -194,7 +194,7 @@ def from_hub(repository: str, revision: str | None) -> Path:
     """The folder of the hub's cache that holds the two files, and only these; a silent hub is asked once."""
     from huggingface_hub import hf_hub_download
 
-    from vlmguard_plugin.subjects.loading import why_hub_is_silent
+    from vlmguard_plugin.subjects.hub import why_hub_is_silent
 
     silent = why_hub_is_silent(repository)
     try:

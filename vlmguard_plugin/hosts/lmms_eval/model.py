@@ -37,7 +37,7 @@ from vlmguard_plugin.reading import parsed_json
 from vlmguard_plugin.runs.check_costs import costs_added
 from vlmguard_plugin.runs.facts import Session
 from vlmguard_plugin.runs.gate_counts import added
-from vlmguard_plugin.subjects.loading import default_device
+from vlmguard_plugin.subjects.devices import default_device
 from vlmguard_plugin.subjects.stopping import before
 
 GENERATION = GenerationConfig()

@@ -136,7 +136,7 @@ def not_scored_text(figure: HostFigure) -> str:
     """A set without a rate, in a sentence: why, and what the host itself says of it."""
     own = ", ".join(f"{name} {value:.6g}" for name, value in figure.metrics.items())
     said = f"the host's own figures ({figure.file.name}): {own}" if own else "the host left no figure of its own"
-    return f"{figure.model} on {figure.dataset} is {figure.reason}; {said}"
+    return f"{figure.model} on {figure.dataset}: {figure.reason}; {said}"
 
 
 def number(value: float) -> str:
