@@ -7,7 +7,7 @@ from typing import Iterator
 from vlmguard_plugin.endpoints.address import EndpointError
 from vlmguard_plugin.endpoints.guard_there import guard_at
 from vlmguard_plugin.guards.core.registry import load_guard
-from vlmguard_plugin.hosts.checks import Finding
+from vlmguard_plugin.hosts.finding import Finding
 
 
 def server_findings(url: str, folder: str | None = None) -> Iterator[Finding]:
