@@ -172,7 +172,7 @@ def generation(body: Mapping[str, Any]) -> dict[str, Any]:
             raise Refused(f"max_tokens is {length!r}; give a whole number of at least 1")
         given["max_new_tokens"] = length
     temperature = number(body, "temperature", 0, 2)
-    sampled = {
+    sampled: dict[str, Any] = {
         "top_p": number(body, "top_p", 0, 1),
         "top_k": whole(body, "top_k", -1, LARGEST_SEED),
         "seed": whole(body, "seed", 0, LARGEST_SEED),
