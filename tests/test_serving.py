@@ -1,6 +1,9 @@
 """A guarded model at an address: bodies to queries, one server in transformers, and one in front of it."""
 
 import importlib.util
+import json
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -52,6 +55,10 @@ def test_arguments_of_a_body():
     assert asked(body).generation == {"max_new_tokens": 5, "stop": ("x",)}
     sampled = {"do_sample": True, "temperature": 0.7, "top_p": 0.5, "seed": 3}
     assert asked({**HELLO, "temperature": 0.7, "top_p": 0.5, "seed": 3}).generation == sampled
+    for greedy in ({"temperature": 1e-40}, {"temperature": 1, "top_p": 0}):
+        assert asked({**HELLO, **greedy}).generation == {}
+    assert asked({**HELLO, "temperature": 1, "top_k": -1}).generation["top_k"] == 0
+    assert asked({**HELLO, "messages": [{**HELLO["messages"][0], "tool_calls": None}]}).query.text == "Hello"
 
 
 @pytest.mark.parametrize(
@@ -71,10 +78,19 @@ def test_arguments_of_a_body():
         ({**HELLO, "vlmguard": "off"}, "vlmguard is 'off'; give it within vllm_xargs"),
         ({**HELLO, "vllm_xargs": {"guard": "off"}}, "it takes vlmguard alone"),
         ({**HELLO, "vllm_xargs": "off"}, "it takes vlmguard alone"),
+        ({**HELLO, "vllm_xargs": []}, "it takes vlmguard alone"),
+        ({**HELLO, "stream": "false"}, "stream is 'false'; give true or false"),
+        ({"messages": [{"role": "user", "content": "\ud800"}]}, "a text can't be read .*surrogates"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "\ud800"}]}]}, "a text can't be read"),
+        ({"messages": [{"role": "user", "content": "a", "tool_calls": [{"id": "1"}]}]}, "a message has tool_calls"),
         ({**HELLO, "repetition_penalty": 1.2}, "repetition_penalty is 1.2, which a guarded model here does not"),
         ({**HELLO, "use_beam_search": True}, "use_beam_search is True"),
         ({**HELLO, "max_completion_tokens": 0}, "max_tokens is 0"),
-        ({**HELLO, "temperature": 1, "seed": "3"}, "seed is '3'; give a whole number"),
+        ({**HELLO, "seed": "3"}, "seed is '3'; give a whole number"),
+        ({**HELLO, "temperature": 1, "seed": -1}, "seed is -1; give a whole number from 0"),
+        ({**HELLO, "temperature": 1, "top_k": -5}, "top_k is -5; give a whole number from -1"),
+        ({**HELLO, "stop": ["a", ""]}, "stop is \\['a', ''\\]; give texts"),
+        ({**HELLO, "stop": "\ud800"}, "a text can't be read"),
         ({**HELLO, "stop": 5}, "stop is 5; give texts"),
         ({**HELLO, "stop": {"a": 1}}, "stop is {'a': 1}; give texts"),
         ({**HELLO, "stop": [3]}, "stop is \\[3\\]; give texts"),
@@ -196,9 +212,18 @@ class TestServed:
                 server.answers(QUERIES[:1], 2, **body)
         with pytest.raises(openai.BadRequestError, match="model is 'other'; this server has 'tiny'"):
             server.client().chat.completions.create(model="other", messages=messages(QUERIES[1]))
-        with pytest.raises(openai.InternalServerError, match="top_k"):
-            server.answers(QUERIES[:1], 2, extra_body={"temperature": 1, "top_k": -5})
+        with pytest.raises(openai.BadRequestError, match="max_tokens is 1000000000; this model reads and writes"):
+            server.answers(QUERIES[:1], 10**9)
+        body = json.dumps({**HELLO, "\ud800": 1}).encode()
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            urllib.request.urlopen(f"{server.url}/v1/chat/completions", data=body, timeout=60)
         assert server.answers(QUERIES[:1], 2)
+
+    def test_a_seed_makes_the_same_answer_again_whoever_else_asks(self, served):
+        bodies = [{"temperature": 1.5, "seed": seed} for seed in (3, 3, 4, 3, 3, 4)]
+        with ThreadPoolExecutor(6) as pool:
+            told = list(pool.map(lambda body: served[0].answers(QUERIES[:1], 6, extra_body=body)[0], bodies))
+        assert len({told[place] for place in (0, 1, 3, 4)}) == 1 and told[2] == told[5] != told[0]
 
     def test_a_request_may_ask_for_no_guard_or_a_weaker_one(self, served):
         server, guard, subject = served
@@ -230,7 +255,7 @@ class TestServed:
 
     def test_a_guard_stands_in_front_of_another_server(self, served, tmp_path):
         server, guard, subject = served
-        words = ("--upstream", f"{server.url}/v1", "--guard", "goal_priority")
+        words = ("--upstream", server.url, "--guard", "goal_priority")
         before = Server(tmp_path / "log", "-m", "vlmguard_plugin", "serve", "tiny", *words)
         try:
             assert before.process.poll() is None, before.said[-3000:]
@@ -238,10 +263,21 @@ class TestServed:
             assert before.answers(QUERIES, 6) == guard.respond(subject, rewritten, max_new_tokens=6)
             assert f"in front of {server.url}/v1, which has {guard.fingerprint}" in before.said
             assert before.get("/vlmguard")["per_request"] is None
-            with pytest.raises(openai.BadRequestError, match="one guard for all requests.*--per-request"):
-                before.answers(QUERIES[:1], 2, **asking("off"))
+            for body, said in (
+                (asking("off"), "one guard for all requests.*--per-request"),
+                ({"extra_body": {"temperature": 1, "top_k": 5}}, "top_k: can't be handed on"),
+                ({}, "max_tokens is 999999; this model reads and writes"),  # as the server behind it says
+            ):
+                with pytest.raises(openai.BadRequestError, match=said):
+                    before.answers(QUERIES[:1], 2 if body else 999999, **body)
         finally:
             before.stop()
+
+    def test_a_folder_of_another_guard_does_not_stand_in_front(self, served, tmp_path):
+        served[1].save(tmp_path)
+        words = ["serve", "tiny", "--upstream", "http://127.0.0.1:9", "--guard", "ecso", "--guard-dir", str(tmp_path)]
+        told = CliRunner().invoke(main, words)
+        assert told.exit_code == 1 and "holds the guard 'cmrm_sample+self_reminder', but 'ecso' was" in told.output
 
     def test_a_guard_that_needs_hidden_states_does_not_stand_in_front(self, served, tmp_path):
         words = ("--upstream", f"{served[0].url}/v1", "--guard", "cmrm")

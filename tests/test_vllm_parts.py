@@ -116,6 +116,12 @@ def test_what_asks_for_a_guard_and_names_none_is_refused(config):
         asked_of(config)
 
 
+@pytest.mark.parametrize("name", ["vlm_guard", "VLMGuard", "vlmguard_plugin", "vlm-guard "])
+def test_a_key_that_vllm_would_pass_over_is_refused(name):
+    with pytest.raises(ValueError, match="a guard is asked for as 'vlmguard', in these letters"):
+        asked_of({name: {"guard": "folder"}})
+
+
 def test_what_an_engine_is_asked_for(monkeypatch):
     monkeypatch.delenv("VLMGUARD_VLLM_GUARD", raising=False)
     assert asked_of(None) is None and asked_of({}) is None

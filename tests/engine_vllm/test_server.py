@@ -32,11 +32,13 @@ def saved(ask):
 
 @pytest.fixture(scope="module")
 def guarded(saved, tmp_path_factory):
-    """A guarded server, not compiled, whose requests may ask for another strength."""
-    checkpoint, guard = saved
-    log = tmp_path_factory.mktemp("server") / "log"
-    config = {"vlmguard": {"guard": guard, "per_request": True}}
-    server = vllm_server(log, checkpoint, "--enforce-eager", config=config)
+    """A guarded server, not compiled, whose requests may ask for another strength; its guard's folder is gone."""
+    folder = tmp_path_factory.mktemp("server")
+    guard = shutil.copytree(saved[1], folder / "guard")
+    config = {"vlmguard": {"guard": str(guard), "per_request": True}}
+    server = vllm_server(folder / "log", saved[0], "--enforce-eager", config=config)
+    shutil.rmtree(guard)
+    server.guard = str(guard)
     yield server
     server.stop()
 
@@ -53,12 +55,12 @@ def whole_letters(answers):
     return [answer.strip().rstrip("\ufffd").strip() for answer in answers]
 
 
-def test_it_says_which_guard_is_on(saved, guarded):
+def test_it_says_which_guard_is_on(guarded):
     told = guarded.get("/vlmguard")
     assert told["workers"] == 1 and told["alike"]
     assert told["guard"]["name"] == "vlm_guard" and told["guard"]["settings"]["gate"] == "midpoint"
     (line,) = [line for line in guarded.said.splitlines() if "is on, worker" in line]
-    assert told["guard"]["fingerprint"] in line and saved[1] in line and "decoder layers [1, 2]" in line
+    assert told["guard"]["fingerprint"] in line and guarded.guard in line and "decoder layers [1, 2]" in line
     assert "vlmguard: enable_prefix_caching is off" in guarded.said
     assert "vlmguard: enable_chunked_prefill is off" in guarded.said
 
@@ -68,6 +70,7 @@ def test_it_says_which_guard_is_on(saved, guarded):
     [
         ({"vllm_xargs": {"vlmguard": 0.6}}, "alpha is 0.6; guard 'vlm_guard' may be asked for 0 to 0.5"),
         ({"vllm_xargs": {"vlmguard": "on"}}, "the guard is asked to be 'on'; give 'off' or a number"),
+        ({"vllm_xargs": {"VLMGuard": "off"}}, "vllm_xargs has 'VLMGuard'; a guard is asked for as 'vlmguard'"),
         ({"vllm_xargs": {"vlmguard_answer": 5}}, "vlmguard_answer: where a prompt ends is not for a request to say"),
         ({"use_beam_search": True, "n": 2}, "beam search: its prompts hold what was answered before"),
         ({"prompt_logprobs": 1}, "the likelihood of words within a prompt is not that of an answer"),

@@ -68,7 +68,8 @@ def serve_command(
         raise ModuleNotFoundError(
             f"vlmguard serve needs {error.name}; pip install 'vlmguard_plugin[serve]'", name=error.name
         ) from error
-    from vlmguard_plugin.guards.core.registry import build_guard, load_guard
+    from vlmguard_plugin.endpoints.address import endpoint
+    from vlmguard_plugin.guards.core.registry import load_guard
     from vlmguard_plugin.hosts.guard_spec import GuardSpec
     from vlmguard_plugin.hosts.guarded import GuardedModel, guard_facts
     from vlmguard_plugin.serving.answering import Answering
@@ -82,7 +83,8 @@ def serve_command(
     if upstream is not None:
         if engine is not None:
             raise click.UsageError("--engine is of a model that runs here; leave it out beside --upstream")
-        loaded = load_guard(guard_dir) if guard_dir else build_guard(guard or "none", **settings)
+        upstream = endpoint(upstream)[0]
+        loaded = GuardSpec(model, guard or "none", settings, guard_dir).guard_at_hand()
         before = Upstream(UpstreamSubject(upstream, model), loaded, GuardSpec(model).answer_tokens)
         answering = Answering(ByRequest(before, per_request), before.subject.batch_size)
         server = Server(answering, called, guard_facts(loaded), None, before.max_new_tokens)
@@ -94,7 +96,8 @@ def serve_command(
             return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
         answering = Answering(ByRequest(guarded, per_request), guarded.subject.batch_size)
-        server = Server(answering, called, guard_facts(guarded.guard), tokens, guarded.max_new_tokens)
+        longest = getattr(guarded.subject.config.get_text_config(), "max_position_embeddings", None)
+        server = Server(answering, called, guard_facts(guarded.guard), tokens, guarded.max_new_tokens, longest)
     told = server.guard["guard_fingerprint"] or "no guard"
     behind = model if upstream is None else f"{upstream}, which {own_guard(upstream)}"
     click.echo(f"vlmguard: {told} is on, in front of {behind}; http://{host}:{port}/v1", err=True)

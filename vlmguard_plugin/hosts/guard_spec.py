@@ -141,6 +141,10 @@ class GuardSpec:
             return saved
         return load_or_fit(self.unfitted_guard(), subject, self.read_anchors())
 
+    def guard_at_hand(self) -> Guard:
+        """The guard of the folder, or as built: for a model that is elsewhere, on which nothing can be fitted."""
+        return self._saved_guard() or self.unfitted_guard()
+
     def _saved_guard(self) -> Guard | None:
         """The guard of the folder under the settings given; None without a folder."""
         if self.guard_dir is None:

@@ -94,9 +94,22 @@ def checks_of(guard: Guard | None) -> CheckCostsOf | None:
 
 @dataclass(frozen=True)
 class NoAnswer:
-    """In an answer's place: why there is none."""
+    """In an answer's place: why there is none. refused: because of the query, which fails again if asked again."""
 
     reason: str
+    refused: bool = False
+
+
+OF_THE_QUERY = ("ValueError", "TemplateError", "VLLMClientError", "BadRequestError", "UnprocessableEntityError")
+"""Errors that say what is wrong with a query, or with what is asked of its answer: Python's, of chat templates (jinja),
+of vLLM's, and of another server's (openai)."""
+
+
+def no_answer(error: Exception) -> NoAnswer:
+    """What stands in the place of an answer that has failed with this error."""
+    why = error.__cause__ or error if isinstance(error, AnswersCutShort) else error
+    kinds = {kind.__name__ for kind in type(why).__mro__}
+    return NoAnswer(" ".join(str(why).split()), not kinds.isdisjoint(OF_THE_QUERY))
 
 
 class Answered(NamedTuple):
@@ -156,8 +169,7 @@ class GuardedModel:
                 return [
                     answer for query in queries for answer in self.respond_each([query], dataset, early, **generation)
                 ]
-            why = error.__cause__ if isinstance(error, AnswersCutShort) else error
-            return [Answered(NoAnswer(" ".join(str(why).split())))]
+            return [Answered(no_answer(error))]
 
     def log_likelihoods(self, queries: Sequence[Query], answers: Sequence[str], dataset: str = "") -> list[Likelihood]:
         """How likely the model, guarded if it is, is to give each answer to its query; see Scorer.log_likelihoods."""

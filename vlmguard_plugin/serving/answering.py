@@ -37,8 +37,9 @@ class Answering:
         with self._there:
             while not self._waiting:
                 self._there.wait()
-            alike = self._waiting[0][0].alike
-            batch = [entry for entry in self._waiting if entry[0].alike == alike][: self.most]
+            first = self._waiting[0][0]
+            most = 1 if first.alone else self.most
+            batch = [entry for entry in self._waiting if entry[0].alike == first.alike][:most]
             for entry in batch:
                 self._waiting.remove(entry)
             return batch

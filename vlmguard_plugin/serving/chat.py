@@ -27,7 +27,9 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "response_format": ({"type": "text"},),
     "logit_bias": ({},),
     "modalities": (["text"],),
+    "add_generation_prompt": (True,),
     "best_of": (1,),
+    "continue_final_message": (False,),
     "echo": (False,),
     "ignore_eos": (False,),
     "length_penalty": (1,),
@@ -47,8 +49,12 @@ OF_NO_ACCOUNT = (
     "stream_options", "parallel_tool_calls",
 )  # fmt: skip
 """What changes no answer."""
+OF_MESSAGES = ("role", "content", "name")
 EXTRA, GUARD = "vllm_xargs", "vlmguard"
 LENGTHS = ("max_completion_tokens", "max_tokens")
+GREEDY_BELOW = 1e-5
+"""Temperatures under which vLLM's server is greedy; so small a divisor makes scores infinite."""
+LARGEST_SEED = 2**63 - 1
 LARGEST_PICTURE = 64 << 20
 """Bytes of a picture in a body."""
 
@@ -72,8 +78,13 @@ class Asked:
     guard: str | float | None = None
 
     @property
+    def alone(self) -> bool:
+        """Whether it is answered by itself: a seed makes the same answer again, whoever else asks."""
+        return "seed" in self.generation
+
+    @property
     def alike(self) -> str:
-        """Requests with the same one may be answered together."""
+        """Requests with the same one may be answered together, unless they are answered alone."""
         return json.dumps([dict(self.generation), len(self.query.all_images), self.guard], sort_keys=True)
 
 
@@ -90,14 +101,17 @@ def asked(body: Any) -> Asked:
     if last.role != "user":
         raise Refused(f"the last message is the {last.role}'s; end with the user's")
     query = Query.from_parts(last.parts, history)
-    return Asked(query, generation(body), str(body.get("model") or ""), bool(body.get("stream")), of_guard(body))
+    streamed = body.get("stream") or False
+    if not isinstance(streamed, bool):
+        raise Refused(f"stream is {streamed!r}; give true or false")
+    return Asked(query, generation(body), str(body.get("model") or ""), streamed, of_guard(body))
 
 
 def of_guard(body: Mapping[str, Any]) -> Any:
     """What a body asks of the guard, where vLLM's own server has it too: in vllm_xargs."""
     if GUARD in body:
         raise Refused(f"{GUARD} is {body[GUARD]!r}; give it within {EXTRA}, as in {{'{EXTRA}': {{'{GUARD}': 'off'}}}}")
-    extra = body.get(EXTRA) or {}
+    extra = {} if body.get(EXTRA) is None else body[EXTRA]
     if not isinstance(extra, dict) or set(extra) - {GUARD}:
         raise Refused(f"{EXTRA} is {extra!r}; it takes {GUARD} alone, 'off' or a strength")
     return extra.get(GUARD)
@@ -109,8 +123,11 @@ def turn(message: Any) -> Turn:
     role = "system" if role == "developer" else role
     if role not in ("system", "user", "assistant"):
         raise Refused(f"role is {role!r}; give system, user or assistant")
+    for name, value in message.items():
+        if name not in OF_MESSAGES and value not in (None, [], {}, ""):
+            raise Refused(f"a message has {name}: {value!r}, which is not put to the model here; leave it out")
     if isinstance(content, str):
-        return Turn(role, (("text", content),))
+        return Turn(role, (("text", words(content)),))
     if not isinstance(content, list):
         raise Refused(f"the content of a message is {content!r}; give words, or a list of parts")
     return Turn(role, tuple(part(entry) for entry in content))
@@ -120,7 +137,7 @@ def part(entry: Any) -> tuple[str, Any]:
     """A part of a message: words, or a picture that the body brings along."""
     kind = entry.get("type") if isinstance(entry, dict) else None
     if kind == "text" and isinstance(entry.get("text"), str):
-        return "text", entry["text"]
+        return "text", words(entry["text"])
     if kind != "image_url":
         raise Refused(f"a part of a message is of type {kind!r}; give text or image_url")
     given = entry.get("image_url")
@@ -137,6 +154,15 @@ def part(entry: Any) -> tuple[str, Any]:
         raise Refused(f"a picture can't be read ({error}); give a readable PNG or JPEG file") from error
 
 
+def words(text: str) -> str:
+    """The text; Refused where half a surrogate pair stands in it, which is no character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Refused(f"a text can't be read ({error}); give whole characters") from error
+    return text
+
+
 def generation(body: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `generate`: sampled where a temperature above 0 is given, greedy without one."""
     given: dict[str, Any] = {}
@@ -146,22 +172,30 @@ def generation(body: Mapping[str, Any]) -> dict[str, Any]:
             raise Refused(f"max_tokens is {length!r}; give a whole number of at least 1")
         given["max_new_tokens"] = length
     temperature = number(body, "temperature", 0, 2)
-    if temperature:
+    sampled: dict[str, Any] = {
+        "top_p": number(body, "top_p", 0, 1),
+        "top_k": whole(body, "top_k", -1, LARGEST_SEED),
+        "seed": whole(body, "seed", 0, LARGEST_SEED),
+    }
+    if sampled["top_k"] == -1:
+        sampled["top_k"] = 0  # all words, as vLLM's server has it
+    if temperature is not None and temperature >= GREEDY_BELOW and sampled["top_p"] != 0:
         given |= {"do_sample": True, "temperature": temperature}
-        given |= {name: value for name in ("top_p",) if (value := number(body, name, 0, 1)) is not None}
-        given |= {name: whole(body, name) for name in ("top_k", "seed") if body.get(name) is not None}
+        given |= {name: value for name, value in sampled.items() if value is not None}
     stop = body.get("stop") or []
     stop = [stop] if isinstance(stop, str) else stop
-    if not isinstance(stop, list) or not all(isinstance(text, str) for text in stop):
+    if not isinstance(stop, list) or not all(isinstance(text, str) and text for text in stop):
         raise Refused(f"stop is {body['stop']!r}; give texts")
-    return {**given, "stop": tuple(stop)} if stop else given
+    return {**given, "stop": tuple(words(text) for text in stop)} if stop else given
 
 
-def whole(body: Mapping[str, Any], name: str) -> int:
-    """A whole number of the body."""
-    value = body[name]
-    if type(value) is not int:
-        raise Refused(f"{name} is {value!r}; give a whole number")
+def whole(body: Mapping[str, Any], name: str, least: int, most: int) -> int | None:
+    """A whole number of the body within bounds; None where it is not there."""
+    value = body.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or not least <= value <= most:
+        raise Refused(f"{name} is {value!r}; give a whole number from {least} to {most}")
     return value
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Iterator, Sequence
 
 from vlmguard_plugin.guards.core.base import Guard
-from vlmguard_plugin.hosts.guarded import Answered, NoAnswer, answered_under
+from vlmguard_plugin.hosts.guarded import Answered, answered_under, no_answer
 from vlmguard_plugin.query import BlankImage, ImageLike, Query, read_image
 from vlmguard_plugin.steering.edit import SomeEdits, as_edits
 from vlmguard_plugin.subjects.base import AnswersCutShort
@@ -117,10 +117,10 @@ class Upstream:
         generation = {"max_new_tokens": self.max_new_tokens, **generation}
         try:
             return answered_under(self.guard, self.subject, queries, **generation)
-        except AnswersCutShort as error:
+        except Exception as error:  # noqa: BLE001 - of another server, of a guard's judge, of what is asked
             if len(queries) > 1:
                 return [answer for query in queries for answer in self.respond_each([query], dataset, **generation)]
-            return [Answered(NoAnswer(str(error)))]
+            return [Answered(no_answer(error))]
 
 
 def of_openai(generation: dict[str, Any]) -> dict[str, Any]:

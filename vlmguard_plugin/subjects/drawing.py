@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CHOOSING = (
     "do_sample", "num_beams", "temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff",
-    "max_new_tokens", "max_length",
+    "max_new_tokens", "max_length", "seed",
 )  # fmt: skip
 """Arguments of `generate` in whose place `Draws` stands."""
 OF_WHOLE_ANSWERS: dict[str, Any] = {

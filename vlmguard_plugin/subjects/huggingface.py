@@ -31,6 +31,7 @@ from vlmguard_plugin.subjects.scoring import (
     scored_tokens,
     sharing_a_pass,
 )
+from vlmguard_plugin.subjects.seeding import seeded
 from vlmguard_plugin.subjects.stopping import before, stopping
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class HuggingFaceSubject(LocalSubject):
         contrast: other wordings that each answer's logits are contrasted with; decoded beside it, in twice the rows.
         stop: texts that an answer ends before.
         generation: arguments of the model's `generate` (max_new_tokens, num_beams, ...), before the checkpoint's own
-            generation_config.
+            generation_config. seed: of sampling, a whole number.
         Raises AnswersCutShort, with the answers so far, when a batch fails (an unreadable image, out of memory).
         """
         if generation.get("num_return_sequences", 1) != 1:
@@ -143,7 +144,8 @@ class HuggingFaceSubject(LocalSubject):
         if contrast is not None:
             generation = contrasting(self.model, generation, contrast.alpha)
         answers: dict[int, str] = {}
-        with tqdm(total=len(queries), desc=progress, unit="answer", disable=progress is None) as bar:
+        bar = tqdm(total=len(queries), desc=progress, unit="answer", disable=progress is None)
+        with bar, seeded(generation.pop("seed", None), self.device):
             for indices in self.batches(queries, contrast):
                 batch = [queries[i] for i in indices]
                 batch += [contrast.queries[i] for i in indices] if contrast else []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Mapping
+from typing import Any, Iterable, Mapping
 
 from vlmguard_plugin import environment
 
 KEY = "vlmguard"
+MISSPELT = (KEY, f"{KEY}plugin", f"{KEY}s")
+"""Letters of keys that vLLM would pass over without a word."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,21 @@ class Asked:
         return {"guard": self.guard, "settings": dict(self.settings), "per_request": self.per_request}
 
 
+def check_spelling(where: str, given: Iterable[Any]) -> None:
+    """ValueError for a key that means the guard's and is another. where: what it stands in."""
+    for name in given:
+        if name != KEY and "".join(filter(str.isalpha, str(name).lower())) in MISSPELT:
+            raise ValueError(f"{where} has {name!r}; a guard is asked for as {KEY!r}, in these letters")
+
+
 def asked_of(additional_config: Any) -> Asked | None:
     """What a configuration asks for, or $VLMGUARD_VLLM_GUARD where it says nothing; None for no guard.
 
     ValueError for what can't be understood: a guard that nobody sees is better refused than left out.
     """
-    asked = (additional_config or {}).get(KEY) if isinstance(additional_config, dict) else None
+    given = additional_config if isinstance(additional_config, dict) else {}
+    check_spelling("additional_config", given)
+    asked = given.get(KEY)
     if asked is None:
         folder = environment.VLLM_GUARD.value()
         return Asked(folder) if folder else None

@@ -6,7 +6,7 @@ import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Callable, Sequence
 
-from vlmguard_plugin.engines.vllm.asked import KEY, Asked
+from vlmguard_plugin.engines.vllm.asked import KEY, Asked, check_spelling
 from vlmguard_plugin.engines.vllm.configuration import edits_of, served_guard
 from vlmguard_plugin.engines.vllm.flattened import FlatBatch
 from vlmguard_plugin.guards.core.base import Guard
@@ -32,11 +32,12 @@ def check_request(asked: Asked, params: Any) -> None:
     own = sorted(name for name in said if name.startswith(OWN_WORDS))
     if own:
         raise VLLMValidationError(f"{', '.join(own)}: where a prompt ends is not for a request to say; leave it out")
-    if KEY in said:
-        try:
+    try:
+        check_spelling("vllm_xargs", said)
+        if KEY in said:
             check_asked(asked, said[KEY])
-        except ValueError as error:
-            raise VLLMValidationError(str(error)) from error
+    except ValueError as error:
+        raise VLLMValidationError(str(error)) from error
     if getattr(params, "prompt_logprobs", None) is not None:
         raise VLLMValidationError(
             "prompt_logprobs: the guard on this engine decides at the prompt's last token, so the likelihood of words "
@@ -74,12 +75,16 @@ def check_asked(asked: Asked, wanted: Any) -> None:
             f"{KEY} is {wanted!r}, but this server has one guard for all requests; leave it out, or start the server "
             'with "per_request": true beside "guard"'
         )
-    as_asked(_of_server(str(asked.guard), json.dumps(dict(asked.settings))), wanted)
+    as_asked(of_server(asked), wanted)
+
+
+def of_server(asked: Asked) -> Guard:
+    """The guard of a server, read once a process: what happens to its folder later changes nothing."""
+    return _read_once(str(asked.guard), json.dumps(dict(asked.settings)))
 
 
 @lru_cache(maxsize=1)
-def _of_server(folder: str, settings: str) -> Guard:
-    """The guard of a server, read once."""
+def _read_once(folder: str, settings: str) -> Guard:
     from vlmguard_plugin.reading import parsed_json
 
     return served_guard(Asked(folder, parsed_json(settings)))

@@ -21,6 +21,7 @@ def register() -> None:
         return
     wrap(EngineArgs, "create_engine_config", configured)
     wrap(Worker, "load_model", loaded)
+    wrap(InputProcessor, "__init__", begun_front)
     wrap(InputProcessor, "process_inputs", checked)
     wrap(InputProcessor, "resolve_watermarking", begun)
     for name in CALLED_BY_NAME:
@@ -86,6 +87,18 @@ def loaded(load: Callable[..., Any], worker: Any, *given: Any, **named: Any) -> 
     result = load(worker, *given, **named)
     make_ready(worker, asked)
     return result
+
+
+def begun_front(begin: Callable[..., Any], processor: Any, *given: Any, **named: Any) -> None:
+    """A front end begins; where requests may ask for another guard it reads the server's own now, as workers do."""
+    from vlmguard_plugin.engines.vllm.asked import asked_of
+
+    begin(processor, *given, **named)
+    asked = asked_of(processor.vllm_config.additional_config)
+    if asked is not None and asked.guard is not None and asked.per_request:
+        from vlmguard_plugin.engines.vllm.per_request import of_server
+
+        of_server(asked)
 
 
 def checked(
