@@ -115,7 +115,7 @@ def _discriminant(states: Tensor, shrinkage: float) -> Discriminant:
     """The pooled within-class covariance S is shrunk to `(1 - shrinkage) S + shrinkage tr(S)/d I`.
 
     Each layer's weights are scaled so that the within-class deviation along them is 1; its offset is half-way between
-    the classes' means.
+    the classes' means. ValueError where no state differs from another of its class.
     """
     weights, offsets = [], []
     for layer in range(states.shape[2]):
@@ -123,6 +123,11 @@ def _discriminant(states: Tensor, shrinkage: float) -> Discriminant:
         means = [of_class.mean(dim=0) for of_class in classes]
         centred = torch.cat([of_class - mean for of_class, mean in zip(classes, means)])
         covariance = centred.T @ centred / (len(centred) - 2)
+        if not bool(covariance.any()):
+            raise ValueError(
+                "a gate can't be fitted: the harmful anchors all give the model the same hidden states, and so do the "
+                "harmless ones; give requests that differ"
+            )
         width = len(covariance)
         shrunk = (1 - shrinkage) * covariance + shrinkage * covariance.trace() / width * torch.eye(width).to(covariance)
         weight = torch.linalg.solve(shrunk, means[0] - means[1])
