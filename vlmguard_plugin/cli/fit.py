@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--anchors",
     metavar="NAME|CSV",
-    help="how_to (default), varied or how_to+varied, the package's own, or a csv with the columns harmful and harmless.",
+    help="how_to (default), varied, how_to+varied, the package's own, or a csv with the columns harmful and harmless.",
 )
 @click.option(
     "--engine",

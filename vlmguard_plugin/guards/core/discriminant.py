@@ -57,7 +57,8 @@ class Gate:
 
         harmful_fired and harmless_fired: shares above it. harmless_at_most: upper end of Clopper and Pearson's
         one-sided 95% interval of the latter; where the threshold is itself one of the scores, it holds for requests
-        exchangeable with the anchors, whatever the scores' distribution. area_under_curve: without a threshold.
+        exchangeable with the anchors, whatever the scores' distribution, as far as the gate in use scores them as those
+        did that gave the scores, each fitted on four fifths of the pairs. area_under_curve: without a threshold.
         """
         from scipy.stats import beta
 
