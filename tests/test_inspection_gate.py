@@ -109,12 +109,12 @@ def test_a_fitted_gates_threshold_and_bound_are_printed(subject, tmp_path):
     assert "fires above a score" in printed(print_guard, described)
 
 
-@pytest.mark.parametrize("gate", [3, {}, {"threshold": 0.5}, {"threshold": 0.5, "out_of_fold": {"text": {}}}])
-def test_what_is_said_of_a_gate_is_whole(subject, tmp_path, gate):
+def test_what_is_said_of_a_gate_is_whole(subject, tmp_path):
     vg.build_guard("conditional_refusal", **GATED["conditional_refusal"]).fit(subject, ANCHORS).save(tmp_path)
-    rewrite(tmp_path, gate=gate)
-    with pytest.raises(DamagedGuard, match="of its gate is not whole"):
-        describe_guard(tmp_path)
+    for gate in (3, {}, {"threshold": 0.5}, {"threshold": 0.5, "out_of_fold": {"text": {}}}):
+        rewrite(tmp_path, gate=gate)
+        with pytest.raises(DamagedGuard, match="of its gate is not whole"):
+            describe_guard(tmp_path)
 
 
 def test_printed_and_drawn(subject, fitted, tmp_path):
