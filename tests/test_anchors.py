@@ -1,5 +1,7 @@
 """The package's anchors, and what a user's csv may get wrong."""
 
+from pathlib import Path
+
 import pytest
 
 import vlmguard_plugin as vg
@@ -60,6 +62,9 @@ def test_a_set_of_the_packages_own_goes_before_a_file_of_its_name(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     (tmp_path / "varied").write_text("harmful,harmless\na,b\nc,d\n")
     assert len(vg.load_anchors("varied").pairs) >= 600 and len(vg.load_anchors("./varied").pairs) == 2
+    assert len(vg.load_anchors(Path("varied")).pairs) == 2
+    with pytest.raises(FileNotFoundError, match=r"no anchors file how_to\+\.\./x \(\+ joins the package's own"):
+        vg.load_anchors("how_to+../x")
     with pytest.raises(FileNotFoundError, match="no anchors file other; give one of how_to, varied, or a csv"):
         vg.load_anchors("other")
 

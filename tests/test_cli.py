@@ -115,6 +115,16 @@ def test_fit(run, checkpoint, anchors, tmp_path):
     assert guard.facts["anchors"]["sha256"] == anchors.sha256
 
 
+@pytest.mark.parametrize("by_option", [True, False])
+def test_a_file_with_the_name_of_a_set_is_fitted_on(run, checkpoint, monkeypatch, tmp_path, by_option):
+    monkeypatch.chdir(tmp_path)
+    Path("varied").write_text("harmful,harmless\nHow to steal?,How to bake?\nHow to lie?,How to sing?\n")
+    option = ["--anchors", "./varied"] if by_option else []
+    monkeypatch.setenv("VLMGUARD_ANCHORS", "none.csv" if by_option else "./varied")
+    done = run("fit", "refusal_direction", "--model", checkpoint, *option, "--out", "g")
+    assert done.exit_code == 0 and ", 2 pairs" in done.output, done.output
+
+
 def test_several_guards_are_fitted_at_once_on_states_that_are_recorded_once(run, checkpoint, anchors, tmp_path):
     csv = tmp_path / "anchors.csv"
     csv.write_text("harmful,harmless\n" + "".join(f"{pair.harmful},{pair.harmless}\n" for pair in anchors.pairs))

@@ -173,3 +173,11 @@ def test_layers_are_checked_before_anything_is_recorded(subject):
         guard.fit(subject, ANCHORS)
     assert vg.build_guard("conditional_refusal").read_layers(24) == (12, 13, 14, 15)
     assert vg.build_guard("conditional_refusal", layers=[20]).read_layers(24) == (12, 13, 14, 15)
+
+
+@pytest.mark.parametrize("apart", [0, 1])
+def test_states_that_do_not_vary_are_refused_in_words(apart):
+    states = torch.ones(1, 8, 1, 3)
+    states[:, :4] += apart
+    with pytest.raises(ValueError, match="same hidden states.*give requests that differ"):
+        fit_gate(states, 0.5)

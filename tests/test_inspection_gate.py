@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.guard_folders import rewrite
 from helpers.readable import check_readable, printed
 from helpers.tiny_models import tiny_llava, tiny_processor
 from sklearn.metrics import roc_auc_score
@@ -12,7 +13,9 @@ from vlmguard_plugin.anchors import AnchorPair, Anchors
 from vlmguard_plugin.guards.core.conditions import record_conditions
 from vlmguard_plugin.guards.core.discriminant import fit_gate, threshold_for
 from vlmguard_plugin.guards.core.guarded_subject import GuardedSubject
-from vlmguard_plugin.inspection import measure_gate, plot_gate, print_gate
+from vlmguard_plugin.guards.core.saved import DamagedGuard
+from vlmguard_plugin.inspection import describe_guard, measure_gate, plot_gate, print_gate, print_guard
+from vlmguard_plugin.inspection.gate import seen_by
 from vlmguard_plugin.statistics.rates import wilson
 
 THINGS = "a cup,oars,it,the old gate,milk,a train,two hats,nine nails".split(",")
@@ -78,6 +81,40 @@ def test_figures_of_gates_and_probes(subject, fitted):
 def test_what_was_fitted_on_is_told(subject, fitted):
     measured = measure_gate(subject, ANCHORS, fitted, CONDITIONS, pairs=6)
     assert measured["fitted_on_these"] and "on the anchors that it was fitted on" in printed(print_gate, measured)
+
+
+def test_a_part_that_was_fitted_on_is_told_too(subject):
+    """One of two sets that are looked at together, and calibration's half of either."""
+    both = Anchors(OTHERS.pairs + ANCHORS.pairs)
+    for part in (ANCHORS, ANCHORS.split(4)[0], Anchors(both.pairs[3:]).split(6)[0]):
+        guard = vg.build_guard("inferaligner", layers=[1]).fit(subject, part)
+        assert seen_by(guard, both), len(part.pairs)
+        assert not seen_by(guard, OTHERS)
+    assert measure_gate(subject, ANCHORS, guard.fit(subject, ANCHORS.split(4)[0]), "text")["fitted_on_these"]
+
+
+def test_a_fitted_gates_threshold_and_bound_are_printed(subject, tmp_path):
+    settings = {**GATED["conditional_refusal"], "over_refusal": 0.25}
+    guard = vg.build_guard("conditional_refusal", **settings).fit(subject, ANCHORS)
+    guard.save(tmp_path / "alone")
+    described = describe_guard(tmp_path / "alone")
+    assert described["gate"] == guard.facts["gate"]
+    text = printed(print_guard, described)
+    assert f"fires above a score of {guard.gate().threshold:.4g}" in text
+    assert f"{100 * guard.facts['gate']['out_of_fold']['shape']['harmless_at_most']:.1f}" in text
+    both = vg.build_guard("conditional_refusal+cmrm", conditional_refusal=settings).fit(subject, ANCHORS)
+    both.save(tmp_path / "both")
+    described = describe_guard(tmp_path / "both")
+    assert [part["gate"] is None for part in described["parts"]] == [False, True]
+    assert "fires above a score" in printed(print_guard, described)
+
+
+def test_what_is_said_of_a_gate_is_whole(subject, tmp_path):
+    vg.build_guard("conditional_refusal", **GATED["conditional_refusal"]).fit(subject, ANCHORS).save(tmp_path)
+    for gate in (3, {}, {"threshold": 0.5}, {"threshold": 0.5, "out_of_fold": {"text": {}}}):
+        rewrite(tmp_path, gate=gate)
+        with pytest.raises(DamagedGuard, match="of its gate is not whole"):
+            describe_guard(tmp_path)
 
 
 def test_printed_and_drawn(subject, fitted, tmp_path):

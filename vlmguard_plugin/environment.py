@@ -120,7 +120,7 @@ GUARD_DIR = Variable(
 )
 ANCHORS = Variable(
     "VLMGUARD_ANCHORS",
-    "how_to, varied, or a csv with the columns harmful, harmless",
+    "how_to, varied, how_to+varied, or a csv with the columns harmful, harmless",
     "how_to, 128 pairs of the package's own",
     "Anchors that guards are fitted on.",
 )

@@ -92,12 +92,13 @@ def load_anchors(path: str | Path | None = None) -> Anchors:
 
     path: a name of SETS ("how_to", "varied"; such a file in this folder is "./varied"), two of them ("how_to+varied":
         the pairs of both, in this order), or a csv, whose further columns topic, form, borderline and language are
-        kept where there are any; None is "how_to".
+        kept where there are any; None is "how_to". A Path is a file whatever its name, since Path("./varied") is
+        Path("varied").
     Raises FileNotFoundError, or BadAnchors with the row at fault.
     """
     path = DEFAULT_SET if path is None else path
-    names = str(path).split("+")
-    if set(names) <= set(SETS):
+    names = path.split("+") if isinstance(path, str) else []
+    if names and set(names) <= set(SETS):
         if len(set(names)) < len(names):
             raise BadAnchors(f"anchors are {path!r}, one set twice; give each once")
         return Anchors(tuple(pair for name in names for pair in _anchor_pairs(SETS[name])))
@@ -106,9 +107,10 @@ def load_anchors(path: str | Path | None = None) -> Anchors:
 
 def _anchor_pairs(path: Path) -> tuple[AnchorPair, ...]:
     if not path.is_file():
-        names = ", ".join(SETS)
+        names, joined = ", ".join(SETS), " (+ joins the package's own sets alone)" if "+" in str(path) else ""
         raise FileNotFoundError(
-            f"there is no anchors file {path}; give one of {names}, or a csv with the columns harmful and harmless"
+            f"there is no anchors file {path}{joined}; give one of {names}, or a csv with the columns harmful and "
+            "harmless"
         )
     pairs = _pairs(path, AnchorPair, ("harmful", "harmless"), ("topic", "form", "borderline", "language"))
     if len(pairs) < 2:

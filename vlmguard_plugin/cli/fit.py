@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vlmguard_plugin import environment
-from vlmguard_plugin.cli.options import JSON, read_grid, refuse_without, set_option
+from vlmguard_plugin.cli.options import JSON, anchors_asked_for, read_grid, refuse_without, set_option
 from vlmguard_plugin.files import check_writable
 from vlmguard_plugin.guards.core.preset import PRESETS
 from vlmguard_plugin.reading import read_json
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
 @click.option("--model", required=True, help="save_pretrained folder, hub name, or a model of `vlmguard list`.")
 @click.option(
     "--anchors",
-    type=click.Path(path_type=Path),
-    help="how_to (default) or varied, the package's own, or a csv with the columns harmful and harmless.",
+    metavar="NAME|CSV",
+    help="how_to (default), varied, how_to+varied, the package's own, or a csv with the columns harmful and harmless.",
 )
 @click.option(
     "--engine",
@@ -84,7 +83,7 @@ if TYPE_CHECKING:
 def fit_command(
     guards: tuple[str, ...],
     model: str,
-    anchors: Path | None,
+    anchors: str | None,
     engine: str | None,
     conditions: str | None,
     preset: str | None,
@@ -123,7 +122,6 @@ def fit_command(
 
     --compare-engines puts eight anchor pairs, as text and beside pictures, to transformers and to vLLM.
     """
-    from vlmguard_plugin.anchors import load_anchors
     from vlmguard_plugin.guards.core.registry import build_guard
     from vlmguard_plugin.hosts.guard_spec import GuardSpec, merged
     from vlmguard_plugin.inspection import engines
@@ -139,7 +137,7 @@ def fit_command(
             raise click.UsageError("--conditions and --set conditions=... are the same setting; give one of them")
         settings = {**settings, "conditions": conditions}
     spec = GuardSpec(model, engine=engine)
-    elsewhere = replace(spec, engine=next(other for other in environment.ENGINES if other != spec.engine))
+    elsewhere = GuardSpec(model, engine=next(other for other in environment.ENGINES if other != spec.engine))
     if compared and elsewhere.engine == environment.VLLM and find_spec("vllm") is None:
         raise click.UsageError("--compare-engines needs vllm; pip install 'vlmguard_plugin[vllm]' (docs/vllm.md)")
     settings = {**({"preset": preset} if preset else {}), **settings}
@@ -148,7 +146,7 @@ def fit_command(
         guard.check_given()
         if conditions is not None:
             guard.settings.contents()  # a folder without photos is refused before a model is loaded
-    requests = load_anchors(anchors or environment.ANCHORS.path())
+    requests = anchors_asked_for(anchors)
     subject: Any = spec.load_subject()
     for guard in unfitted.values() if calibrated and grid is None else ():
         guard.grid(subject.num_layers)  # what can't be calibrated is refused before another guard's calibration

@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from vlmguard_plugin import environment
-from vlmguard_plugin.cli.options import JSON, refuse_without
+from vlmguard_plugin.cli.options import JSON, anchors_asked_for, refuse_without
 
 
 @click.command("inspect")
@@ -25,8 +24,8 @@ from vlmguard_plugin.cli.options import JSON, refuse_without
 )
 @click.option(
     "--anchors",
-    type=click.Path(path_type=Path),
-    help="With --shift and --gate: how_to (default), varied, or a csv of anchors.",
+    metavar="NAME|CSV",
+    help="With --shift and --gate: how_to (default), varied, how_to+varied, or a csv of anchors.",
 )
 @click.option(
     "--pairs", type=click.IntRange(3), help="With --shift and --gate: anchor pairs that are looked at; default: all."
@@ -51,7 +50,7 @@ def inspect_command(
     guard_dir: Path | None,
     model: str | None,
     gated: str | None,
-    anchors: Path | None,
+    anchors: str | None,
     pairs: int | None,
     layers: str | None,
     conditions: str,
@@ -103,10 +102,9 @@ def inspect_command(
 
 
 def measured_shift(
-    model: str, anchors: Path | None, pairs: int | None, layers: str | None, progress: bool
+    model: str, anchors: str | None, pairs: int | None, layers: str | None, progress: bool
 ) -> dict[str, Any]:
     """inspection.measure_shift of a model by name."""
-    from vlmguard_plugin.anchors import load_anchors
     from vlmguard_plugin.hosts.guard_spec import GuardSpec
     from vlmguard_plugin.inspection import measure_shift
 
@@ -114,7 +112,7 @@ def measured_shift(
         chosen = [int(layer) for layer in layers.split(",")] if layers else None
     except ValueError as error:
         raise click.BadParameter(f"--layers {layers!r} is not a list of layers such as 10,14") from error
-    requests = load_anchors(anchors or environment.ANCHORS.path())
+    requests = anchors_asked_for(anchors)
     subject = GuardSpec(model).load_subject()
     return measure_shift(subject, requests, layers=chosen, pairs=pairs, progress=progress)
 
@@ -122,14 +120,13 @@ def measured_shift(
 def measured_gate(
     model: str,
     guard_dir: Path | None,
-    anchors: Path | None,
+    anchors: str | None,
     conditions: str,
     rate: float,
     pairs: int | None,
     progress: bool,
 ) -> dict[str, Any]:
     """inspection.measure_gate of a model by name, and of a guard's folder."""
-    from vlmguard_plugin.anchors import load_anchors
     from vlmguard_plugin.guards.core.registry import load_guard
     from vlmguard_plugin.hosts.guard_spec import GuardSpec
     from vlmguard_plugin.inspection import measure_gate
@@ -137,6 +134,6 @@ def measured_gate(
 
     guard = None if guard_dir is None else load_guard(guard_dir)
     gated_parts(guard)  # what has no gate is refused before a model is loaded
-    requests = load_anchors(anchors or environment.ANCHORS.path())
+    requests = anchors_asked_for(anchors)
     subject = GuardSpec(model).load_subject()
     return measure_gate(subject, requests, guard, conditions, rate, pairs=pairs, progress=progress)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 import click
 
+from vlmguard_plugin import environment
 from vlmguard_plugin.reading import parsed_json
 from vlmguard_plugin.statistics import levels
+
+if TYPE_CHECKING:
+    from vlmguard_plugin.anchors import Anchors
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -38,6 +42,17 @@ def refuse_without(given: bool, option: str, *names: str) -> None:
     for name in names:
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name} goes with {option}")
+
+
+def anchors_asked_for(given: str | None) -> Anchors:
+    """The anchors of --anchors, else of $VLMGUARD_ANCHORS, else the package's; errors as `load_anchors`.
+
+    Kept as text on the way, as hosts keep them: of "./varied", a file, a Path would make the set of that name.
+    """
+    from vlmguard_plugin.anchors import load_anchors
+    from vlmguard_plugin.hosts.guard_spec import expanded
+
+    return load_anchors(expanded(given or environment.ANCHORS.value()))
 
 
 PYTHONS = {"True": True, "False": False, "None": None}

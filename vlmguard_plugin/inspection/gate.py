@@ -37,8 +37,9 @@ def measure_gate(
         `anchor_queries`; text is always among them. rate: share of harmless anchors (0 to 0.5) that may fire under
         every condition at a probe's threshold. pairs: number of anchor pairs, spread evenly, None for all; at least 3.
 
-    Returns JSON: model, anchors, conditions, rate, fitted_on_these (whether the guard's fit saw these very anchors, so
-    that its figures are no held-out ones), and two lists whose entries have name, threshold and by_condition:
+    Returns JSON: model, anchors, conditions, rate, fitted_on_these (whether the guard's fit saw these anchors or a
+    part of them, one of two sets or calibration's half, so that its figures are no held-out ones), and two lists whose
+    entries have name, threshold and by_condition:
         probes: one a decoder layer, a discriminant of all conditions together; its scores are out of fold, by pair.
         gates: the guard's, by what they read; threshold is 0, since what is scored is the margin beyond the gate's own.
     by_condition: {condition: {"area_under_curve": 0 to 1, "harmful_fired": rate, "harmless_fired": rate}}, a rate
@@ -66,7 +67,7 @@ def measure_gate(
         "anchors": {"pairs": len(chosen.pairs), "sha256": chosen.sha256},
         "conditions": list(names),
         "rate": rate,
-        "fitted_on_these": guard is not None and guard.facts["anchors"]["sha256"] in (anchors.sha256, chosen.sha256),
+        "fitted_on_these": guard is not None and (seen_by(guard, anchors) or seen_by(guard, chosen)),
         "probes": [probe(layer, together[:, :, layer : layer + 1], names, rate) for layer in range(subject.num_layers)],
         "gates": [
             entry(f"{part.name}: {name}", 0.0, margins)
@@ -74,6 +75,17 @@ def measure_gate(
             for name, margins in part.gate_margins(states).items()
         ],
     }
+
+
+def seen_by(guard: Guard, anchors: Anchors) -> bool:
+    """Whether a guard was fitted on neighbouring pairs of these anchors, or on calibration's half of such."""
+    count, sha256 = guard.facts["anchors"]["pairs"], guard.facts["anchors"]["sha256"]
+    for size in (count, 2 * count, 2 * count + 1):
+        for first in range(len(anchors.pairs) - size + 1):
+            run = Anchors(anchors.pairs[first : first + size])
+            if (run if size == count else run.split(count)[0]).sha256 == sha256:
+                return True
+    return False
 
 
 def gated_parts(guard: Guard | None) -> list[RepresentationGuard]:

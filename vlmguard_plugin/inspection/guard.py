@@ -9,6 +9,8 @@ from vlmguard_plugin.guards.core.registry import settings_from_saved
 from vlmguard_plugin.guards.core.saved import FACTS_FILE, DamagedGuard, FittedFolder
 from vlmguard_plugin.inspection.engines import KEYS as ENGINES_KEYS
 
+GATE_RATES = ("area_under_curve", "harmful_fired", "harmless_fired", "harmless_at_most")
+
 
 def describe_guard(folder: str | Path) -> dict[str, Any]:
     """What a fitted guard's folder says, as JSON.
@@ -17,8 +19,9 @@ def describe_guard(folder: str | Path) -> dict[str, Any]:
     that preset which the guard's sources leave open), model (fingerprint, num_layers L, hidden_size d; engines, how far
     its states are apart on two, where that was measured), anchors
     (pairs, sha256), edited_layers (0-based; empty for a guard that edits no hidden states), per_layer ({fact: L
-    numbers or L lists of numbers}), calibration (None where the guard has none), parts (descriptions of the guards
-    that a composition is made of).
+    numbers or L lists of numbers}), gate (of a fitted gate its threshold and, by condition, what it does out of fold,
+    as `Gate.rates`; None where the guard has no such gate), calibration (None where the guard has none), parts
+    (descriptions of the guards that a composition is made of).
 
     Raises FileNotFoundError where a file is missing, DamagedGuard where one can't be used.
     """
@@ -45,6 +48,9 @@ def description_of(path: Path, guard: str, settings: dict[str, Any], facts: dict
             raise DamagedGuard(
                 f"{path}: {name} has {count} values for {layers} layers; the guard has to be fitted again"
             )
+    gate = facts.get("gate")
+    if gate is not None and not is_whole_gate(gate):
+        raise DamagedGuard(f"{path}: what it says of its gate is not whole; the guard has to be fitted again")
     calibration = facts.get("calibration")
     missing = [key for key in ("bound", "pairs", "unguarded", "points", "chosen") if key not in (calibration or ())]
     if calibration is not None and missing:
@@ -65,5 +71,14 @@ def description_of(path: Path, guard: str, settings: dict[str, Any], facts: dict
         "anchors": facts["anchors"],
         "edited_layers": facts.get("edited_layers", []),
         "per_layer": per_layer,
+        "gate": gate,
         "calibration": calibration,
     }
+
+
+def is_whole_gate(gate: Any) -> bool:
+    """Whether what a guard.json says of a gate is what `Gate.rates` gives."""
+    by_condition = gate.get("out_of_fold") if isinstance(gate, dict) and "threshold" in gate else None
+    return isinstance(by_condition, dict) and all(
+        isinstance(rates, dict) and set(GATE_RATES) <= set(rates) for rates in by_condition.values()
+    )

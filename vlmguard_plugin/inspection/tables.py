@@ -47,6 +47,8 @@ def print_guard(description: dict[str, Any], console: Console | None = None) -> 
             console.print(layer_table(part))
         else:
             console.print(Text("This guard keeps no numbers per layer."), style="dim")
+        if part["gate"]:
+            console.print(fitted_gate_table(part["gate"]))
         if part["calibration"]:
             console.print(calibration_table(part["calibration"]))
             console.print(Text(visible(outcome(part["calibration"]))), style="bold")
@@ -63,6 +65,21 @@ def layer_table(description: dict[str, Any]) -> Table:
         edited = layer in description["edited_layers"]
         cells = [Text(fact_text(values[layer])) for values in per_layer.values()]
         table.add_row(f"{'* ' if edited else ''}{layer}", *cells, style="bold" if edited else None)
+    return table
+
+
+def fitted_gate_table(gate: dict[str, Any]) -> Table:
+    """Where a fitted gate's threshold lies, and what it does to the anchors, each scored by a gate without its pair."""
+    from rich.text import Text
+
+    table = new_table(
+        f"The gate, out of fold: fires above a score of {fact_text(gate['threshold'])}; % of anchors fired"
+    )
+    for header in ("condition", "area under curve", "harmful", "harmless", "of others like them at most"):
+        table.add_column(header, justify="left" if header == "condition" else "right")
+    for condition, found in gate["out_of_fold"].items():
+        shares = [percent(found[side]) for side in ("harmful_fired", "harmless_fired", "harmless_at_most")]
+        table.add_row(Text(visible(condition)), f"{found['area_under_curve']:.3f}", *shares)
     return table
 
 
@@ -136,7 +153,7 @@ def print_gate(measured: dict[str, Any], console: Console | None = None) -> None
 
     console = console or new_console()
     if measured["gates"]:
-        seen = ", on the anchors that it was fitted on" if measured["fitted_on_these"] else ""
+        seen = ", on the anchors that it was fitted on, in whole or in part" if measured["fitted_on_these"] else ""
         table = new_table(f"The guard's gates{seen}: % of anchors fired [95% Wilson interval]")
         for header in ("gate", "condition", "area under curve", "harmful fired", "harmless fired"):
             table.add_column(header, justify="left" if header in ("gate", "condition") else "right")

@@ -57,7 +57,8 @@ class Gate:
 
         harmful_fired and harmless_fired: shares above it. harmless_at_most: upper end of Clopper and Pearson's
         one-sided 95% interval of the latter; where the threshold is itself one of the scores, it holds for requests
-        exchangeable with the anchors, whatever the scores' distribution. area_under_curve: without a threshold.
+        exchangeable with the anchors, whatever the scores' distribution, as far as the gate in use scores them as those
+        did that gave the scores, each fitted on four fifths of the pairs. area_under_curve: without a threshold.
         """
         from scipy.stats import beta
 
@@ -115,7 +116,7 @@ def _discriminant(states: Tensor, shrinkage: float) -> Discriminant:
     """The pooled within-class covariance S is shrunk to `(1 - shrinkage) S + shrinkage tr(S)/d I`.
 
     Each layer's weights are scaled so that the within-class deviation along them is 1; its offset is half-way between
-    the classes' means.
+    the classes' means. ValueError where no state differs from another of its class.
     """
     weights, offsets = [], []
     for layer in range(states.shape[2]):
@@ -123,6 +124,11 @@ def _discriminant(states: Tensor, shrinkage: float) -> Discriminant:
         means = [of_class.mean(dim=0) for of_class in classes]
         centred = torch.cat([of_class - mean for of_class, mean in zip(classes, means)])
         covariance = centred.T @ centred / (len(centred) - 2)
+        if not bool(covariance.any()):
+            raise ValueError(
+                "a gate can't be fitted: the harmful anchors all give the model the same hidden states, and so do the "
+                "harmless ones; give requests that differ"
+            )
         width = len(covariance)
         shrunk = (1 - shrinkage) * covariance + shrinkage * covariance.trace() / width * torch.eye(width).to(covariance)
         weight = torch.linalg.solve(shrunk, means[0] - means[1])
