@@ -21,7 +21,8 @@ ROWS = {
     "InternVL2-1B": ("works with a stand-in", "helped on text alone; unguarded it answers no text alone; in batches"),
     "InternVL3_5-1B-Thinking": (
         "works with a stand-in",
-        "helped on text alone; engine switched off; unguarded it answers no text alone; in batches",
+        "helped on text alone; engine switched off; unguarded it answers no text alone; one by one: it draws its "
+        "answers at random",
     ),
     "Qwen2-VL-2B-Instruct": ("works", "in batches"),
     "Bunny-llama3-8B": ("not tried", "remote code"),
