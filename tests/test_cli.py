@@ -115,6 +115,17 @@ def test_fit(run, checkpoint, anchors, tmp_path):
     assert guard.facts["anchors"]["sha256"] == anchors.sha256
 
 
+def test_what_the_other_engine_would_not_take_is_no_hindrance(run, checkpoint, anchors, monkeypatch, tmp_path):
+    csv = tmp_path / "anchors.csv"
+    csv.write_text("harmful,harmless\n" + "".join(f"{pair.harmful},{pair.harmless}\n" for pair in anchors.pairs))
+    monkeypatch.setenv("VLMGUARD_DEVICE", "auto")  # vLLM takes no such device, and nobody has asked for it
+    fit = ("fit", "refusal_direction", "--model", checkpoint, "--anchors", csv, "--out", tmp_path / "g")
+    done = run(*fit)
+    assert done.exit_code == 0, done.output
+    done = run(*fit, "--compare-engines")
+    assert done.exit_code != 0 and "device is 'auto', but vLLM takes" in done.output
+
+
 @pytest.mark.parametrize("by_option", [True, False])
 def test_a_file_with_the_name_of_a_set_is_fitted_on(run, checkpoint, monkeypatch, tmp_path, by_option):
     monkeypatch.chdir(tmp_path)

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.calibration.grid import combinations
-from vlmguard_plugin.calibration.measured import Labels, Measured, known_by, unguarded_under
+from vlmguard_plugin.calibration.measured import Labels, Measured, guarded_under, unguarded_under
 from vlmguard_plugin.files import write_whole
 from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.choice import choose, point_with
@@ -73,7 +73,7 @@ def calibrate(
     fits: dict[str, Guard] = {}
 
     def labels_of(settings: dict[str, Any]) -> Labels:
-        under = known_by(guard.under(**settings), subject)
+        under = guarded_under(guard.under(**settings), subject)
         labels = measured.labels(measured_on, under)
         if labels is None:
             labels = labels_under(fitted(settings), subject, held_out, alone)

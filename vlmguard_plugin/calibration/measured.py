@@ -83,7 +83,7 @@ def checked(labels: Any) -> Labels:
     return {"harmful": list(sides[0]), "harmless": list(sides[1])}
 
 
-def known_by(guard: Guard, subject: Subject) -> str:
+def guarded_under(guard: Guard, subject: Subject) -> str:
     """Identifies under what answers are given: 16 hex digits of guard, settings, files, and how the model computes."""
     files = [hashlib.sha256(content).hexdigest() for part in guard.parts for content in part.read_files()]
     parts = [guard.name, guard.unfitted_settings(), guard.fit_identity, files, *_answered_by(subject)]

@@ -137,9 +137,11 @@ def fit_command(
             raise click.UsageError("--conditions and --set conditions=... are the same setting; give one of them")
         settings = {**settings, "conditions": conditions}
     spec = GuardSpec(model, engine=engine)
-    elsewhere = GuardSpec(model, engine=next(other for other in environment.ENGINES if other != spec.engine))
-    if compared and elsewhere.engine == environment.VLLM and find_spec("vllm") is None:
-        raise click.UsageError("--compare-engines needs vllm; pip install 'vlmguard_plugin[vllm]' (docs/vllm.md)")
+    elsewhere = None
+    if compared:  # else the other engine's demands are nobody's concern
+        elsewhere = GuardSpec(model, engine=next(other for other in environment.ENGINES if other != spec.engine))
+        if elsewhere.engine == environment.VLLM and find_spec("vllm") is None:
+            raise click.UsageError("--compare-engines needs vllm; pip install 'vlmguard_plugin[vllm]' (docs/vllm.md)")
     settings = {**({"preset": preset} if preset else {}), **settings}
     unfitted = {name: build_guard(name, **merged(spec.known.guard_settings(name), settings)) for name in guards}
     for guard in unfitted.values():
@@ -157,7 +159,7 @@ def fit_command(
             fitted[name] = fit_and_save(guard, subject, requests, choose, folders[name], not as_json)
             if not as_json:
                 click.echo(in_words(fitted[name], subject, folders[name]))
-    if compared:
+    if elsewhere is not None:
         own = engines.seen_on(subject, fitted, requests)
         if spec.engine == environment.VLLM:
             subject.close()

@@ -47,10 +47,6 @@ class RowsAhead:
             pass
         return self._rows[place : place + most]
 
-    def row_of(self, query: Query) -> Any:
-        """The next row with this request; None where there is none."""
-        return self.rows_from(query, 1)[0].row
-
     def _place_of(self, query: Query) -> int | None:
         known = self._places.setdefault(query, [])
         while not (known and known[-1] >= self._next):
