@@ -6,7 +6,7 @@ import json
 import pytest
 from helpers.lm_eval_tasks import DOCUMENTS, TASKS
 from helpers.lmms_eval_sets import PICTURED, rows, write_sets
-from helpers.processes import python
+from helpers.processes import forked_python
 from helpers.tiny_models import tiny_llava, tiny_processor
 from helpers.vlmeval_command import answered, tiny_place
 from helpers.vlmeval_form import WORDS
@@ -43,7 +43,7 @@ def test_lm_eval(place, tmp_path, guard):
     given = {}
     for engine in ENGINES:
         arguments = f"pretrained={folder / 'llava'},guard={guard},engine={engine},dtype=float32,{SETTINGS}"
-        python(
+        forked_python(
             *("-m", "lm_eval", "--model", "vlmguard", "--model_args", arguments, "--tasks", ",".join(tasks)),
             *("--include_path", folder / "tasks", "--log_samples", "--output_path", tmp_path / engine),
             *("--apply_chat_template", "--batch_size", "8"),
@@ -79,7 +79,7 @@ def test_lmms_eval(place, tmp_path):
     given = {}
     for engine in ENGINES:
         arguments = f"pretrained={folder / 'llava'},guard=vlm_guard,engine={engine},dtype=float32,{SETTINGS}"
-        python(
+        forked_python(
             *("-m", "lmms_eval", "--model", "vlmguard", "--model_args", arguments, "--tasks", PICTURED),
             *("--include_path", task_folder("lmms_eval"), "--log_samples", "--output_path", tmp_path / engine),
             *("--batch_size", "16", "--gen_kwargs", "max_new_tokens=24"),
@@ -103,7 +103,7 @@ def test_vlmevalkit(place, tmp_path):
         "data": {"Requests_mine_blank": {"class": "SafetyRequests", "dataset": "Requests_mine_blank"}},
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
-    python(
+    forked_python(
         *(*WORDS, "--config", tmp_path / "config.json", "--work-dir", tmp_path / "out", "--mode", "infer"),
         environment={**environment, "PRED_FORMAT": "json"},
     )

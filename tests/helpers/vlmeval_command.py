@@ -14,7 +14,7 @@ from PIL import Image
 from helpers.places import TESTS
 from helpers.processes import forked_python, python
 from helpers.tiny_models import tiny_llava, tiny_processor
-from helpers.vlmeval_form import COMMAND_FILE, FOLDER, of_last_run
+from helpers.vlmeval_form import COMMAND_FILE, FOLDER, WORDS, of_last_run
 from vlmguard_plugin.benchmarks import prepare
 
 HOST_RUNS = (TESTS / "helpers" / "host_runs.py",)
@@ -109,10 +109,13 @@ def host_place(folder, rows=5, predictions="json"):
 
 def host_run(environment, *arguments, processes=1, script=HOST_RUNS):
     """The host's command, run to its end; by HOST_RUNS, after "--then" come the arguments of one more run."""
-    if processes == 1:
-        return forked_python(*script, *arguments, environment=environment, check=False)
-    torchrun = ("-m", "torch.distributed.run", f"--nproc-per-node={processes}")
-    return python(*torchrun, *script, *arguments, environment=environment, check=False)
+    return forked_python(*script, *arguments, environment=environment, check=False, processes=processes)
+
+
+def host_by_torchrun(environment, *arguments):
+    """The host's bare command in two processes of torchrun's."""
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node=2")
+    return python(*torchrun, *WORDS, *arguments, environment=environment, check=False)
 
 
 def answered(work_dir, model, dataset):

@@ -1,11 +1,11 @@
-"""VLMEvalKit by torchrun, killed in mid-run and taken up again: every row once, and the same as by one process."""
+"""VLMEvalKit in several processes, killed in mid-run and taken up again: every row once, and as one process answers."""
 
 import pickle
 from pathlib import Path
 
 import pytest
-from helpers.vlmeval_command import HOST_RUNS, answered, host_place, host_run, predictions
-from helpers.vlmeval_form import CLONE, WORDS, of_last_run, status_of
+from helpers.vlmeval_command import answered, host_by_torchrun, host_place, host_run, predictions
+from helpers.vlmeval_form import CLONE, of_last_run, status_of
 
 from vlmguard_plugin.runs.facts import facts_file, read_facts
 
@@ -22,9 +22,11 @@ def host(tmp_path_factory):
     place = tmp_path_factory.mktemp("many")
     environment = host_place(place, ROWS, "tsv")
 
-    def run(out, *options, processes=1, script=HOST_RUNS, **variables):
+    def run(out, *options, processes=1, torchrun=False, **variables):
         arguments = ["--data", SET, "--model", MODEL, "--work-dir", place / out, *options]
-        return host_run({**environment, **variables}, *arguments, processes=processes, script=script)
+        if torchrun:
+            return host_by_torchrun({**environment, **variables}, *arguments)
+        return host_run({**environment, **variables}, *arguments, processes=processes)
 
     run("one")
     return place, run, answered(place / "one", MODEL, SET)
@@ -45,7 +47,7 @@ def test_one_process_answers_every_row_once(host):
 
 def test_two_processes_fit_once_and_answer_the_same(host, tmp_path):
     place, run, alone = host
-    done = run("two", processes=2, script=WORDS, VLMGUARD_CACHE=str(tmp_path / "cache"))
+    done = run("two", torchrun=True, VLMGUARD_CACHE=str(tmp_path / "cache"))
     assert answered(place / "two", MODEL, SET) == alone, done.stderr[-3000:]
     assert len([path for path in (tmp_path / "cache" / "guards").iterdir() if path.is_dir()]) == 1
     bars = [
