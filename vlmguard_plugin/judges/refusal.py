@@ -20,6 +20,7 @@ from vlmguard_plugin.judges import (
     refusal_arabic,
     refusal_chinese,
     refusal_english,
+    refusal_english_objections,
     refusal_english_requests,
     refusal_french,
     refusal_german,
@@ -204,7 +205,9 @@ def turned_down(asked: Asked, text: str, text_english: str, answer: str) -> str 
         text, text_english = without_mistaken(asked, text), without_mistaken(asked, text_english)
     gives = refusal_english.gives_steps(answer, text_english)
     opening = own_words(asked.english, text_english)
-    reason = refusal_english.turned_down(asked.english, text_english, opening, gives, weighed)
+    reason = refusal_english.declines(tuple(opening), gives, weighed) or refusal_english_objections.objects(
+        asked.english, text_english, opening, gives
+    )
     if reason or asked.translates:
         return reason
     if (text, asked.plain) != (text_english, asked.english):
