@@ -55,6 +55,8 @@ LANGUAGES = (
     refusal_korean.RULES,
 )
 """Beside English and Chinese."""
+HINT = re.compile("|".join(rules.hint.pattern for rules in LANGUAGES))
+"""What a text without accents and in Latin letters holds that the rules of one of these read."""
 OPENING_SENTENCES = 3
 """Sentences read for a refusal; later ones are caveats."""
 
@@ -88,11 +90,11 @@ PREFACE = re.compile(
     r"^\s*(?:\[[^\]]{1,30}\]|[A-Za-z]{2,20}GPT:|assistant:|answer:|response:|ai:|\W)+\s*", re.IGNORECASE
 )
 SENTENCE_END = re.compile(
-    r"(?<=[.!?\u3002\u0964\u061f\u06d4])"
-    r"(?:(?<=[.!?])[\"')\]]*\s+|(?<=\u3002)(?=\S)|(?<=[.!?])(?=[\u300c\u300e\u3040-\u30ff\u3400-\u9fff])"
-    r"|(?<=[\u0964\u061f\u06d4])\s*(?=\S))|\n+"
+    r"([.!?])(?:[\"')\]]*\s+|(?=[\u300c\u300e\u3040-\u30ff\u3400-\u9fff]))"
+    r"|(\u3002)(?=\S)|([\u0964\u061f\u06d4])\s*(?=\S)|\n+"
 )
-"""Chinese and Japanese put no space after a sentence; Hindi and Arabic have stops and question marks of their own."""
+"""Chinese and Japanese put no space after a sentence; Hindi and Arabic have stops and question marks of their own. A
+stop is part of its sentence."""
 REPORTED = re.compile(
     r"(?<!\bi )(\b(?:says?|said|told(?: \w+)?|reads?|writes?|write|wrote|replied|answered|letter|message|e-?mail"
     r"|refusal)\b"
@@ -196,7 +198,7 @@ def turned_down(asked: Asked, text: str, text_english: str, answer: str) -> str 
 
     text: the answer made plain. text_english: with contractions written out. answer: as it is.
     """
-    if says_no(text):
+    if len(text) <= LONGEST_NO and says_no(text):
         return None if asked.yes_or_no else "says no"
     weighed = (asked.yes_or_no or asked.intends) and (
         len(list(islice(sentences(text), WEIGHING_SENTENCES))) == WEIGHING_SENTENCES
@@ -212,12 +214,18 @@ def turned_down(asked: Asked, text: str, text_english: str, answer: str) -> str 
         return reason
     if (text, asked.plain) != (text_english, asked.english):
         opening = own_words(asked.plain, text)
-    reason = None
-    if not in_english(opening):
+    plainly = in_english(opening)
+    if not plainly and may_be_foreign(opening):
         reason = refusal_chinese.declines(asked.plain, text, opening, asked.fact, weighed)
         for rules in LANGUAGES:
             reason = reason or rules.declines(asked.plain, text, opening, asked.fact, weighed)
-    return reason or refusal_terse.turned_down(text, text_english, opening, asked.yes_or_no)
+    return reason or refusal_terse.turned_down(text, text_english, opening, asked.yes_or_no, plainly)
+
+
+def may_be_foreign(opening: list[str]) -> bool:
+    """False only where no rules but the English ones fit the first sentences of a plain answer."""
+    said = "\n".join(opening)
+    return not said.isascii() or HINT.search(said) is not None
 
 
 def left_open(asked: Asked, text: str) -> str | None:
@@ -252,9 +260,7 @@ def translates_a_refusal(asked: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def says_no(text: str) -> bool:
-    """Whether a plain answer is a no and nothing else, in any of the languages."""
-    if len(text) > LONGEST_NO:
-        return False
+    """Whether a short plain answer is a no and nothing else, in any of the languages."""
     no = (rules.no.fullmatch(rules.fold(text)) for rules in LANGUAGES)
     return bool(refusal_english.NO_ALONE.fullmatch(text) or refusal_chinese.NO_ALONE.fullmatch(text)) or any(no)
 
@@ -300,8 +306,9 @@ def sentences(text: str) -> Iterator[str]:
     """The sentences of a plain text that hold a letter, in order."""
     start = 0
     for end in SENTENCE_END.finditer(text):
-        if any(map(str.isalpha, text[start : end.start()])):
-            yield text[start : end.start()].strip()
+        sentence = text[start : end.start() + (end.lastindex is not None)]
+        if any(map(str.isalpha, sentence)):
+            yield sentence.strip()
         start = end.end()
     if any(map(str.isalpha, text[start:])):
         yield text[start:].strip()

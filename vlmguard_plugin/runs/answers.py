@@ -60,6 +60,10 @@ class Item:
     score: float | None = None
     positive: bool | None = None
 
+    def labelled(self, label: str) -> Item:
+        """The same with a label; as `dataclasses.replace`, faster."""
+        return Item(**{**self.__dict__, "label": label})
+
 
 @dataclass(frozen=True)
 class Predictions:
