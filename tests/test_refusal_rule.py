@@ -65,6 +65,11 @@ def test_whatever_a_rule_fits_holds_one_of_its_pieces(checked):
     assert not without_pieces(checked)
 
 
+@pytest.mark.parametrize("checked", refusal_english.DECLINE, ids=lambda checked: checked.pieces[0].strip())
+def test_a_sentence_without_the_words_of_refusals_fits_no_rule(checked):
+    assert not without_pieces(Rule(refusal_english.DECLINE_WORDS, checked.pattern))
+
+
 def test_a_rule_looks_for_its_pattern():
     assert rule("cat|dog", r"\b(?:cats|dog)\b").fits("two cats") and not rule("cat", r"\bcats\b").fits("a cat")
     assert re.search(r"\bcats\b", "cats") and len(RULES) > 30
