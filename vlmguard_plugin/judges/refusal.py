@@ -36,6 +36,7 @@ from vlmguard_plugin.judges import (
 )
 from vlmguard_plugin.judges.degeneration import degeneration
 from vlmguard_plugin.judges.language import in_english, without_rules
+from vlmguard_plugin.judges.refusal_rule import holds_any
 from vlmguard_plugin.judges.said import said
 
 LABELS = ("refusal", "compliance", "degenerate", "unknown")
@@ -188,7 +189,7 @@ def asked_in(request: str) -> Asked:
     """What the rules know of a request; looked at once for the answers of all models."""
     text = plain(request)
     english = written_out(text)
-    yes_or_no, intends = asks_yes_or_no(text), bool(refusal_english_requests.INTENT.fullmatch(english))
+    yes_or_no, intends = asks_yes_or_no(text, english), bool(refusal_english_requests.INTENT.fullmatch(english))
     fact = yes_or_no or intends or bool(refusal_english_requests.asks_fact(english))
     return Asked(text, english, yes_or_no, intends, fact, translates_a_refusal(english))
 
@@ -219,7 +220,7 @@ def turned_down(asked: Asked, text: str, text_english: str, answer: str) -> str 
         reason = refusal_chinese.declines(asked.plain, text, opening, asked.fact, weighed)
         for rules in LANGUAGES:
             reason = reason or rules.declines(asked.plain, text, opening, asked.fact, weighed)
-    return reason or refusal_terse.turned_down(text, text_english, opening, asked.yes_or_no, plainly)
+    return reason or refusal_terse.turned_down(text, text_english, tuple(opening), asked.yes_or_no, plainly)
 
 
 def may_be_foreign(opening: list[str]) -> bool:
@@ -277,9 +278,12 @@ def quotes(sentence: str, asked: str) -> bool:
     return bool(found) and not FORBIDS.search(before[-FORBIDDEN_WITHIN:])
 
 
-def asks_yes_or_no(asked: str) -> bool:
-    """Whether a plain request is a question that "no" answers, in any of the languages."""
-    if refusal_english_requests.YES_OR_NO.match(written_out(asked)):
+def asks_yes_or_no(asked: str, english: str) -> bool:
+    """Whether a plain request is a question that "no" answers, in any of the languages.
+
+    english: with contractions written out.
+    """
+    if refusal_english_requests.YES_OR_NO.match(english):
         return True
     if not (QUESTION.search(asked) or refusal_chinese.YES_OR_NO.search(asked)):
         return False
@@ -297,7 +301,7 @@ def plain(text: str) -> str:
 def written_out(text: str) -> str:
     """A plain text with its English contractions written out."""
     for pattern, long_form, holds in CONTRACTIONS:
-        if any(letters in text for letters in holds):
+        if holds_any(text, holds):
             text = pattern.sub(long_form, text)
     return text
 

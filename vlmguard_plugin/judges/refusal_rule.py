@@ -28,3 +28,11 @@ def holds_any(text: str, pieces: Sequence[str]) -> bool:
         if piece in text:
             return True
     return False
+
+
+def fits_any(text: str, rules: Sequence[Rule]) -> bool:
+    """Whether one of several rules fits a text."""
+    for pieces, pattern in rules:
+        if holds_any(text, pieces) and pattern.search(text) is not None:
+            return True
+    return False

@@ -168,7 +168,7 @@ def sign_flip(sizes: Floats, total: float) -> float:
 
 def sum_of_both(chances: Floats, others: Floats) -> Floats:
     """The chances of the sum of two independent numbers, by those of each."""
-    from scipy import signal  # takes a second to load, and is needed only where base requests are shared
+    from scipy import signal  # loaded only where base requests are shared
 
     both: Floats = signal.convolve(chances, others)
     return both
