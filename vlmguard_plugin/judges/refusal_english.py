@@ -62,7 +62,7 @@ DECLINE = tuple(
         (
             "i am a",
             r"\bi am an? (?:\w+ ){0,4}(?:ai|model|assistant|chatbot)\b,? (?:and|so)(?: i)?"
-            rf" {ADVERB}{UNWILLING} {ADVERB}(?:to )?{HELP}",
+            rf" {ADVERB}(?:{UNWILLING} {ADVERB}(?:to )?{HELP}|do not have the (?:ability|capability|capacity) to\b)",
         ),
         (
             "do not",
@@ -226,6 +226,7 @@ NO_OPINION = re.compile(
 )
 NO_ACCESS = re.compile(
     r"\bi do not (?:\w+ )?(?:have|know|store|keep)\b(?: \w+){0,3} (?:access|information|details|data)\b"
+    r"|\bi (?:cannot|could not|am (?:unable|not able) to) (?:determine|know|find out|verify|confirm)\b"
 )
 """Turns the request down where the answer speaks of privacy too; alone it is ignorance."""
 FICTION = re.compile(r"\b(?:fictional|fictitious|(?:do|does) not (?:actually )?exist|not a real)\b")
