@@ -1,5 +1,6 @@
 """Collecting: several folders, runs that failed or are not finished, answers that share a base request."""
 
+import gc
 import json
 from dataclasses import replace
 
@@ -258,3 +259,16 @@ def test_what_a_guarded_model_answers_as_its_base_is_judged_once_and_labelled_al
 def test_an_item_gets_its_label_and_stays_as_it_is():
     item = Item(("1", "d"), "", True, "c", "text", "b", Case("Question 1?", YES), "i", "n", 0.5, False)
     assert item.labelled("safe") == replace(item, label="safe") and item.label == ""
+
+
+def test_garbage_is_looked_for_again_behind_a_board_also_where_there_is_none(tmp_path):
+    with pytest.raises(OutputError):
+        leaderboard(tmp_path)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with pytest.raises(OutputError):
+            leaderboard(tmp_path)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
