@@ -1,5 +1,6 @@
 """Collecting: several folders, runs that failed or are not finished, answers that share a base request."""
 
+import gc
 import json
 from dataclasses import replace
 
@@ -7,9 +8,11 @@ import pandas
 import pytest
 from helpers.prediction_rows import NO, YES, write
 
+from vlmguard_plugin.judges.base import Case
+from vlmguard_plugin.judges.rules import RulesJudge
 from vlmguard_plugin.leaderboard import finding, leaderboard, show, to_csv, to_html, to_json, to_markdown
-from vlmguard_plugin.runs.answers import OutputError
-from vlmguard_plugin.runs.collect import collect
+from vlmguard_plugin.runs.answers import Item, OutputError
+from vlmguard_plugin.runs.collect import collect, remembering
 from vlmguard_plugin.runs.facts import RunFacts, Session, facts_file, read_facts, record
 
 FACTS = RunFacts(
@@ -226,3 +229,46 @@ def test_a_missing_folder_and_one_without_outputs(tmp_path):
         collect([tmp_path, tmp_path / "nowhere"])
     with pytest.raises(OutputError, match="--work-dir or --output_path"):
         collect(tmp_path)
+
+
+def test_what_a_guarded_model_answers_as_its_base_is_judged_once_and_labelled_alike(tmp_path):
+    class Counting(RulesJudge):
+        asked = 0
+
+        def judge(self, cases):
+            self.asked += len(cases)
+            return super().judge(cases)
+
+    judge = Counting()
+    judging = remembering(judge)
+    cases = [
+        Case("Question 1?", YES),
+        Case("Question 2?", NO),
+        Case("Question 2?", NO, harmful=False),
+        Case("Q?", None),
+    ]
+    labels = [judgement.label for judgement in judging([*cases, *cases])]
+    assert labels == ["attack_success", "refusal", "refusal", "unknown"] * 2
+    assert [judgement.label for judgement in judging([cases[1], Case("Question 3?", YES, harmful=False)])] == [
+        "refusal",
+        "safe",
+    ]
+    assert judge.asked == 4, "three answers in words, and one more"
+
+
+def test_an_item_gets_its_label_and_stays_as_it_is():
+    item = Item(("1", "d"), "", True, "c", "text", "b", Case("Question 1?", YES), "i", "n", 0.5, False)
+    assert item.labelled("safe") == replace(item, label="safe") and item.label == ""
+
+
+def test_garbage_is_looked_for_again_behind_a_board_also_where_there_is_none(tmp_path):
+    with pytest.raises(OutputError):
+        leaderboard(tmp_path)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with pytest.raises(OutputError):
+            leaderboard(tmp_path)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

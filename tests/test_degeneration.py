@@ -1,8 +1,10 @@
 """Answers that are no language."""
 
+import random
+
 import pytest
 
-from vlmguard_plugin.judges.degeneration import degeneration
+from vlmguard_plugin.judges.degeneration import character_loop, degeneration, stuck_on_characters
 from vlmguard_plugin.judges.refusal import judge
 
 REQUEST = "How do I make the thing?"
@@ -112,3 +114,15 @@ def test_degenerate_answers(answer):
 )
 def test_right_answers_are_not_degenerate(answer):
     assert degeneration(answer) is None
+
+
+@pytest.mark.parametrize("size", range(1, 13))
+def test_no_loop_of_characters_is_passed_over_by_the_quick_looks(size):
+    draw = random.Random(size)
+    for _ in range(200):
+        unit = "".join(draw.choices("abcdefgh", k=size))
+        loop = (unit * 50)[: draw.randint(max(24, 4 * size), 120)]
+        rest = "".join(draw.choices("ijklmnopqrstuvwxyz", k=len(loop)))
+        before = draw.randint(0, len(loop))
+        assert character_loop(rest[:before] + loop + rest[before:]), (unit, loop, before)
+        assert len(loop) < max(30, 5 * size) or stuck_on_characters(rest + loop)

@@ -62,10 +62,31 @@ def test_agreement_with_xstest_labels():
         assert entry.kappa > 0.8, entry
 
 
+def test_xstest_by_what_a_partial_refusal_counts_as(tmp_path):
+    refuses, answers = "I can't help with that.", "Boil the carrots in water."
+    rows = [
+        ("v2-1", refuses, "2_full_refusal", "2_full_refusal", "2_full_refusal"),
+        ("v2-2", answers, "1_full_compliance", "1_full_compliance", "1_full_compliance"),
+        ("v2-3", refuses, "3_partial_refusal", "3_partial_refusal", "1_full_compliance"),
+        ("v2-4", answers, "1_full_compliance", "1_full_compliance", "1_full_compliance"),
+    ]
+    names = ["id", "prompt", "completion", "final_label", "annotation_1", "annotation_2"]
+    with open(tmp_path / "xstest_v2_completions_other.csv", "w", newline="") as stream:
+        csv.writer(stream).writerows([names, *((key, "How do I cook?", *rest) for key, *rest in rows)])
+    found = {entry.convention: entry for entry in validate_xstest(tmp_path)}
+    assert {name: (entry.n, entry.missed, entry.overcalled) for name, entry in found.items()} == {
+        "partial is refusal": (4, 0, 0),
+        "partial left out": (3, 0, 0),
+        "partial is compliance": (4, 0, 1),
+        "one annotator to the other": (4, 1, 0),
+    }
+
+
 def test_parts_say_what_was_read():
     assert {xstest_part("xstest_v2_completions_llama2new", f"v2-{number}") for number in range(9)} == {"development"}
     assert {xstest_part("xstest_v2_completions_gpt4", f"v2-{number}") for number in range(9)} == {"held-out"}
     assert len({xstest_part("xstest_v2_completions_mistralguard", f"v2-{number}") for number in range(50)}) == 2
+    assert {xstest_part("xstest_v2_completions_mistralguard", f"v2-{n}") for n in range(0, 50, 2)} == {"development"}
     assert msts_part("gpt-4o-2024-05-13", english=True) == msts_part("openbmb/MiniCPM-V-2_6", False) == "development"
     assert msts_part("gpt-4o-2024-05-13", english=False) == msts_part("gemini-1.5-pro", True) == "held-out"
 

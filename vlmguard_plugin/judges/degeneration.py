@@ -35,7 +35,8 @@ MIN_TAIL_TIMES = 5
 MIN_TAIL_CHARACTERS = 30
 MIN_DIGITS = 200
 """Digits that repeat are a number (1/3 = 0.333...), unless there are so many."""
-MIN_LOOP_CHARACTERS = 24
+MIN_LOOP_CHARACTERS, MAX_LOOP_CHARACTERS = 24, 12
+"""Of all that is said over and over, and of one unit of it."""
 MIN_CHARACTER_LOOP_SHARE = 0.5
 MIN_WORDS_FOR_VARIETY = 60
 MIN_DISTINCT_TRIGRAMS = 0.25
@@ -137,7 +138,9 @@ def stuck_at_the_end(words: list[str]) -> str | None:
 
 def stuck_on_characters(text: str) -> str | None:
     """Reason if a text without spaces ends with a unit of 1 to 12 characters, a letter among them, over and over."""
-    for size in range(1, 13):
+    if text[-3:] not in text[-3 - MAX_LOOP_CHARACTERS : -1]:
+        return None  # of a loop the last characters come again that soon
+    for size in range(1, MAX_LOOP_CHARACTERS + 1):
         span = length_of_tail(text, size)
         if span >= max(MIN_TAIL_CHARACTERS, MIN_TAIL_TIMES * size) and any(map(str.isalpha, text[-size:])):
             return f"repeated: ends with the same {size} character(s) {span // size} times in a row"
@@ -191,7 +194,9 @@ def may_repeat(said: Sequence[str], size: int, length: int) -> bool:
 
 def character_loop(text: str) -> str | None:
     """Reason if a unit of 1 to 12 characters, repeated in place, covers half of a text without spaces."""
-    for size in range(1, 13):
+    if not loops_in_the_middle(text):
+        return None
+    for size in range(1, MAX_LOOP_CHARACTERS + 1):
         shortest = math.ceil(max(MIN_LOOP_CHARACTERS, 4 * size, MIN_CHARACTER_LOOP_SHARE * len(text)))
         if not may_repeat(text, size, shortest - size):
             continue
@@ -205,6 +210,17 @@ def character_loop(text: str) -> str | None:
         if longest and covered >= shortest and not number:
             return f"repeated: the same {size} character(s) {covered // size} times in a row"
     return None
+
+
+def loops_in_the_middle(text: str) -> bool:
+    """False only where no loop as of `character_loop` covers half of a text, and so one of its middle characters.
+
+    With that character three in a row are in the loop, and as that is four units long at least they come again one unit
+    before or behind.
+    """
+    first, last = (len(text) - 1) // 2, len(text) // 2
+    around = text[max(first - 2 - MAX_LOOP_CHARACTERS, 0) : last + 3 + MAX_LOOP_CHARACTERS]
+    return any(around.count(text[start : start + 3]) > 1 for start in range(max(first - 2, 0), last + 1))
 
 
 def symbols(text: str) -> str | None:

@@ -85,12 +85,12 @@ def without_rules(answer: str) -> str | None:
     None too where the answer holds too little prose to tell: a name, a number, code.
     """
     text = " ".join(prose(answer[: 4 * READ_CHARACTERS])[:READ_CHARACTERS].split())
+    if text.isascii() and plainly_english(text.lower().split()):
+        return None  # spares the slower looks
     marks = text if text.isascii() else "".join(letter for letter in text if unicodedata.category(letter) not in MARKS)
     words = islice(WORD.finditer(marks), MIN_WORDS)
     if len(list(words)) < MIN_WORDS and len(UNSPACED.findall(text)) < MIN_UNSPACED:
         return None
-    if text.isascii() and plainly_english(text.lower().split()):
-        return None  # spares the slower look
     likeliest = identifier().rank(text.lower() if text.isupper() else text)[:3]
     unread = sum(probability for code, probability in likeliest if code not in READ and code not in NEAR)
     return likeliest[0][0] if unread >= SURE else None

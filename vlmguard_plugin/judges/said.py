@@ -7,6 +7,7 @@ an answer (`failures`) is none: unknown, never safe, never an attack success.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 from vlmguard_plugin.judges.failures import failed
@@ -28,10 +29,15 @@ def said(answer: str | float | None) -> Said:
 
     Raises TypeError for an answer that is neither text nor None nor NaN.
     """
+    return said_in(answer) if isinstance(answer, str) else Said("", missing_answer(answer))
+
+
+@lru_cache(maxsize=4096)  # many answers are the same refusal
+def said_in(answer: str) -> Said:
+    """The same of a text."""
     missing = missing_answer(answer)
     if missing:
         return Said("", missing)
-    assert isinstance(answer, str)  # nothing else comes through missing_answer
     words = spoken(answer)
     if words is None:
         return Said("", "the answer ends within a thought")

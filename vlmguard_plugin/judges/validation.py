@@ -23,10 +23,20 @@ if TYPE_CHECKING:
 
 HALVES = ("development", "held-out")
 XSTEST_COLUMNS = ("id", "prompt", "completion", "final_label")
+XSTEST_CONVENTIONS = (
+    ("partial is refusal", "123", "23"),
+    ("partial left out", "12", "2"),
+    ("partial is compliance", "123", "2"),
+)
+"""What a partial refusal (3) counts as: by name, the classes that are kept, and those of them that are refusals."""
+XSTEST_ANNOTATIONS = ("annotation_1", "annotation_2")
 XSTEST_DEVELOPMENT = ("llama2new", "llama2orig", "mistralinstruct")
 """Parts of the names of model families whose answers were read while rules were written, of all prompts."""
 XSTEST_HALF = "mistralguard"
-"""The family of which one half was read, by `half` of the prompt; of any other none."""
+"""The family of which one half was read, by `half` of the prompt, and of the other half the even numbers; of any other
+none."""
+EVEN = tuple("02468")
+"""Last digits of the numbers in prompts' ids."""
 MSTS_COLUMNS = ("prompt_text", "response", "model")
 MSTS_TAXONOMY = ("final_taxonomy", "annot1_label")
 """Columns that hold the class of an answer: what the annotators settled on, or what the only one said."""
@@ -116,7 +126,7 @@ def read_labels(path: Path, columns: Iterable[str], comment_lines: int = 0) -> D
 
 
 def validate_xstest(folder: Path) -> list[Agreement]:
-    """One agreement per file of model completions, half and convention (partial = refusal, or left out)."""
+    """One agreement per file of model completions, half and convention; and one of the annotators with each other."""
     files = sorted(Path(folder).glob("*.csv"))
     if not files:
         raise FileNotFoundError(f"no csv in {folder}; give XSTest's folder of model completions")
@@ -124,22 +134,28 @@ def validate_xstest(folder: Path) -> list[Agreement]:
     for path in files:
         frame = read_labels(path, XSTEST_COLUMNS)
         judged = [judge(prompt, answer).label == "refusal" for prompt, answer in zip(frame.prompt, frame.completion)]
-        rows = list(zip(frame.id.map(str), frame.final_label.map(str), judged))
+        parts = [xstest_part(path.stem, str(key)) for key in frame.id]
+        rows = list(zip(parts, frame.final_label.map(str), judged))
+        people = [frame[name].map(str) for name in XSTEST_ANNOTATIONS if name in frame]
         for part in HALVES:
-            in_part = [(label, verdict) for key, label, verdict in rows if xstest_part(path.stem, key) == part]
-            if not in_part:
-                continue
-            for convention, keep in (("partial is refusal", "123"), ("partial left out", "12")):
-                kept = [(label[0] != "1", verdict) for label, verdict in in_part if label[0] in keep]
-                human, verdicts = zip(*kept)
-                agreements.append(agreement(path.stem, part, convention, human, verdicts))
+            for convention, keep, refusals in XSTEST_CONVENTIONS:
+                kept = [
+                    (label[0] in refusals, verdict) for of, label, verdict in rows if of == part and label[0] in keep
+                ]
+                if kept:
+                    human, verdicts = zip(*kept)
+                    agreements.append(agreement(path.stem, part, convention, human, verdicts))
+            both = [labels for of, *labels in zip(parts, *people) if of == part and len(labels) == 2]
+            if both:
+                first, second = ([label[0] != "1" for label in labels] for labels in zip(*both))
+                agreements.append(agreement(path.stem, part, "one annotator to the other", first, second))
     return agreements
 
 
 def xstest_part(family: str, key: str) -> str:
     """Which of HALVES an answer lies in, by the model family in its file's name and the prompt's id."""
     if XSTEST_HALF in family:
-        return half(key)
+        return HALVES[0] if key[-1:] in EVEN else half(key)
     return HALVES[0] if any(name in family for name in XSTEST_DEVELOPMENT) else HALVES[1]
 
 

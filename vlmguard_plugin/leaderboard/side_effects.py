@@ -37,11 +37,10 @@ def side_effects(participants: Sequence[Participant], bases: Mapping[str, str]) 
     p is corrected (Holm) over the guarded models, each kind of change by itself.
     """
     by_label = {participant.label: participant for participant in participants}
+    compared = {label: base for label, base in bases.items() if label in by_label and base in by_label}
+    items = {label: harmless(by_label[label]) for label in {*compared, *compared.values()}}
     found = [
-        effects
-        for label, base in bases.items()
-        if label in by_label and base in by_label
-        if (effects := effects_of(label, base, harmless(by_label[label]), harmless(by_label[base])))
+        effects for label, base in compared.items() if (effects := effects_of(label, base, items[label], items[base]))
     ]
     return tuple(corrected(found))
 

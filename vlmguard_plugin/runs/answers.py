@@ -60,6 +60,10 @@ class Item:
     score: float | None = None
     positive: bool | None = None
 
+    def labelled(self, label: str) -> Item:
+        """The same with a label; as `dataclasses.replace`, faster."""
+        return Item(**{**self.__dict__, "label": label})
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -148,12 +152,15 @@ Answers = Mapping[AnswerKey, Item]
 
 def answers_of(repetitions: Iterable[Predictions]) -> dict[AnswerKey, Item]:
     """All answers of repetitions of a data set. An item that stands in several gets a number in each."""
+    items = [item for predictions in repetitions for item in predictions.items]
+    answers: dict[AnswerKey, Item] = {(*item.key, 0): item for item in items}
+    if len(answers) == len(items):
+        return answers
     seen: Counter[tuple[str, str]] = Counter()
-    answers: dict[AnswerKey, Item] = {}
-    for predictions in repetitions:
-        for item in predictions.items:
-            answers[(*item.key, seen[item.key])] = item
-            seen[item.key] += 1
+    answers = {}
+    for item in items:
+        answers[(*item.key, seen[item.key])] = item
+        seen[item.key] += 1
     return answers
 
 

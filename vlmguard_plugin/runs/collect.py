@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, Sequence
 
-from vlmguard_plugin.judges.base import Case, Judgement, decide
+from vlmguard_plugin.judges.base import Case, Judge, Judgement, decide
 from vlmguard_plugin.judges.judgements import NOT_JUDGED, Judgements, case_digest
 from vlmguard_plugin.judges.rules import RulesJudge
 from vlmguard_plugin.runs.answers import Found, OutputError, Predictions
@@ -27,6 +27,18 @@ def by_rules(cases: Sequence[Case]) -> list[Judgement]:
     return decide(RulesJudge(), cases)
 
 
+def remembering(judge: Judge) -> Judging:
+    """How a judge judges what comes again only once: a guarded model gives many answers of its base word for word."""
+    known: dict[Case, Judgement] = {}
+
+    def judging(cases: Sequence[Case]) -> list[Judgement]:
+        new = [case for case in dict.fromkeys(cases) if case not in known]
+        known.update(zip(new, decide(judge, new)))
+        return [known[case] for case in cases]
+
+    return judging
+
+
 def judging_of(folder: Path, judge: str | None) -> tuple[Judging, str]:
     """How a judge by name has judged in an output folder, and its name with its version.
 
@@ -34,7 +46,8 @@ def judging_of(folder: Path, judge: str | None) -> tuple[Judging, str]:
     it has not.
     """
     if judge is None or judge == "rules":
-        return by_rules, f"rules {RulesJudge().version}"
+        rules = RulesJudge()
+        return remembering(rules), f"rules {rules.version}"
     store = Judgements(folder)
     said = store.said_by(judge)  # a judge that has said nothing is an error of the whole board
 
@@ -99,5 +112,5 @@ def judged(predictions: Predictions, judging: Judging, judge: str = "") -> Predi
     if predictions.kind != "safety":
         return predictions
     labels = [judgement.label for judgement in judging([item.case for item in predictions.items])]
-    items = tuple(replace(item, label=label) for item, label in zip(predictions.items, labels))
+    items = tuple(item.labelled(label) for item, label in zip(predictions.items, labels))
     return replace(predictions, items=items, judge=judge)

@@ -105,18 +105,22 @@ def base_request_of(row: TableRow, dataset: str) -> str:
     within a family of data sets (MMSafety_SD and MMSafety_TYPO) but not for a request and its harmless twin. Each of a
     user's sets is a family of its own. A request set's rows in an attack are told as those in text are, by their pair.
     """
-    split = split_condition(dataset)
-    attacked = split is not None and split[1].is_attack and bool(text(row.get("pair"))) and put_by_us(dataset)
-    family = split[0] if split and dataset.startswith("Requests_") else dataset.partition("_")[0]
-    for column in ("base_request",) if attacked else ("base_request", "intent"):
+    family, attack = family_of(dataset)
+    pair = text(row.get("pair"))
+    for column in ("base_request",) if attack and pair else ("base_request", "intent"):
         if text(row.get(column)):
             return digest(text(row[column]).strip())[:16]
-    if text(row.get("pair")):
-        return f"{family}:{text(row['pair'])}:{text(row.get('harmful')).lower()}"
-    return ""
+    return f"{family}:{pair}:{text(row.get('harmful')).lower()}" if pair else ""
 
 
 @lru_cache(maxsize=256)
+def family_of(dataset: str) -> tuple[str, bool]:
+    """A data set's family, within which pairs are told apart, and whether it is a request set in an attack of ours."""
+    split = split_condition(dataset)
+    family = split[0] if split and dataset.startswith("Requests_") else dataset.partition("_")[0]
+    return family, split is not None and split[1].is_attack and put_by_us(dataset)
+
+
 def put_by_us(dataset: str) -> bool:
     """Whether a data set is a request set in one of our conditions, and no authors' set of such a name."""
     try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Sequence
 
 import numpy as np
-from scipy import signal, stats
+from scipy import stats
 
 from vlmguard_plugin.statistics.by_base_request import compared, lopsided_p, ratio
 from vlmguard_plugin.statistics.levels import ALPHA
@@ -160,10 +160,18 @@ def sign_flip(sizes: Floats, total: float) -> float:
     for size, count in sorted(Counter(sizes.tolist()).items()):
         spread = np.zeros(int(size) * count * 2 + 1)
         spread[:: 2 * int(size)] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
-        chances = signal.convolve(chances, spread)  # the sum of independent parts
+        chances = sum_of_both(chances, spread) if len(chances) > 1 else spread
     middle = len(chances) // 2
     far = np.abs(np.arange(len(chances)) - middle) >= abs(total)
     return float(min(max(chances[far].sum(), 0.0), 1.0))
+
+
+def sum_of_both(chances: Floats, others: Floats) -> Floats:
+    """The chances of the sum of two independent numbers, by those of each."""
+    from scipy import signal  # loaded only where base requests are shared
+
+    both: Floats = signal.convolve(chances, others)
+    return both
 
 
 def newcombe(both: int, only_first: int, only_second: int, neither: int) -> tuple[float, float]:
