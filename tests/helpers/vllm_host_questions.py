@@ -32,6 +32,7 @@ def wide(name):
     """A random model with heads that vLLM can do and room for the lengths that the classes ask for."""
     if name == "gemma3":
         config, processor = BUILDERS[name]()
+        processor.tokenizer.add_tokens(["\n" * count for count in (1, 2, 3, 4)])  # which vLLM looks up
         text = config.get_text_config()
         text.hidden_size, text.num_attention_heads, text.num_key_value_heads, text.head_dim = 64, 2, 2, 32
         text.query_pre_attn_scalar, text.vocab_size = 32, len(processor.tokenizer.get_vocab())
