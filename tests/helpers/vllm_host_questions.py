@@ -8,6 +8,7 @@ import os
 from functools import cache, partial
 from tempfile import mkdtemp
 
+import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText
 
@@ -24,18 +25,20 @@ CLASSES = {
     "gemma3": ("Tiny-Gemma3", "Gemma3", "<start_of_image>"),
 }
 """By architecture: a name for the host's table, the host's class, and what stands for a picture in a prompt."""
-ENGINE = {"dtype": "float32", "num_gpu_blocks_override": 300}
+ENGINE = {"dtype": "float32", "num_gpu_blocks_override": 350}
 GREEDY = {"Qwen3VLChat": {"temperature": 0.0, "presence_penalty": 0.0}}
 
 
 def wide(name):
-    """A random model with heads that vLLM can do and room for the lengths that the classes ask for."""
+    """A random model with heads that vLLM can do and room for the lengths that the classes ask for; always the same."""
+    torch.manual_seed(0)
     if name == "gemma3":
         config, processor = BUILDERS[name]()
         processor.tokenizer.add_tokens(["\n" * count for count in (1, 2, 3, 4)])  # which vLLM looks up
         text = config.get_text_config()
         text.hidden_size, text.num_attention_heads, text.num_key_value_heads, text.head_dim = 64, 2, 2, 32
         text.query_pre_attn_scalar, text.vocab_size = 32, len(processor.tokenizer.get_vocab())
+        config.tie_word_embeddings = text.tie_word_embeddings = False  # tied and random, it says its last word again
         model = randomised(AutoModelForImageTextToText.from_config(config))
     else:
         model, processor = tiny(name)
@@ -91,19 +94,18 @@ def pictures():
     return [f"{folder}/{number}.png" for number in range(3)]
 
 
-def messages(text_alone=True):
+def messages():
     """The host's, of several lengths, beside a picture and not."""
-    kinds = [*pictures(), None] if text_alone else pictures()
     asked = []
-    for number, file in enumerate(kinds * 2):
+    for number, file in enumerate([*pictures(), None] * 2):
         words = {"type": "text", "value": f"What is this?{' Say it in full.' * (number % 3)}"}
         asked.append([{"type": "image", "value": file}, words] if file else [words])
     return asked
 
 
 def answers(name):
-    """By the host's `generate` one by one and together; by its class in the same engine without a guard; and what
-    transformers gives to the same prompts, guarded by the same fit, and not. All stripped.
+    """To `messages`, by the host's `generate` one by one and together; by its class in the same engine without a guard;
+    and what transformers gives to the same prompts, guarded by the same fit, and not. All as `whole_letters`.
     """
     host, said = guarded(name)
     asked, subject = messages(), host.subject
@@ -122,20 +124,29 @@ def answers(name):
         "transformers": fitted.respond(there, queries, max_new_tokens=TOKENS),
     }
     facts = host.run_facts("its name")
+    own, other = subject.record(queries), there.record(queries)
     return {
         "prompts are alike": prompts == [there.prompt(query) for query in queries],
-        "states differ by": float((subject.record(queries) - there.record(queries)).abs().max()),
+        "states differ by": ((own - other).abs().amax((1, 2)) / other.abs().amax((1, 2))).tolist(),
         "fingerprints": (facts.fingerprint, there.fingerprint),
         "facts": (facts.engine, facts.guard, facts.dtype, "vllm" in facts.versions, facts.guard_fingerprint),
         "fitted": host.guard.fingerprint,
         "said": said,
         "alone": subject.batches.alone,
-        **{by: [text.strip() for text in texts] for by, texts in given.items()},
+        **{by: [whole_letters(text) for text in texts] for by, texts in given.items()},
     }
 
 
+def whole_letters(text):
+    """Without spaces around it and the bytes of a letter that is not complete, which vLLM leaves out at the end."""
+    return text.strip().rstrip("\ufffd").strip()
+
+
+@cache
 def class_alone(name):
-    """What the host's class by itself gives to messages with pictures, in an engine that this package has not made."""
+    """The host's object by itself, in an engine that this package has not made; it stays, for an engine of vLLM's that
+    goes takes what others in its process stand on.
+    """
     import vllm
     from vlmeval.config import supported_VLM
 
@@ -143,10 +154,15 @@ def class_alone(name):
     small = {"dtype": "float32", "enforce_eager": True, "kv_cache_memory_bytes": 2**28}
     own, vllm.LLM = vllm.LLM, lambda **named: own(**{**named, **small})
     try:
-        model = supported_VLM[entry](use_vllm=True)
+        return supported_VLM[entry](use_vllm=True)
     finally:
         del vllm.LLM
-    return [model.generate(message, "FigStep").strip() for message in messages(text_alone=False)]
+
+
+def answers_alone(name):
+    """What that object gives to messages with pictures."""
+    model = class_alone(name)
+    return [whole_letters(model.generate(message, "FigStep")) for message in messages() if len(message) == 2]
 
 
 class Broken:
