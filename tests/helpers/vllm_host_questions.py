@@ -42,8 +42,13 @@ def wide(name):
         model = randomised(AutoModelForImageTextToText.from_config(config))
     else:
         model, processor = tiny(name)
+    model.config.tie_word_embeddings = model.config.get_text_config().tie_word_embeddings = False
     model.config.get_text_config().max_position_embeddings = 40960
-    model.generation_config.eos_token_id = processor.tokenizer.eos_token_id  # at which the classes' answers end
+    unreadable = [
+        number for token, number in processor.tokenizer.get_vocab().items() if not token.isascii() or token[1:]
+    ]
+    with torch.no_grad():  # it says printable ASCII alone, and no end: texts are then equal where tokens are
+        model.get_output_embeddings().weight[unreadable] = 0
     processor.chat_template = TEMPLATE.replace("<image>\n", CLASSES[name][2])
     return model, processor
 
@@ -105,7 +110,7 @@ def messages():
 
 def answers(name):
     """To `messages`, by the host's `generate` one by one and together; by its class in the same engine without a guard;
-    and what transformers gives to the same prompts, guarded by the same fit, and not. All as `whole_letters`.
+    and what transformers gives to the same prompts, guarded by the same fit, and not.
     """
     host, said = guarded(name)
     asked, subject = messages(), host.subject
@@ -133,13 +138,8 @@ def answers(name):
         "fitted": host.guard.fingerprint,
         "said": said,
         "alone": subject.batches.alone,
-        **{by: [whole_letters(text) for text in texts] for by, texts in given.items()},
+        **{by: [text.strip() for text in texts] for by, texts in given.items()},
     }
-
-
-def whole_letters(text):
-    """Without spaces around it and the bytes of a letter that is not complete, which vLLM leaves out at the end."""
-    return text.strip().rstrip("\ufffd").strip()
 
 
 @cache
@@ -162,7 +162,7 @@ def class_alone(name):
 def answers_alone(name):
     """What that object gives to messages with pictures."""
     model = class_alone(name)
-    return [whole_letters(model.generate(message, "FigStep")) for message in messages() if len(message) == 2]
+    return [model.generate(message, "FigStep").strip() for message in messages() if len(message) == 2]
 
 
 class Broken:
