@@ -148,7 +148,7 @@ def tried(name: str, place: Path) -> tuple[str, str]:
     said = io.StringIO()
     with tiny_hub({"": default} if default else {}), contextlib.redirect_stderr(said):
         try:
-            base = GuardedHost(name, "none")
+            base = GuardedHost(name, "none", use_vllm=False)  # vLLM's own are tests/engine_vllm's
         except NotHere as error:
             return "not tried", error.reason
         except BaseException as error:  # noqa: BLE001 - whatever the class raises
@@ -162,7 +162,9 @@ def tried(name: str, place: Path) -> tuple[str, str]:
         if unguarded["picture"] != plain["picture"]:
             return "refused", "`none` answers otherwise than the class itself"
         try:
-            guarded_host = GuardedHost(name, "refusal_direction", anchors=str(anchors(place)), alpha=ALPHA)
+            guarded_host = GuardedHost(
+                name, "refusal_direction", anchors=str(anchors(place)), alpha=ALPHA, use_vllm=False
+            )
         except Exception as error:  # noqa: BLE001 - whatever the class raises
             return "refused", in_cell(error)
         guarded = {what: answer(guarded_host, message) for what, message in asked.items()}

@@ -43,7 +43,7 @@ def own_models(rounds: int, **_: Any) -> Iterator[Row]:
                 for size in (1, 8):
                     variables = {"VLMGUARD_BATCH_SIZE": str(size), "VLMGUARD_CACHE": folder}
                     with patch.dict(os.environ, variables):
-                        hosts[size] = GuardedHost("Tiny", "vlm_guard", anchors=str(anchors(place)))
+                        hosts[size] = GuardedHost("Tiny", "vlm_guard", anchors=str(anchors(place)), use_vllm=False)
                 ways = partial(gone_through, hosts[8], data), partial(gone_through, hosts[1], data)
                 yield {"model": f"{name}_vlmguard", "batch": 8, "rows": ROWS, **side_by_side(ways, rounds)}
 

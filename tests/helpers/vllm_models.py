@@ -80,12 +80,17 @@ def asked(count=8):
             for n, query in ((n, kinds[n % 5]) for n in range(count))]  # fmt: skip
 
 
-def anchors():
-    """Eight short pairs, enough for a fit on a tiny model."""
+@cache
+def anchors_file():
+    """Of eight short pairs, enough for a fit on a tiny model."""
     nouns = ["cake", "kite", "boat", "lamp", "chair", "song", "fence", "letter"]
     path = Path(mkdtemp()) / "anchors.csv"
     path.write_text("harmful,harmless\n" + "".join(f"How to steal a {n}?,How to make a {n} at home?\n" for n in nouns))
-    return vg.load_anchors(path)
+    return str(path)
+
+
+def anchors():
+    return vg.load_anchors(anchors_file())
 
 
 @cache

@@ -6,7 +6,14 @@ import sys
 import pytest
 from helpers.places import REPOSITORY
 
-from vlmguard_plugin.hosts.vlmeval.engines import engine_of, without_engine
+from vlmguard_plugin.hosts.vlmeval import engines
+from vlmguard_plugin.hosts.vlmeval.engines import (
+    class_arguments,
+    engine_of,
+    engine_options,
+    wants_vllm,
+    without_engine,
+)
 
 pytestmark = pytest.mark.host
 
@@ -94,6 +101,53 @@ def test_an_engine_that_can_not_be_switched_off_is_refused_before_it_is_built():
     with pytest.raises(ValueError, match="Big runs on vLLM alone \\(KnowsOneWay knows no other way\\)"):
         without_engine("Big", entry, {}, needs_states=True)
     assert without_engine("Big", entry, {}, needs_states=False) == {}
+
+
+@pytest.mark.parametrize(
+    "preset, given, of_host, expected",
+    [
+        ({}, {}, None, False),
+        ({}, {}, True, True),
+        ({"use_vllm": True}, {}, None, True),
+        ({"use_vllm": True}, {}, False, False),
+        ({"use_vllm": True}, {"use_vllm": False}, True, False),
+        ({}, {"use_vllm": True}, False, True),
+    ],
+)
+def test_vllm_is_taken_where_the_user_or_the_host_asks_for_it(preset, given, of_host, expected, monkeypatch):
+    entry = Entry(TakesEngine, **preset)
+    monkeypatch.setattr(engines, "find_spec", lambda name: name)
+    assert wants_vllm("Big", entry, given, of_host) == expected
+    if expected:
+        assert class_arguments("Big", entry, given, True, True) == (given or ({} if preset else {"use_vllm": True}))
+
+
+def test_an_entrys_vllm_that_is_not_installed_is_switched_off(monkeypatch, capsys):
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    entry = Entry(TakesEngine, use_vllm=True)
+    assert not wants_vllm("Big", entry, {}, None)
+    assert class_arguments("Big", entry, {}, False, True) == {"use_vllm": False}
+    assert "Big is set up for vLLM" in capsys.readouterr().err
+    assert wants_vllm("Big", entry, {}, True)  # where a user has said it, its absence is an error
+    assert wants_vllm("Big", Entry(KnowsOneWay, use_vllm=True), {}, None)  # which has no other way
+
+
+def test_vllm_that_a_class_knows_nothing_of_is_refused():
+    with pytest.raises(ValueError, match="Big can't run on vLLM in VLMEvalKit \\(KnowsOneWay knows no use_vllm\\)"):
+        wants_vllm("Big", Entry(KnowsOneWay), {}, True)
+
+
+def test_options_of_the_engine_are_no_settings_of_a_guard():
+    given = {"alpha": 0.5, "max_model_len": "4096", "dtype": "float32", "enforce_eager": False}
+    own = {"max_model_len": 4096, "dtype": "float32", "enforce_eager": False}
+    assert engine_options(given, on_vllm=True) == (own, {"alpha": 0.5})
+    for wrong, on_vllm, said in (
+        ({"max_model_len": 0}, True, "max_model_len is 0"),
+        ({"dtype": "int8"}, True, "dtype is 'int8'"),
+        ({"dtype": "float32"}, False, "dtype: belongs to vLLM"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            engine_options(wrong, on_vllm)
 
 
 def test_the_engine_is_told_by_the_object():

@@ -48,7 +48,7 @@ def hosts(request, tmp_path_factory):
         built = []
         for size in ("1", "4"):
             patched.setenv("VLMGUARD_BATCH_SIZE", size)
-            built.append(GuardedHost("Tiny", "vlm_guard", anchors=str(anchors(place)), **SETTINGS))
+            built.append(GuardedHost("Tiny", "vlm_guard", anchors=str(anchors(place)), use_vllm=False, **SETTINGS))
         yield *built, place
 
 

@@ -38,27 +38,49 @@ class GenerateReached(OnePassHeard):
         self.call = call
 
 
-class HostBatches:
-    """Batches of a host's object. vlm: that object.
+class BatchesTried:
+    """What is known of batches of an object. name: of its class.
 
     alone: why it is always asked one by one; None where it need not be. That a batch works, and why one does not, is
     said on stderr, each in one line.
     """
 
-    def __init__(self, vlm: Any) -> None:
-        self.vlm = vlm
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.alone: str | None = None
-        self._tried: dict[Hashable, bool] = {}
         self._said: set[str] = set()
+
+    def give_up(self, error: NotTogether) -> None:
+        """From now on one by one, or these requests alone."""
+        if error.for_good:
+            self.alone = error.reason
+            self.say(f"is asked one request at a time: {error.reason}")
+        else:
+            self.say(f"is asked some requests one at a time: {error.reason}")
+
+    def say(self, what: str) -> None:
+        """Once."""
+        if what not in self._said:
+            self._said.add(what)
+            print(f"vlmguard: {self.name} {what}", file=sys.stderr)
+
+
+class HostBatches(BatchesTried):
+    """Batches of a host's object around a model in transformers. vlm: that object."""
+
+    def __init__(self, vlm: Any) -> None:
+        super().__init__(type(vlm).__name__)
+        self.vlm = vlm
+        self._tried: dict[Hashable, bool] = {}
 
     def look_at(self, ask: Ask, decoder: Decoder | None) -> None:
         """Find out by one request, without a pass of the model, whether there are batches at all."""
         try:
             self._call_of(ask, decoder)
         except NotTogether as error:
-            self._give_up(error)
+            self.give_up(error)
         except Exception as error:  # noqa: BLE001 - a host's class, which may raise anything
-            self._give_up(NotTogether(f"it fails on a first request ({in_line(error)})"))
+            self.give_up(NotTogether(f"it fails on a first request ({in_line(error)})"))
 
     def answers(
         self, asks: Sequence[Ask], decoder: Decoder | None, guarded: Callable[[], ContextManager[Any]]
@@ -77,20 +99,8 @@ class HostBatches:
                 tokens = self._tokens(batch)
             return [self._answer(ask, call, own, decoder) for ask, call, own in zip(asks, calls, tokens)]
         except NotTogether as error:
-            self._give_up(error)
+            self.give_up(error)
             return None
-
-    def _give_up(self, error: NotTogether) -> None:
-        if error.for_good:
-            self.alone = error.reason
-            self._say(f"is asked one request at a time: {error.reason}")
-        else:
-            self._say(f"is asked some requests one at a time: {error.reason}")
-
-    def _say(self, what: str) -> None:
-        if what not in self._said:
-            self._said.add(what)
-            print(f"vlmguard: {type(self.vlm).__name__} {what}", file=sys.stderr)
 
     def _call_of(self, ask: Ask, decoder: Decoder | None) -> Call:
         """What the object gives its model for one request."""
@@ -154,7 +164,7 @@ class HostBatches:
             self._tried[kind] = gives_the_same(calls, batch)
         if not self._tried[kind]:
             raise NotTogether("their logits are others in a batch", for_good=False)
-        self._say("is asked the rows to come in one batch, whose logits are those of its requests one by one")
+        self.say("is asked the rows to come in one batch, whose logits are those of its requests one by one")
 
     def _tokens(self, batch: Call) -> list[Tensor]:
         try:

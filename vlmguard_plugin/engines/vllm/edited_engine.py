@@ -40,29 +40,27 @@ class EditedEngine:
     def run(
         self,
         inputs: Sequence[Mapping[str, Any]],
-        sampling: Sequence[Mapping[str, Any]],
+        parameters: Sequence[Any],
         edits: Sequence[Edits],
         *,
         record: bool = False,
         answer_tokens: Sequence[int] | None = None,
+        **more: Any,
     ) -> Answered:
         """What vLLM gives to its prompts under edits, the first acting first.
 
-        sampling: arguments of SamplingParams, by prompt. record: keep states of the last prompt tokens.
-        answer_tokens: how many of each prompt's last tokens are an answer's.
+        parameters: vLLM's SamplingParams, by prompt. record: keep states of the last prompt tokens.
+        answer_tokens: how many of each prompt's last tokens are an answer's. more: what else `LLM.generate` takes.
         RuntimeError where an edited layer has not decided about a prompt.
         """
-        from vllm import SamplingParams
-
         behind = answer_tokens or [0] * len(inputs)
         parameters = [
-            SamplingParams(**{**row, "extra_args": {PLACE: place, ANSWER: tokens}})
-            for place, (row, tokens) in enumerate(zip(sampling, behind, strict=True))
+            placed(own, place, tokens) for place, (own, tokens) in enumerate(zip(parameters, behind, strict=True))
         ]
         told = [replace(step, heard=None) for step in edits]  # workers may be other processes: who hears stays here
         self.llm.collective_rpc("vlmguard_begin", args=(told, [step.heard is not None for step in edits], record))
         try:
-            outputs = self.llm.generate(list(inputs), parameters, use_tqdm=False)
+            outputs = self.llm.generate(list(inputs), parameters, **{"use_tqdm": False, **more})
         except BaseException:
             self._drop_requests()
             self.llm.collective_rpc("vlmguard_end")
@@ -76,6 +74,13 @@ class EditedEngine:
         """Have the engine forget requests that an error has left in it."""
         engine = self.llm.llm_engine
         engine.abort_request(list(engine.output_processor.request_states), internal=True)
+
+
+def placed(parameters: Any, place: int, answer_tokens: int) -> Any:
+    """A request's SamplingParams that say its place in the call, and how many of its last tokens are an answer's."""
+    own = parameters.clone()
+    own.extra_args = {**(own.extra_args or {}), PLACE: place, ANSWER: answer_tokens}
+    return own
 
 
 def together(of_workers: Sequence[dict[int, dict[int, Tensor]]]) -> dict[int, dict[int, Tensor]]:

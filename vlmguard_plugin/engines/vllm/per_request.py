@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from vlmguard_plugin.engines.vllm.asked import KEY, Asked, check_spelling
 from vlmguard_plugin.engines.vllm.configuration import edits_of, served_guard
-from vlmguard_plugin.engines.vllm.flattened import FlatBatch
+from vlmguard_plugin.engines.vllm.flattened import PLACE, FlatBatch
 from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.strength import as_asked
 
@@ -23,12 +23,21 @@ if TYPE_CHECKING:
 
 
 def check_request(asked: Asked, params: Any) -> None:
-    """VLLMValidationError for a request to a served guard that could not be guarded rightly. params: vLLM's."""
-    if asked.guard is None:
-        return
+    """VLLMValidationError for a request that could not be guarded rightly. params: vLLM's.
+
+    In a subject's engine that is one that the subject has not put, whose answer would be without its edits.
+    """
     from vllm.exceptions import VLLMValidationError  # which servers answer with status 400
 
     said = getattr(params, "extra_args", None) or {}
+    if asked.guard is None:
+        if PLACE not in said:
+            raise VLLMValidationError(
+                "a request has come to this engine past the subject that guards its answers; ask by `generate` of the "
+                "object that the engine was made for, or give its checkpoint to a model of this package's with "
+                "engine=vllm"
+            )
+        return
     own = sorted(name for name in said if name.startswith(OWN_WORDS))
     if own:
         raise VLLMValidationError(f"{', '.join(own)}: where a prompt ends is not for a request to say; leave it out")

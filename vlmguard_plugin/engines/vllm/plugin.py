@@ -83,7 +83,7 @@ def loaded(load: Callable[..., Any], worker: Any, *given: Any, **named: Any) -> 
     from vlmguard_plugin.engines.vllm.names import know_flat_towers
     from vlmguard_plugin.engines.vllm.worker import make_ready
 
-    know_flat_towers()
+    know_flat_towers(worker.vllm_config.model_config.architectures)
     result = load(worker, *given, **named)
     make_ready(worker, asked)
     return result

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
@@ -11,14 +9,14 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from vlmguard_plugin.engines.vllm.asked import KEY, Asked
 from vlmguard_plugin.engines.vllm.checkpoint import CheckpointFacts
 from vlmguard_plugin.engines.vllm.edited_engine import Answered, EditedEngine
+from vlmguard_plugin.engines.vllm.engine_subject import EngineSubject
 from vlmguard_plugin.engines.vllm.options import checked_options
-from vlmguard_plugin.engines.vllm.plugin import register
 from vlmguard_plugin.engines.vllm.sampling import sampling_of
+from vlmguard_plugin.engines.vllm.starting import CPU_CACHE, as_subjects, vllm_here
 from vlmguard_plugin.query import Query
-from vlmguard_plugin.steering.edit import Edits, SomeEdits, as_edits
+from vlmguard_plugin.steering.edit import SomeEdits
 from vlmguard_plugin.subjects.base import AnswersCutShort, Likelihood
 from vlmguard_plugin.subjects.devices import default_dtype
 from vlmguard_plugin.subjects.loading import DTYPES
@@ -30,48 +28,30 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 256
 """Queries handed to vLLM at once, which batches them as it goes; pictures of so many are in memory."""
-CPU_CACHE = 2 * 1024**3
-"""Bytes of vLLM's KV cache on a CPU where nothing says otherwise; its own default is nearly all of the memory."""
-OWN_PROCESS = "VLLM_ENABLE_V1_MULTIPROCESSING"
 
 
-class VLLMSubject:
+class VLLMSubject(EngineSubject):
     """A save_pretrained folder or hub name in a vLLM engine of this process.
 
     dtype: one of float32, bfloat16, float16; None is what the device computes well. batch_size: queries handed over at
     once. options: of vLLM's (options.OPTIONS); the model is not compiled unless enforce_eager=False is among them.
     generated_tokens: how many have been generated so far, by all answers together.
-
-    Logits are not contrasted and answers not drawn token by token here; guards that need it say so.
     """
-
-    engine = "vllm"
 
     def __init__(
         self, checkpoint: str, *, dtype: str | None = None, batch_size: int | None = None, **options: Any
     ) -> None:
         options = checked_options(options)
-        if os.environ.setdefault(OWN_PROCESS, "0") != "0":
-            raise ValueError(f"${OWN_PROCESS} is set, but edits are put in place in this process; unset it, or give 0")
-        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-        try:
-            from vllm import LLM
-            from vllm.platforms import current_platform
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                f"engine=vllm needs {error.name}; pip install 'vlmguard_plugin[vllm]' (docs/vllm.md)", name=error.name
-            ) from error
+        vllm = vllm_here()
         from transformers import GenerationConfig
 
-        register()
-        self.facts = CheckpointFacts(checkpoint)
+        self._facts = CheckpointFacts(checkpoint)
         self.config, self.processor, self.prompts = self.facts.config, self.facts.processor, self.facts.prompts
-        self.device = torch.device(current_platform.device_type)
+        self.device = torch.device(vllm.platforms.current_platform.device_type)
         stored = getattr(self.config, "dtype", None)
         self.dtype: torch.dtype = DTYPES[dtype] if dtype else default_dtype(self.device.type, stored)
         self.batch_size = batch_size or BATCH_SIZE
         self.generated_tokens = 0
-        self._standing: list[Edits] = []
         self._prompts_compared: set[int] = set()
         try:
             self.generation_config = GenerationConfig.from_pretrained(self.facts.place)
@@ -79,35 +59,24 @@ class VLLMSubject:
             self.generation_config = GenerationConfig.from_model_config(self.config)
         if self.device.type == "cpu" and "gpu_memory_utilization" not in options:
             options.setdefault("kv_cache_memory_bytes", CPU_CACHE)
-        self.llm = LLM(
+        llm = vllm.LLM(
             self.facts.place,
             dtype=str(self.dtype).removeprefix("torch."),
-            additional_config={KEY: Asked(None).as_config()},
+            additional_config=as_subjects(None),
             generation_config="vllm",
             disable_log_stats=True,
             **{"enforce_eager": True, **options},
         )
+        super().__init__(llm)
         self.engine_edited = EditedEngine(self.llm, self.num_layers)
 
     @property
-    def num_layers(self) -> int:
-        return self.facts.num_layers
-
-    @property
-    def hidden_size(self) -> int:
-        return self.facts.hidden_size
-
-    @property
-    def fingerprint(self) -> str:
-        return self.facts.fingerprint
+    def facts(self) -> CheckpointFacts:
+        return self._facts
 
     @property
     def prompt_form(self) -> str:
         return self.facts.prompt_form
-
-    @property
-    def is_edited(self) -> bool:
-        return bool(self._standing)
 
     @property
     def prefix_token_id(self) -> int:
@@ -134,11 +103,6 @@ class VLLMSubject:
                     states[start + place] = torch.stack([recorded[place][layer] for layer in range(self.num_layers)])
                 bar.update(len(batch))
         return states
-
-    def normalised(self, states: Tensor) -> Tensor:
-        normed = [part for part in self.llm.collective_rpc("vlmguard_normalised", args=(states,)) if part is not None]
-        result: Tensor = normed[-1]
-        return result
 
     def generate(
         self,
@@ -203,20 +167,6 @@ class VLLMSubject:
         """The same for prompts and answers given as tokens, special ones included: text alone, at least one each."""
         return self._likelihoods([scored_tokens(*row) for row in zip(prompts, answers, strict=True)], edits)
 
-    @contextmanager
-    def editing(self, edits: SomeEdits | None) -> Iterator[None]:
-        """While open, whatever is asked of this subject is answered with `edits` in place, before others' own."""
-        own = list(as_edits(edits))
-        self._standing += own
-        try:
-            yield
-        finally:
-            del self._standing[len(self._standing) - len(own) :]
-
-    def close(self) -> None:
-        """End the engine and its workers."""
-        self.llm.llm_engine.engine_core.shutdown()
-
     def _batches(self, queries: Sequence[Query]) -> Iterator[tuple[int, list[Query]]]:
         for start in range(0, len(queries), self.batch_size):
             yield start, list(queries[start : start + self.batch_size])
@@ -249,8 +199,10 @@ class VLLMSubject:
         **more: Any,
     ) -> Answered:
         """What vLLM gives to inputs of these queries, under standing edits and these. more: of `EditedEngine.run`."""
-        steps = [*self._standing, *as_edits(edits(queries) if callable(edits) else edits)]
-        answered = self.engine_edited.run(inputs, sampling, steps, **more)
+        from vllm import SamplingParams
+
+        parameters = [SamplingParams(**row) for row in sampling]
+        answered = self.engine_edited.run(inputs, parameters, self.steps(queries, edits), **more)
         self._compare_prompt(queries, answered.outputs)
         return answered
 

@@ -5,25 +5,29 @@ from __future__ import annotations
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from typing import Any, Callable, Sequence
 
 from vlmeval.vlm.base import BaseModel
 
 from vlmguard_plugin import environment
 from vlmguard_plugin.benchmarks.condition import early_layer
+from vlmguard_plugin.engines.vllm.host_engine import HostEngine, host_engines
+from vlmguard_plugin.engines.vllm.host_subject import VLLMHostSubject
 from vlmguard_plugin.hosts.early_layers import attacked
 from vlmguard_plugin.hosts.guard_spec import GuardSpec
-from vlmguard_plugin.hosts.guarded import Answered, Meter, answered_under, guard_facts, no_video
-from vlmguard_plugin.hosts.vlmeval.engines import without_engine
+from vlmguard_plugin.hosts.guarded import Answered, Meter, answered_under, guard_facts, no_video, versions
+from vlmguard_plugin.hosts.vlmeval.engines import class_arguments, engine_options, wants_vllm
 from vlmguard_plugin.hosts.vlmeval.host_facts import facts_of_host_model
 from vlmguard_plugin.hosts.vlmeval.messages import as_query
 from vlmguard_plugin.hosts.vlmeval.rows_ahead import RowsAhead
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.runs.facts import RunFacts
-from vlmguard_plugin.steering.decoder import DecoderNotFound
 from vlmguard_plugin.subjects.host_object import HostSubject
 from vlmguard_plugin.subjects.loading import BATCH_SIZE
 
+VLLM_BATCH_SIZE = 32
+"""Rows handed to vLLM at once, several times what the host's classes let it batch."""
 FIT_DATASET = "FigStep"
 """The data set's name that the host's classes are told while a guard is fitted: some look at it, and none knows it."""
 
@@ -33,12 +37,13 @@ class GuardedHost:
 
     model: name in `supported_VLM`. guard: registered guard name, or several joined by "+".
     guard_dir, anchors: see GuardSpec. layers_path: name of the decoder's ModuleList, where it can't be found.
-    settings: the guard's settings; what the model's own class takes goes into `model_arguments`, an engine
-    (`use_vllm`) too, which is else switched off: see `engines`. use_vllm: the host's own option.
-    meter: what was spent on answers.
+    settings: the guard's settings, and where the model runs on vLLM that engine's options (`engines.vllm.options`, and
+    dtype); what the model's own class takes goes into `model_arguments`. use_vllm: the host's own option; None leaves
+    it to the host's entry (see `engines`). meter: what was spent on answers.
 
-    Where its model is transformers' and decodes greedily, the rows to come ($VLMGUARD_BATCH_SIZE) are answered in one
-    batch and handed out when their very message is asked for, else one by one; one line on stderr says which.
+    On vLLM, model and guard share the engine that the host's class makes. Where the class asks for each answer once and
+    decodes greedily, the rows to come ($VLMGUARD_BATCH_SIZE) are answered in one batch and handed out when their very
+    message is asked for, else one by one; one line on stderr says which.
     """
 
     def __init__(
@@ -49,26 +54,28 @@ class GuardedHost:
         anchors: str | None = None,
         layers_path: str | None = None,
         model_arguments: dict[str, Any] | None = None,
-        use_vllm: bool = False,
+        use_vllm: bool | None = None,
         **settings: Any,
     ) -> None:
         from vlmeval.config import supported_VLM
 
-        if use_vllm:
-            raise ValueError(
-                f"{model} can't be guarded under vLLM as VLMEvalKit starts it; leave --use-vllm out, or give its "
-                "checkpoint to GuardedVLM with engine=vllm (docs/vllm.md)"
-            )
+        builder, given = supported_VLM[model], model_arguments or {}
+        on_vllm = wants_vllm(model, builder, given, use_vllm)
+        options, settings = engine_options(settings, on_vllm)
         spec = GuardSpec(model, guard, settings, guard_dir, anchors)
-        builder = supported_VLM[model]
-        needs_states = spec.unfitted_guard().needs_fit
-        self.host_model = builder(**without_engine(model, builder, model_arguments or {}, needs_states))
+        arguments = class_arguments(model, builder, given, on_vllm, spec.unfitted_guard().needs_fit)
         self._name = model
-        self.subject = HostSubject(self.host_model, layers_path=layers_path, dataset=FIT_DATASET)
+        if on_vllm:
+            self.host_model, engine = built_on_vllm(model, partial(builder, **arguments), options)
+            self.subject: HostSubject | VLLMHostSubject = VLLMHostSubject(self.host_model, engine, dataset=FIT_DATASET)
+        else:
+            self.host_model = builder(**arguments)
+            self.subject = HostSubject(self.host_model, layers_path=layers_path, dataset=FIT_DATASET)
         spec.unfitted_guard().check_reach(self.subject)
         self.guard = spec.fitted_guard(self.subject)
         self.meter = Meter()
-        if (size := environment.BATCH_SIZE.whole() or BATCH_SIZE) > 1 and self.subject.look_for_batches():
+        size = environment.BATCH_SIZE.whole() or (VLLM_BATCH_SIZE if on_vllm else BATCH_SIZE)
+        if size > 1 and self.subject.look_for_batches():
             self.subject.batch_size = size
         self._ahead = RowsAhead()
         self._answers: dict[Query, Answered] = {}
@@ -162,12 +169,31 @@ class GuardedHost:
 
     def run_facts(self, name: str) -> RunFacts:
         """What the leaderboard is told of a run. name: of this model on the host."""
+        subject = self.subject
         try:
-            fingerprint = self.subject.fingerprint
-        except DecoderNotFound:  # a guard on prompts or answers alone needs none
+            fingerprint = subject.fingerprint
+        except (ValueError, OSError):  # DecoderNotFound, and others: a guard on prompts or answers alone needs none
             fingerprint = ""
-        own = {"fingerprint": fingerprint, "batch_size": self.subject.batch_size, **guard_facts(self.guard)}
+        own = {"fingerprint": fingerprint, "batch_size": subject.batch_size, **guard_facts(self.guard)}
+        if isinstance(subject, VLLMHostSubject):
+            own |= {"device": subject.device.type, "dtype": str(subject.dtype).removeprefix("torch.")}
+            own |= {"engine": subject.engine, "versions": versions(subject.engine)}
         return replace(facts_of_host_model(self.host_model, name), **own)
+
+
+def built_on_vllm(model: str, build: Callable[[], Any], options: dict[str, Any]) -> tuple[Any, HostEngine]:
+    """A model object of the host's, and its engine, in which a guard can be put in place. options: of vLLM's.
+
+    ValueError where the object makes no engine, or several.
+    """
+    with host_engines(options) as engines:
+        built = build()
+    if len(engines) != 1:
+        raise ValueError(
+            f"{model} makes {len(engines)} engines by vLLM's LLM, and a guard is put into one; leave use_vllm out, or "
+            "give its checkpoint to GuardedVLM with engine=vllm"
+        )
+    return built, engines[0]
 
 
 def says_no_more(part: dict[str, Any]) -> bool:
