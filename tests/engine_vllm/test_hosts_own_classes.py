@@ -2,6 +2,7 @@
 
 import pytest
 from helpers import vllm_host_questions as questions
+from helpers.guard_rows import HABITS, ON_HOST_MODELS
 
 pytestmark = pytest.mark.host
 HELPED = "breaks on a request without a picture"
@@ -47,6 +48,21 @@ def test_without_a_guard_the_class_answers_as_by_itself(ask):
     told = ask(questions.answers, "qwen2_vl")
     pictured = [text for place, text in enumerate(told["unguarded"]) if place not in TEXT_ALONE]
     assert ask(questions.answers_alone, "qwen2_vl") == pictured
+
+
+KINDS = ("cmrm_sample", "shiftdc", "conditional_refusal", "ecso")
+GUARDS = [
+    *((name, ON_HOST_MODELS.get(name, HABITS[name][0])) for name in KINDS),
+    ("refusal_direction+self_reminder", {"refusal_direction": {"layers": [1], "alpha": 3.0}}),
+]
+
+
+@pytest.mark.parametrize("guard, settings", GUARDS)
+def test_guards_of_every_kind(ask, guard, settings):
+    """That look at each request first, decide by several layers, reword, and look at answers."""
+    unguarded, own, there, fired, fired_there = ask(questions.answers_under, "qwen2_vl", guard, settings)
+    assert own == there and fired == fired_there
+    assert (own == unguarded) == (guard == "ecso"), "ECSO leaves what it does not call unsafe"
 
 
 def test_a_guard_that_does_not_act_is_an_error(ask):

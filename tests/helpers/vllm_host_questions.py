@@ -15,7 +15,8 @@ from transformers import AutoModelForImageTextToText
 import vlmguard_plugin as vg
 from helpers.architectures import BUILDERS
 from helpers.tiny_models import TEMPLATE, randomised
-from helpers.vllm_models import TOKENS, anchors_file, tiny
+from helpers.vllm_models import TOKENS, anchors, anchors_file, tiny
+from vlmguard_plugin.guards.core.gates_heard import hearing_gates
 from vlmguard_plugin.steering.edit import Edits
 
 SETTINGS = {"rank": 2, "layers": [1, 2], "gate": "midpoint", "project": True}
@@ -163,6 +164,26 @@ def answers_alone(name):
     """What that object gives to messages with pictures."""
     model = class_alone(name)
     return [model.generate(message, "FigStep").strip() for message in messages() if len(message) == 2]
+
+
+def answers_under(name, guard, settings):
+    """Unguarded answers, guarded ones, those of transformers under the same fit, which is the class's engine's; and
+    which requests its gate fired on in both.
+    """
+    host, _ = guarded(name)
+    subject, folder = host.subject, os.path.join(mkdtemp(), "guard")
+    there = vg.HuggingFaceSubject(AutoModelForImageTextToText.from_pretrained(checkpoint(name)).eval(), wide(name)[1])
+    queries = [subject.query(message) for message in messages()]
+    built = vg.build_guard(guard, **settings)
+    if built.needs_fit:
+        built.fit(subject, anchors()).save(folder)
+    loaded = vg.load_guard(folder, there) if built.needs_fit else built
+    told, fired = [subject.generate(queries)], []
+    for each, own in ((subject, built), (there, loaded)):
+        with hearing_gates(queries) as heard:
+            told.append(own.respond(each, queries, max_new_tokens=TOKENS))
+        fired.append(heard.fired)
+    return *([text.strip() for text in texts] for texts in told), *fired
 
 
 class Broken:
