@@ -53,6 +53,16 @@ WRAPPED = (
     "<summary>I will look.</summary><reasoning>{0}</reasoning><conclusion>{1}</conclusion>",
     "<think>{0}</think><|begin_of_box|>{1}<|end_of_box|>",
     "<answer>{1}</answer>",
+    "<|START_THINKING|>{0}<|END_THINKING|><|START_RESPONSE|>{1}<|END_RESPONSE|>",
+    "<start_of_thought>{0}<end_of_thought>{1}",
+    "<|start_of_reasoning|>{0}<|end_of_reasoning|>{1}",
+    "<reasoning_content>{0}</reasoning_content>{1}",
+    "<thinking_process>\n{0}\n</thinking_process>\n{1}",
+    "\uff1cthink\uff1e{0}\uff1c/think\uff1e{1}",
+    "<!--think-->{0}<!--/think-->{1}",
+    "<Gedanken>{0}</Gedanken>{1}",
+    "<raisonnement>{0}</raisonnement>{1}",
+    "<\u0440\u0430\u0441\u0441\u0443\u0436\u0434\u0435\u043d\u0438\u0435>{0}</\u0440\u0430\u0441\u0441\u0443\u0436\u0434\u0435\u043d\u0438\u0435>{1}",
     "<SUMMARY>I will look.</SUMMARY><CAPTION>A sea.</CAPTION><REASONING>{0}</REASONING><CONCLUSION>{1}</CONCLUSION>",
 )
 
