@@ -71,7 +71,10 @@ ANSWER_TAGS = re.compile(
     r"(?:</\1>\s*|$)",
     re.DOTALL | re.IGNORECASE,
 )
-LEFTOVERS = re.compile(r"<\|(?:start|end|return|im_end|(?:begin|end)_of_(?:solution|box)|(?:start|end)_response)\|>(?:assistant\b)?", re.IGNORECASE)
+LEFTOVERS = re.compile(
+    r"<\|(?:start|end|return|im_end|(?:begin|end)_of_(?:solution|box)|(?:start|end)_response)\|>(?:assistant\b)?",
+    re.IGNORECASE,
+)
 
 
 def spoken(answer: str) -> str | None:
