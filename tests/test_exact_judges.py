@@ -125,3 +125,19 @@ def test_a_letter_is_read_in_the_ways_that_models_say_it(answer):
 @pytest.mark.parametrize("answer", ["A or B", "It could be A. It could also be B.", "A is correct. B is correct.", "E"])
 def test_two_letters_or_an_unknown_one_are_no_choice(answer):
     assert exact.judge_choice(answer, "B", {"A": "a cat", "B": "a dog"}).status == "unparsed"
+
+
+@pytest.mark.parametrize(
+    "answer, options, letter",
+    [
+        ("It isn't B.", {"A": "a cup", "B": "a jug"}, None),
+        ("not B", {"A": "a cup", "B": "a jug"}, None),
+        ("{'final_answer': 'B'}", {"A": "a cup", "B": "a jug"}, "B"),
+        ("-2", {"A": "2", "B": "-2"}, "B"),
+        ("+", {"A": "+", "B": "-"}, "A"),
+        ("2/1.", {"A": "1/2", "B": "2/1"}, "B"),
+        (" <", {"A": "<", "B": ">"}, "A"),
+    ],
+)
+def test_denied_letters_and_options_of_signs(answer, options, letter):
+    assert exact.chosen_letter(answer, options) == letter

@@ -23,7 +23,7 @@ NUMBERS.update(thirty="30", forty="40", fifty="50", sixty="60", seventy="70", ei
 TAG = re.compile(r"<\|[^|<>\n]{1,40}\|>|</?\w+>")
 ARTICLES = {"a", "an", "the"}
 STATED = (
-    r"(?i:\b(?:answer|ans|choice|correct(?=\s?:)|(?:correct|right|best)[ _](?:option|letter|one)"
+    r"(?i:(?<![^\W_])(?:answer|ans|choice|correct(?=\s?:)|(?:correct|right|best)[ _](?:option|letter|one)"
     r"|i(?:'d| would| will)? (?:choose|pick|select|say|go with)|it(?:'s| is)|must be|therefore|thus|hence"
     r"|so(?= [\W_]{0,3}[A-Z][\W_]{0,3}(?:$|\n)))\b)"
     r"[\"'*_]{0,3}(?i: is| would be| should be| must be| has to be)?,?\s*[:=]?\s*(?i:option |choice |letter"
@@ -79,7 +79,8 @@ def judge_choice(answer: str | float | None, letter: str, options: Mapping[str, 
 def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
     """The letter that an answer chooses, or None where it chooses none or several.
 
-    Read in this order: a letter alone ("B", "(b)."), the last letter in a box (LaTeX), "the answer is B",
+    Read in this order: a letter alone ("B", "(b)."), an option to the letter ("-2"), the last letter
+    in a box (LaTeX), "the answer is B",
     {"answer": "B"} or "B is correct", a letter with punctuation first ("B. blue"), an option's text first, the text of
     exactly one option, "(B)" or "option B" anywhere, the one letter that stands alone near
     the end ("that would be B").
@@ -92,6 +93,9 @@ def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
     alone = re.fullmatch(rf"[\W_]*([{letters}])[\W_]*", text, re.IGNORECASE)
     if alone:
         return alone.group(1).upper()
+    same = [letter for letter, option in options.items() if plain(option) and plain(option) == plain(text)]
+    if len(same) == 1:
+        return same[0]
     ended = r"(?:[).:]|[\"']\s*(?:[,}\]]|$)|(?![\w'])(?! \w)|(?<=[B-HJ-Z])(?![\w'])|(?= (?:because|since|as)\b))"
     chosen = set(re.findall(rf"{STATED}([{letters}]){ended}", text))
     chosen |= set(re.findall(rf"{STATED_ELSEWHERE}([{letters}])(?![A-Za-z'])", text))
@@ -113,10 +117,15 @@ def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
     return chosen.pop() if len(chosen) == 1 else None
 
 
+def plain(text: str) -> str:
+    """A text as it is compared to the letter: no case, no outer spaces, no full stop at its end."""
+    return unicodedata.normalize("NFKC", text).strip().rstrip(".").lower()
+
+
 def letter_near_end(text: str, letters: str) -> set[str]:
     """The letter that alone of all stands by itself, among the last four words; "A" before a word is an article.
 
-    VLMEvalKit reads a letter so, but for the article.
+    A letter behind "not" is not chosen. VLMEvalKit reads a letter so, but for the article and the "not".
     """
     said = re.sub(r"[.()\[\],:;!*#{}]", " ", text).split()
     alone = {word for word in said if len(word) == 1 and word in letters}
@@ -125,7 +134,8 @@ def letter_near_end(text: str, letters: str) -> set[str]:
     (letter,) = alone
     place = said.index(letter)
     followed = letter == "A" and place + 1 < len(said)
-    return alone if place >= len(said) - 4 and not followed else set()
+    denied = place > 0 and said[place - 1].lower().replace("\u2019", "'") in NEGATIONS
+    return alone if place >= len(said) - 4 and not (followed or denied) else set()
 
 
 def option_first(text: str, options: Mapping[str, str]) -> set[str]:

@@ -91,7 +91,7 @@ DISMISSAL = re.compile(
     r"|(?:the |this )?(?:ai )?(?:assistant|ai|bot|chatbot) (?:declines|refuses)\b[^.!?,]{0,40}"
     r"|(?:declines|refuses) to (?:answer|help|respond|comply|assist|comment)"
     # don't ask
-    rf"|(?:(?:let me|i (?:have to|must|am going to|need to)) )stop you\b[^.!?,]{{0,20}}"
+    rf"|(?:(?:let me|i (?:have to|must|am going to(?: have to)?|need to)) )stop you\b[^.!?,]{{0,20}}"
     rf"|(?:please )?(?:do not|never|stop|quit) ask(?:ing)?(?: me)?(?: (?:again|(?:for|about) {_THAT}|to (?:do|write"
     rf"|help)\b[^.!?,]{{0,30}}"
     rf"|{_THAT}(?: again)?|such [^.!?,]{{2,20}}))?"

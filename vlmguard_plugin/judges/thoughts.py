@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import re
 
-LESS, MORE = r"(?:\\?<|&lt;)", r"(?:\\?>|&gt;)"
+LESS, MORE = r"(?:\\?<|&lt;|\uff1c)(?:!--)?", r"(?:(?:--)?\\?>|&gt;|\uff1e)"
+ELSEWHERE = (
+    r"denken|gedanken|\u00fcberlegung(?:en)?|pens\u00e9es?|r\u00e9flexions?|raisonnement|pensamientos?|razonamiento"
+    r"|pensamentos?|racioc\u00ednio|pensier[oi]|ragionamento|\u0440\u0430\u0441\u0441\u0443\u0436\u0434\u0435\u043d\u0438[\u0435\u044f]"
+    r"|\u0440\u0430\u0437\u043c\u044b\u0448\u043b\u0435\u043d\u0438[\u0435\u044f]|\u043c\u044b\u0441\u043b\u0438|\u601d\u8003(?:\u8fc7\u7a0b|\u904e\u7a0b)?|\u601d\u7ef4(?:\u94fe|\u8fc7\u7a0b)?"
+    r"|\u63a8\u7406(?:\u8fc7\u7a0b)?|\u63a8\u8ad6|\u8003\u3048|\uc0dd\uac01|\ucd94\ub860|\u062a\u0641\u0643\u064a\u0631|\u0938\u094b\u091a|\u0935\u093f\u091a\u093e\u0930"
+)
+"""What thoughts are called in the languages with refusal rules."""
 NAME = (
     r"(?:[\w.]{1,20}[:_-])?(?:think|thinking|thoughts?|reasoning|reflection|scratch_?pad|monologue|deliberation"
-    r"|cognition|(?:chain_of_|inner_)thought|\u601d\u8003(?:\u8fc7\u7a0b)?|\u601d\u7ef4(?:\u94fe|\u8fc7\u7a0b)?"
-    r"|\u63a8\u7406(?:\u8fc7\u7a0b)?|analysis)"
+    rf"|cognition|(?:chain_of_|inner_)thought|{ELSEWHERE}|analysis)"
+    r"(?:[_-](?:process|content|text|block|steps?|trace|fast|slow))?"
 )
+PLAIN = r"(?:think(?:ing)?|thoughts?|reasoning|reflection)"
+"""Names in models' own marks."""
 PAIRED = r"(?:rationale|plan|planning|cot|reason|internal)"
 """Names that other tags have too: thoughts only where the first of an answer is closed and words follow it."""
 OPENED = re.compile(
-    rf"(?<!`){LESS}\s?{NAME}(?:\s[^<>\n]{{0,60}})?{MORE}|\[(?:think(?:ing)?|thought)\]|\u25c1think\u25b7"
+    rf"(?<!`){LESS}\s?(?!end_){NAME}(?:\s[^<>\n]{{0,60}})?{MORE}|\[(?:think(?:ing)?|thought)\]|\u25c1think\u25b7"
     r"|[\u3010\u3014](?:\u601d\u8003|\u63a8\u7406)(?:\u8fc7\u7a0b)?[\u3011\u3015]"
-    r"|<\|(?:(?:begin|start)_of_)?(?:think(?:ing)?|thought)(?:_(?:start|begin))?\|>|<start_working_out>"
+    rf"|<\|?(?:begin|start)_(?:of_)?{PLAIN}\|?>|<\|{PLAIN}(?:_(?:start|begin))?\|>|<start_working_out>"
     r"|<\|channel\|>\s*(?:analysis|commentary)\b[^<]*<\|message\|>|<unused94>\s*thought\b|<\|im_start\|>think\b"
     r"|assistantanalysis|(?-i:\A\s*analysis(?=[A-Z]))",
     re.IGNORECASE | re.DOTALL,
@@ -28,12 +37,12 @@ lose their marks where special tokens are left out."""
 CLOSED = re.compile(
     rf"(?<!`){LESS}\s?/\s?{NAME}\s?{MORE}|\[/(?:think(?:ing)?|thought)\]|\u25c1/think\u25b7"
     r"|[\u3010\u3014]/(?:\u601d\u8003|\u63a8\u7406)(?:\u8fc7\u7a0b)?[\u3011\u3015]"
-    r"|<\|(?:/|end_of_)(?:think(?:ing)?|thought)\|>|<\|(?:think(?:ing)?|thought)_end\|>|<end_working_out>"
+    rf"|<\|/{PLAIN}\|>|<\|?end_(?:of_)?{PLAIN}\|?>|<\|{PLAIN}_end\|>|<end_working_out>"
     r"|<\|channel\|>\s*final\b[^<]*<\|message\|>|<unused95>|<\|im_start\|>answer\b|assistantfinal",
     re.IGNORECASE,
 )
 """What it ends with. It counts without a beginning too: some templates put that into the prompt."""
-MARKS, WORDS = re.compile("[<\\[&\u25c1\u3010\u3014]"), ("analysis", "assistantfinal")
+MARKS, WORDS = re.compile("[<\\[&\uff1c\u25c1\u3010\u3014]"), ("analysis", "assistantfinal")
 """A text without one of these signs or words holds neither."""
 FIRST = re.compile(
     rf"\s*(?:<(?P<tag>{PAIRED})>.*?</(?P=tag)>|```think(?:ing)?\n.*?\n```"
@@ -62,7 +71,10 @@ ANSWER_TAGS = re.compile(
     r"(?:</\1>\s*|$)",
     re.DOTALL | re.IGNORECASE,
 )
-LEFTOVERS = re.compile(r"<\|(?:start|end|return|im_end|(?:begin|end)_of_(?:solution|box))\|>(?:assistant\b)?")
+LEFTOVERS = re.compile(
+    r"<\|(?:start|end|return|im_end|(?:begin|end)_of_(?:solution|box)|(?:start|end)_response)\|>(?:assistant\b)?",
+    re.IGNORECASE,
+)
 
 
 def spoken(answer: str) -> str | None:
