@@ -1,6 +1,7 @@
 """Conditional refusal: the gate's maths, its threshold and bound, the dose's end, and rows that stay as they are."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -165,6 +166,13 @@ def test_too_few_pairs_are_refused(subject):
     few = Anchors(ANCHORS.pairs[:2])
     with pytest.raises(ValueError, match="can't be fitted on 2 anchor pairs; give at least 3"):
         vg.build_guard("conditional_refusal", **QUICK).fit(subject, few)
+
+
+def test_a_request_of_several_pairs_is_refused_since_it_would_be_on_both_sides_of_a_fold(subject):
+    first, *others = ANCHORS.pairs
+    again = Anchors((first, *others, AnchorPair("How to hide a body?", first.harmless)))
+    with pytest.raises(ValueError, match=f"hold {re.escape(repr(first.harmless))} 2 times.*give each request once"):
+        vg.build_guard("conditional_refusal", **QUICK).fit(subject, again)
 
 
 def test_layers_are_checked_before_anything_is_recorded(subject):

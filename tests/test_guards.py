@@ -14,6 +14,7 @@ from helpers.steering import hook_counts
 from helpers.tiny_models import tiny_llava, tiny_processor
 
 import vlmguard_plugin as vg
+from vlmguard_plugin.anchors import Anchors
 
 
 @pytest.fixture(scope="module")
@@ -297,3 +298,9 @@ class TestDamagedFolders:
         with pytest.raises(vg.DamagedGuard) as caught:
             vg.load_guard(folder)
         assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["vlm_guard", "cmrm", "shiftdc", "nullsteer", "inferaligner", "mars", "jrs_rem"])
+def test_a_fit_on_no_anchors_is_refused(subject, name):
+    with pytest.raises(ValueError, match=f"guard '{name}' can't be fitted on 0 anchor pairs; give some"):
+        vg.build_guard(name).fit(subject, Anchors(()))

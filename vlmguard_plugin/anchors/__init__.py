@@ -115,6 +115,11 @@ def _anchor_pairs(path: Path) -> tuple[AnchorPair, ...]:
     pairs = _pairs(path, AnchorPair, ("harmful", "harmless"), ("topic", "form", "borderline", "language"))
     if len(pairs) < 2:
         raise BadAnchors(f"{path} holds {len(pairs)} pairs; at least 2 are needed, and 100 are usual")
+    seen: set[tuple[str, str]] = set()
+    for number, pair in enumerate(pairs, 1):
+        if (pair.harmful, pair.harmless) in seen:
+            raise BadAnchors(f"{path} holds pair {number} ({pair.harmful[:60]!r}) twice; give each once")
+        seen.add((pair.harmful, pair.harmless))
     return pairs
 
 
@@ -141,12 +146,20 @@ def _pairs(
     except UnicodeDecodeError as error:
         raise BadAnchors(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
     rows = csv.DictReader(io.StringIO(text))
-    missing = [column for column in required if column not in (rows.fieldnames or ())]
+    columns = rows.fieldnames or ()
+    missing = [column for column in required if column not in columns]
     if missing:
-        raise BadAnchors(f"{path} lacks the column {' and '.join(missing)}; row 1 has {rows.fieldnames or 'nothing'}")
+        raise BadAnchors(f"{path} lacks the column {' and '.join(missing)}; row 1 has {columns or 'nothing'}")
+    repeated = [column for column in (*required, *optional) if list(columns).count(column) > 1]
+    if repeated:
+        raise BadAnchors(f"{path} has the column {' and '.join(repeated)} more than once; leave one of them")
     pairs = []
     try:
         for row in rows:
+            if None in row:
+                raise BadAnchors(
+                    f"it has more cells than the {len(columns)} columns; put cells that hold a comma between quotes"
+                )
             cells = {column: (row.get(column) or "").strip() for column in (*required, *optional)}
             for column in required:
                 if not cells[column]:

@@ -94,7 +94,7 @@ class ConditionalRefusal(RepresentationGuard):
     def fit_tensors(
         self, subject: Subject, anchors: Anchors, progress: bool
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        check_pairs(len(anchors.pairs))
+        check_pairs(anchors)
         reads, seed = list(self.read_layers(subject.num_layers)), self.settings.picture_seed
         conditions, read = self.settings.conditions, []
         for condition, states in record_conditions(subject, anchors, conditions, seed, self.name, progress):

@@ -58,7 +58,7 @@ def measure_gate(
         guard.check_fits(subject)
     gated = gated_parts(guard)
     chosen = some_pairs(anchors, pairs)
-    check_pairs(len(chosen.pairs))
+    check_pairs(chosen)
     wilson_interval(1, 2)  # without statsmodels, fail before the measurement
     states = dict(record_conditions(subject, chosen, names, seed, "inspect", progress))
     together = torch.stack([states[name] for name in names])

@@ -100,10 +100,12 @@ class Guard(Shared):
     def fit(self, subject: Subject, anchors: Anchors, *, progress: bool = False) -> Self:
         """Fit on anchor requests. Returns the guard itself; nothing of an earlier fit is kept if this one fails.
 
-        ValueError where the numbers are worthless: not finite, or zero everywhere. RuntimeError while a guard is on the
-        model.
+        ValueError for no anchor pair at all, and where the numbers are worthless: not finite, or zero everywhere.
+        RuntimeError while a guard is on the model.
         """
         self.check_given()
+        if not anchors.pairs:
+            raise ValueError(f"guard {self.name!r} can't be fitted on 0 anchor pairs; give some, 100 are usual")
         if subject.is_edited:
             raise RuntimeError(
                 f"guard {self.name!r} can't be fitted while a guard is on the model; leave it first, or fit on a "

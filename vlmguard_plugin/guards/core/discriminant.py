@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
+from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.lazy import torch
 
 if TYPE_CHECKING:
@@ -85,11 +87,22 @@ class Gate:
         return {f"layers {', '.join(map(str, reads))}": scores}
 
 
-def check_pairs(count: int) -> None:
-    """ValueError for fewer anchor pairs than LEAST_PAIRS."""
+def check_pairs(anchors: Anchors) -> None:
+    """ValueError for anchors that a gate can't be fitted on.
+
+    These are fewer pairs than LEAST_PAIRS, and a request that stands in several of them: what is said of the states
+    that a gate was not fitted on would be said of some that it was, and the bound counts each request as another one.
+    """
+    count = len(anchors.pairs)
     if count < LEAST_PAIRS:
         raise ValueError(
             f"a gate can't be fitted on {count} anchor pairs; give at least {LEAST_PAIRS}, and 100 are usual"
+        )
+    (request, times), *_ = Counter(anchors.harmful + anchors.harmless).most_common(1)
+    if times > 1:
+        raise ValueError(
+            f"a gate can't be fitted on anchors that hold {request[:60]!r} {times} times, since its threshold is taken "
+            "from requests that it was not fitted on; give each request once"
         )
 
 
@@ -97,11 +110,10 @@ def fit_gate(states: Tensor, shrinkage: float) -> dict[str, Tensor]:
     """Of states [C, 2N, R, d] under C conditions, N of the first class before N of the second, pair by pair.
 
     Returns a discriminant's weights [R, d] and offsets [R], and as scores [C, 2N] each state's by one that was fitted
-    without its pair (FOLDS folds of neighbouring numbers apart, fewer for fewer pairs); float32. ValueError as
-    `check_pairs`.
+    without its pair (FOLDS folds of neighbouring numbers apart, fewer for fewer pairs); float32. The anchors are ones
+    that `check_pairs` lets pass.
     """
     pairs = states.shape[1] // 2
-    check_pairs(pairs)
     scores = torch.empty(states.shape[:2])
     folds = min(FOLDS, pairs)
     fold = (torch.arange(pairs) % folds).repeat(2)
