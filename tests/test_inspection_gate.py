@@ -151,7 +151,8 @@ def test_a_guard_of_this_model_with_a_gate_is_asked_for(subject, fitted):
         ({"conditions": "object"}, "leave object out"),
         ({"conditions": "nothing"}, "conditions is 'nothing'"),
         ({"rate": 0.6}, "rate is 0.6"),
-        ({"pairs": 2}, "on 2 anchor pairs; give at least 3"),
+        ({"pairs": 2}, "2 anchor pairs were asked for; give 3 .* to 8"),
+        ({"pairs": 99}, "99 anchor pairs were asked for; give 3 .* to 8"),
         ({"guard": vg.build_guard("self_reminder")}, "'self_reminder' has no gate"),
     ],
 )

@@ -85,7 +85,9 @@ class ConditionalRefusal(RepresentationGuard):
         first, own = self.layers(num_layers)[0], self.default_layers(num_layers)[0]
         layers = self.settings.read_layers or tuple(range(min(num_layers // 2, own), own + 1))
         if layers[-1] > first:
-            raise ValueError(f"read_layers {list(layers)} lie after the first edited layer {first}; give earlier ones")
+            raise ValueError(
+                f"read_layers {list(layers)} lie after the first edited layer {first}; give earlier ones, or edit later"
+            )
         return layers
 
     def grid(self, num_layers: int) -> list[dict[str, list[Any]]]:

@@ -57,7 +57,7 @@ def measure_gate(
     if guard is not None:
         guard.check_fits(subject)
     gated = gated_parts(guard)
-    chosen = some_pairs(anchors, pairs)
+    chosen = some_pairs(anchors, pairs, least=3)
     check_pairs(chosen)
     wilson_interval(1, 2)  # without statsmodels, fail before the measurement
     states = dict(record_conditions(subject, chosen, names, seed, "inspect", progress))

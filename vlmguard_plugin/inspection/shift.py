@@ -100,12 +100,14 @@ def checked_layers(layers: Sequence[int] | None, num_layers: int) -> list[int]:
     return sorted(set(layers))
 
 
-def some_pairs(anchors: Anchors, pairs: int | None) -> Anchors:
+def some_pairs(anchors: Anchors, pairs: int | None, least: int = 2) -> Anchors:
+    """That many pairs, spread evenly, None for all. ValueError for fewer than `least`, of which each is left out once,
+    and for more than there are."""
     available = len(anchors.pairs)
     wanted = available if pairs is None else pairs
-    if not 2 <= wanted <= available:
+    if not least <= wanted <= available:
         raise ValueError(
-            f"{wanted} anchor pairs were asked for; give 2 (each is left out once) to {available}, all there are"
+            f"{wanted} anchor pairs were asked for; give {least} (each is left out once) to {available}, all there are"
         )
     return anchors if wanted == available else anchors.split(wanted)[0]
 
