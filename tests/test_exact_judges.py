@@ -141,3 +141,19 @@ def test_two_letters_or_an_unknown_one_are_no_choice(answer):
 )
 def test_denied_letters_and_options_of_signs(answer, options, letter):
     assert exact.chosen_letter(answer, options) == letter
+
+
+@pytest.mark.parametrize(
+    "answer, letter",
+    [
+        ("这是狗。", "B"),
+        ("这不是狗，而是猫", "A"),
+        ("图中是一辆红色的车", "C"),
+        ("狗或猫", None),
+        ("这非狗", None),
+        ("我不知道", None),
+    ],
+)
+def test_options_are_found_where_words_have_no_spaces(answer, letter):
+    assert exact.chosen_letter(answer, {"A": "猫", "B": "狗", "C": "红色的车", "D": "红色"}) == letter
+    assert exact.judge_open(answer, "狗").correct == (letter == "B" or answer == "狗或猫")

@@ -40,7 +40,14 @@ STATED_ELSEWHERE = (
     r"|\u0939\u0948)?\s*[:=\-]?\s*[\"'*_(\[]{0,3}"
 )
 """The same in Chinese, Japanese, Korean, German, French, Spanish, Italian, Portuguese, Russian, Arabic and Hindi."""
-NEGATIONS = {"not", "no", "isn't", "aren't", "never"}
+NEGATIONS = {"not", "no", "isn't", "aren't", "never", "\u4e0d", "\u975e"}
+COPULA = "\u662f"
+"""Chinese "is", between a negation and what is denied."""
+JOINS = (("or",), ("and",), ("\u6216",), ("\u548c",))
+"""Behind an option's text these bring in a further one."""
+UNSPACED = "\u3040-\u30ff\u3400-\u9fff"
+"""Letters of Chinese and Japanese, which put no space between words."""
+WORD = re.compile(rf"\d+(?:\.\d+)?|[{UNSPACED}]|(?:(?![{UNSPACED}])[^\W\d_])+(?:'[^\W\d_]+)*")
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,7 @@ def option_first(text: str, options: Mapping[str, str]) -> set[str]:
     if len(longest) != 1:
         return set()
     (letter,) = longest
-    return set() if given[begins[letter] : begins[letter] + 1] in (("or",), ("and",)) else longest
+    return set() if given[begins[letter] : begins[letter] + 1] in JOINS else longest
 
 
 def options_named(text: str, options: Mapping[str, str]) -> set[str]:
@@ -202,18 +209,24 @@ def rivals_by_category(categories: Sequence[str], answers: Sequence[str]) -> dic
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Lower-case words without punctuation and articles; number words as digits."""
+    """Lower-case words without punctuation and articles; number words as digits. A letter of UNSPACED is a word."""
     text = unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'")
-    said = re.findall(r"\d+(?:\.\d+)?|[^\W\d_]+(?:'[^\W\d_]+)*", text)
+    said = WORD.findall(text)
     return tuple(NUMBERS.get(word, word) for word in said if word not in ARTICLES) or tuple(said)
 
 
 def stands_in(phrase: tuple[str, ...], said: tuple[str, ...]) -> bool:
     """Whether the words of a phrase come one after the other in what was said, not right after a negation."""
     return any(
-        said[start : start + len(phrase)] == phrase and not (start and said[start - 1] in NEGATIONS)
+        said[start : start + len(phrase)] == phrase and not denied(said[:start])
         for start in range(len(said) - len(phrase) + 1)
     )
+
+
+def denied(before: tuple[str, ...]) -> bool:
+    """Whether what was said before some words denies them."""
+    last = before[-1:] if before[-1:] != (COPULA,) else before[-2:-1]
+    return not NEGATIONS.isdisjoint(last)
 
 
 def without(phrase: tuple[str, ...], said: tuple[str, ...]) -> tuple[str, ...]:
