@@ -96,7 +96,7 @@ NOTICE = re.compile(
     r"|server disconnected\b.{0,80}|(?:https?connectionpool|httpsconnection)\b.{0,250}"
     r"|no (?:response|answer|output|completion)(?: (?:from|by) .{0,40}| received| generated| returned)?"
     r"|response withheld"
-    r"|(?:\u8c03\u7528|\u8bf7\u6c42|\u54cd\u5e94|\u63a5\u53e3|\u7f51\u7edc)(?:\u5df2)?(?:\u8d85\u65f6|\u5931\u8d25|\u5f02\u5e38|\u88ab\u62d2\u7edd)|\u5185\u5bb9\u5ba1\u6838(?:\u4e0d|\u672a)\u901a\u8fc7"
+    r"|(?:\u8c03\u7528|\u8bf7\u6c42|\u54cd\u5e94|\u63a5\u53e3|\u7f51\u7edc)(?:\u5df2)?(?:\u8d85\u65f6|\u5931\u8d25|\u5f02\u5e38)|\u5185\u5bb9\u5ba1\u6838(?:\u4e0d|\u672a)\u901a\u8fc7"
     r"|(?:\u7cfb\u7edf|\u670d\u52a1\u5668?|\u7f51\u7edc|\u63a5\u53e3|\u5185\u90e8)(?:\u9519\u8bef|\u5f02\u5e38|\u7e41\u5fd9)(?:\W.{0,60})?"
     r"|.{0,20}(?:\u5305\u542b|\u542b\u6709|\u6d89\u53ca).{0,12}\u654f\u611f(?:\u5185\u5bb9|\u4fe1\u606f).{0,60}"
     r")\W*",
