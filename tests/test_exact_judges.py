@@ -156,4 +156,10 @@ def test_denied_letters_and_options_of_signs(answer, options, letter):
 )
 def test_options_are_found_where_words_have_no_spaces(answer, letter):
     assert exact.chosen_letter(answer, {"A": "猫", "B": "狗", "C": "红色的车", "D": "红色"}) == letter
-    assert exact.judge_open(answer, "狗").correct == (letter == "B" or answer == "狗或猫")
+
+
+@pytest.mark.parametrize(
+    "answer, right", [("图中是一只狗。", True), ("狗或猫", True), ("不是狗", False), ("猫", False)]
+)
+def test_open_answers_are_found_where_words_have_no_spaces(answer, right):
+    assert exact.judge_open(answer, "狗").correct == right

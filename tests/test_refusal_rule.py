@@ -1,7 +1,5 @@
 """A rule's quick look never hides what its pattern finds: proven by taking each pattern apart."""
 
-import re
-
 import pytest
 
 from vlmguard_plugin.judges import refusal_english, refusal_english_objections, refusal_terse
@@ -72,4 +70,4 @@ def test_a_sentence_without_the_words_of_refusals_fits_no_rule(checked):
 
 def test_a_rule_looks_for_its_pattern():
     assert rule("cat|dog", r"\b(?:cats|dog)\b").fits("two cats") and not rule("cat", r"\bcats\b").fits("a cat")
-    assert re.search(r"\bcats\b", "cats") and len(RULES) > 30
+    assert len(RULES) > 30

@@ -15,7 +15,7 @@ from transformers import AutoModelForImageTextToText
 import vlmguard_plugin as vg
 from helpers.architectures import BUILDERS
 from helpers.tiny_models import TEMPLATE, randomised
-from helpers.vllm_models import TOKENS, anchors, anchors_file, tiny
+from helpers.vllm_models import TOKENS, anchors, anchors_file, saved, tiny
 from vlmguard_plugin.guards.core.gates_heard import hearing_gates
 from vlmguard_plugin.steering.edit import Edits
 
@@ -57,10 +57,7 @@ def wide(name):
 @cache
 def checkpoint(name):
     """The folder of a tiny checkpoint for a class."""
-    folder = mkdtemp(prefix=f"vlmguard-{name}-")
-    for part in wide(name):
-        part.save_pretrained(folder)
-    return folder
+    return saved(name, wide(name))
 
 
 def register(name):

@@ -47,8 +47,13 @@ def tiny(name):
 @cache
 def folder_of(name):
     """The folder of a tiny checkpoint."""
+    return saved(name, tiny(name))
+
+
+def saved(name, model_and_processor):
+    """The new folder that a model and its processor are saved into."""
     folder = mkdtemp(prefix=f"vlmguard-{name}-")
-    for part in tiny(name):
+    for part in model_and_processor:
         part.save_pretrained(folder)
     return folder
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence
 from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.conditions import CONDITIONS, OBJECT, check_conditions, record_conditions
-from vlmguard_plugin.guards.core.discriminant import area_under_curve, check_pairs, fit_gate, threshold_for
+from vlmguard_plugin.guards.core.discriminant import LEAST_PAIRS, area_under_curve, check_pairs, fit_gate, threshold_for
 from vlmguard_plugin.guards.core.representation import RepresentationGuard
 from vlmguard_plugin.inspection.rates import wilson_interval
 from vlmguard_plugin.inspection.shift import model_facts, some_pairs
@@ -57,8 +57,8 @@ def measure_gate(
     if guard is not None:
         guard.check_fits(subject)
     gated = gated_parts(guard)
-    chosen = some_pairs(anchors, pairs, least=3)
-    check_pairs(chosen)
+    check_pairs(anchors)
+    chosen = some_pairs(anchors, pairs, LEAST_PAIRS)
     wilson_interval(1, 2)  # without statsmodels, fail before the measurement
     states = dict(record_conditions(subject, chosen, names, seed, "inspect", progress))
     together = torch.stack([states[name] for name in names])

@@ -141,8 +141,8 @@ def letter_near_end(text: str, letters: str) -> set[str]:
     (letter,) = alone
     place = said.index(letter)
     followed = letter == "A" and place + 1 < len(said)
-    denied = place > 0 and said[place - 1].lower().replace("\u2019", "'") in NEGATIONS
-    return alone if place >= len(said) - 4 and not (followed or denied) else set()
+    before = words(" ".join(said[max(place - 2, 0) : place]))
+    return alone if place >= len(said) - 4 and not (followed or denied(before)) else set()
 
 
 def option_first(text: str, options: Mapping[str, str]) -> set[str]:
@@ -218,13 +218,13 @@ def words(text: str) -> tuple[str, ...]:
 def stands_in(phrase: tuple[str, ...], said: tuple[str, ...]) -> bool:
     """Whether the words of a phrase come one after the other in what was said, not right after a negation."""
     return any(
-        said[start : start + len(phrase)] == phrase and not denied(said[:start])
+        said[start : start + len(phrase)] == phrase and not denied(said[max(start - 2, 0) : start])
         for start in range(len(said) - len(phrase) + 1)
     )
 
 
 def denied(before: tuple[str, ...]) -> bool:
-    """Whether what was said before some words denies them."""
+    """Whether what was said before some words denies them. before: the last words of it, two at least if there are."""
     last = before[-1:] if before[-1:] != (COPULA,) else before[-2:-1]
     return not NEGATIONS.isdisjoint(last)
 

@@ -50,6 +50,15 @@ class BatchesTried:
         self.alone: str | None = None
         self._said: set[str] = set()
 
+    def look(self, first: Callable[[], Any]) -> None:
+        """Find out by a first request whether there are batches at all. first: puts it."""
+        try:
+            first()
+        except NotTogether as error:
+            self.give_up(error)
+        except Exception as error:  # noqa: BLE001 - a host's class, which may raise anything
+            self.give_up(NotTogether(f"it fails on a first request ({in_line(error)})"))
+
     def give_up(self, error: NotTogether) -> None:
         """From now on one by one, or these requests alone."""
         if error.for_good:
@@ -75,12 +84,7 @@ class HostBatches(BatchesTried):
 
     def look_at(self, ask: Ask, decoder: Decoder | None) -> None:
         """Find out by one request, without a pass of the model, whether there are batches at all."""
-        try:
-            self._call_of(ask, decoder)
-        except NotTogether as error:
-            self.give_up(error)
-        except Exception as error:  # noqa: BLE001 - a host's class, which may raise anything
-            self.give_up(NotTogether(f"it fails on a first request ({in_line(error)})"))
+        self.look(lambda: self._call_of(ask, decoder))
 
     def answers(
         self, asks: Sequence[Ask], decoder: Decoder | None, guarded: Callable[[], ContextManager[Any]]

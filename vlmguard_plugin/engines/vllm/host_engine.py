@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from vlmguard_plugin.engines.vllm.edited_engine import EditedEngine
-from vlmguard_plugin.engines.vllm.starting import CPU_CACHE, as_subjects, vllm_here
+from vlmguard_plugin.engines.vllm.starting import as_subjects, options_here, vllm_here
 
 OF_A_PICTURE = ("multi_modal_data", "multi_modal_uuids", "mm_processor_kwargs")
 """What a prompt of vLLM's says of its pictures, beside its text."""
@@ -95,10 +95,7 @@ def host_engines(options: Mapping[str, Any]) -> Iterator[list[HostEngine]]:
     them. The model is not compiled unless these say enforce_eager=False. ModuleNotFoundError without vLLM.
     """
     vllm = vllm_here()
-    own_options: dict[str, Any] = {"enforce_eager": True}
-    if vllm.platforms.current_platform.device_type == "cpu":
-        own_options["kv_cache_memory_bytes"] = CPU_CACHE  # a class's share of the memory is meant of a GPU's
-    own_options |= options
+    own_options = options_here(options)  # not the class's: its share of the memory is meant of a GPU's
     own, kept = vllm.LLM, vars(vllm).get("LLM")
     made: list[HostEngine] = []
 

@@ -114,12 +114,7 @@ class VLLMHostSubject(EngineSubject, HostQuestions):
 
     def look_for_batches(self) -> bool:
         """Whether several queries may go through the engine at once, by a first look at how it is asked."""
-        try:
-            self._call_of(Query("Hello", (BLANK,)))
-        except NotTogether as error:
-            self.batches.give_up(error)
-        except Exception as error:  # noqa: BLE001 - a host's class, which may raise anything
-            self.batches.give_up(NotTogether(f"it fails on a first request ({in_line(error)})"))
+        self.batches.look(lambda: self._call_of(Query("Hello", (BLANK,))))
         return self.batches.alone is None
 
     @contextmanager

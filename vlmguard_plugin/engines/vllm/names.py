@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import Sequence
 
 TOWER_PARTS = ("embeddings.", "encoder.", "pre_layrnorm.", "post_layernorm.")
 MODELS = {"LlavaForConditionalGeneration": "llava", "Gemma3ForConditionalGeneration": "gemma3_mm"}
 """Models of vLLM's that were tried with such names, and the modules they are in."""
 
 
-def know_flat_towers(architectures: Any) -> None:
+def know_flat_towers(architectures: Sequence[str] | None) -> None:
     """transformers 5 saves towers of CLIP and SigLIP without `vision_model.` in their names, which vLLM 0.32 expects
     there. architectures: those of the checkpoint.
 

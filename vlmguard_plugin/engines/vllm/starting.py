@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Mapping
 
 from vlmguard_plugin.engines.vllm.asked import KEY, Asked, check_spelling
 from vlmguard_plugin.engines.vllm.plugin import register
@@ -31,6 +31,19 @@ def vllm_here() -> Any:
         ) from error
     register()
     return vllm
+
+
+def options_here(options: Mapping[str, Any]) -> dict[str, Any]:
+    """vLLM's options of an engine in this process: a user's, and what holds where these say nothing.
+
+    That is a model which is not compiled, and on a CPU a cache of CPU_CACHE, unless a share of the memory is given.
+    """
+    from vllm.platforms import current_platform
+
+    own: dict[str, Any] = {"enforce_eager": True}
+    if current_platform.device_type == "cpu" and "gpu_memory_utilization" not in options:
+        own["kv_cache_memory_bytes"] = CPU_CACHE
+    return {**own, **options}
 
 
 def as_subjects(given: Any) -> dict[str, Any]:

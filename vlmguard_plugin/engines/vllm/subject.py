@@ -14,7 +14,7 @@ from vlmguard_plugin.engines.vllm.edited_engine import Answered, EditedEngine
 from vlmguard_plugin.engines.vllm.engine_subject import EngineSubject
 from vlmguard_plugin.engines.vllm.options import checked_options
 from vlmguard_plugin.engines.vllm.sampling import sampling_of
-from vlmguard_plugin.engines.vllm.starting import CPU_CACHE, as_subjects, vllm_here
+from vlmguard_plugin.engines.vllm.starting import as_subjects, options_here, vllm_here
 from vlmguard_plugin.query import Query
 from vlmguard_plugin.steering.edit import SomeEdits
 from vlmguard_plugin.subjects.base import AnswersCutShort, Likelihood
@@ -57,15 +57,13 @@ class VLLMSubject(EngineSubject):
             self.generation_config = GenerationConfig.from_pretrained(self.facts.place)
         except OSError:
             self.generation_config = GenerationConfig.from_model_config(self.config)
-        if self.device.type == "cpu" and "gpu_memory_utilization" not in options:
-            options.setdefault("kv_cache_memory_bytes", CPU_CACHE)
         llm = vllm.LLM(
             self.facts.place,
             dtype=str(self.dtype).removeprefix("torch."),
             additional_config=as_subjects(None),
             generation_config="vllm",
             disable_log_stats=True,
-            **{"enforce_eager": True, **options},
+            **options_here(options),
         )
         super().__init__(llm)
         self.engine_edited = EditedEngine(self.llm, self.num_layers)
