@@ -76,7 +76,7 @@ $(READY): setup.py pyproject.toml constraints.txt .ci/requirements.txt .ci/requi
 	$(BIN)/python -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), 'torchvision_operators.pth').write_text('import torchvision_operators\n')"
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps --requirement .ci/requirements-vllm.txt
 	$(BIN)/python .ci/vllm_distribution.py
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(READY)
 
 clean:
