@@ -99,6 +99,8 @@ def test_a_folder_counts_where_it_holds_the_guard(saved, subject, monkeypatch):
         GuardSpec("any", "cmrm", guard_dir=saved)
     with pytest.raises(ValueError, match="guard_dir: belongs to a guard, but none is named; add guard=vlm_guard"):
         GuardSpec("any", guard_dir=saved)
+    with pytest.raises(ValueError, match="a fitted guard's folder goes into guard_dir, beside the guard's name"):
+        GuardSpec("any", saved)
     monkeypatch.setenv("VLMGUARD_GUARD_DIR", saved)
     assert GuardSpec("any", "vlm_guard").guard_dir == saved
     assert GuardSpec("any", "cmrm").guard_dir is None and GuardSpec("any").guard_dir is None
