@@ -99,7 +99,7 @@ def test_a_folder_counts_where_it_holds_the_guard(saved, subject, monkeypatch):
         GuardSpec("any", "cmrm", guard_dir=saved)
     with pytest.raises(ValueError, match="guard_dir: belongs to a guard, but none is named; add guard=vlm_guard"):
         GuardSpec("any", guard_dir=saved)
-    with pytest.raises(ValueError, match="a fitted guard's folder goes into guard_dir, beside the guard's name"):
+    with pytest.raises(ValueError, match="a fitted guard's folder goes into guard_dir, beside its name"):
         GuardSpec("any", saved)
     monkeypatch.setenv("VLMGUARD_GUARD_DIR", saved)
     assert GuardSpec("any", "vlm_guard").guard_dir == saved

@@ -107,8 +107,8 @@ def build_guard(name: str, **settings: Any) -> Guard:
     names = guards_in(name)
     for part in names:
         if part not in classes:
-            meant = "; a fitted guard's folder goes into guard_dir, beside the guard's name" if Path(part).is_dir() else ""
-            raise UnknownGuard(f"there is no guard {part!r}{meant}; there are {', '.join(classes)}")
+            hint = "; a fitted guard's folder goes into guard_dir, beside its name" if Path(part).is_dir() else ""
+            raise UnknownGuard(f"there is no guard {part!r}{hint}; there are {', '.join(classes)}")
     if len(names) == 1:
         return classes[name](**settings)
     check_by_part(name, settings)
