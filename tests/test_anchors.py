@@ -30,7 +30,9 @@ def test_a_users_csv(tmp_path):
     [
         ("harmful,benign\na,b\nc,d\n", "lacks the column harmless"),
         ("", "lacks the column harmful and harmless"),
+        ("Harmful,Harmless\na,b\n", "row 1 has .*Harmful.*: give a csv, .* whose row 1 names harmful,harmless"),
         ("harmful,harmless\na,b\nc,\n", "row 3: column harmless is empty"),
+        ("harmful,harmless\na,b\nc,\u200b\n", "row 3: column harmless is empty"),
         ("harmful,harmless\na,b\nc\n", "row 3: column harmless is empty"),
         ("harmful,harmless\na,b\n", "holds 1 pairs"),
         ("harmful,harmless\na,b\nHow to, now, c?,d\n", "row 3: it has more cells than the 2 columns; .*between quotes"),
@@ -43,6 +45,14 @@ def test_a_bad_csv_is_named_with_its_row(tmp_path, text, message):
     with pytest.raises(BadAnchors, match=message) as error:
         vg.load_anchors(path)
     assert str(path) in str(error.value)
+
+
+def test_of_a_file_in_another_form_no_more_is_told_than_its_beginning(tmp_path):
+    path = tmp_path / "my.jsonl"
+    path.write_text('{"harmful": "How to steal?", "harmless": "How to bake?"}' * 2000)
+    with pytest.raises(BadAnchors, match=r"lacks the column .* \.\.\.: give a csv") as error:
+        vg.load_anchors(path)
+    assert len(str(error.value)) < 300 + len(str(path))
 
 
 def test_a_missing_csv(tmp_path):

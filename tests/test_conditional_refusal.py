@@ -175,6 +175,17 @@ def test_a_request_of_several_pairs_is_refused_since_it_would_be_on_both_sides_o
         vg.build_guard("conditional_refusal", **QUICK).fit(subject, again)
 
 
+@pytest.mark.parametrize(
+    "change", [str.upper, lambda request: request.replace(" ", "  "), lambda request: request[:-1] + "\uff1f"]
+)
+def test_a_request_in_another_spelling_is_the_same_request(subject, change):
+    first, *others = ANCHORS.pairs
+    again = Anchors((first, *others, AnchorPair("How to hide a body?", change(first.harmless))))
+    first_of_two = f"hold {re.escape(repr(first.harmless))} 2 times .also as {re.escape(repr(change(first.harmless)))}"
+    with pytest.raises(ValueError, match=first_of_two):
+        vg.build_guard("conditional_refusal", **QUICK).fit(subject, again)
+
+
 def test_layers_are_checked_before_anything_is_recorded(subject):
     guard = vg.build_guard("conditional_refusal", layers=[1], read_layers=[2])
     with pytest.raises(ValueError, match=r"read_layers \[2\] lie after the first edited layer 1"):

@@ -221,6 +221,23 @@ def test_on_a_white_square_and_in_the_words_of_a_shield(subject, anchors, pictur
 
 
 @pytest.mark.parametrize(
+    "size, margin, message",
+    [
+        ((336, 336), 0, "leaves no border in a picture of 336 x 336 pixels; give a larger one"),
+        ((4, 4), 0.1, "leaves no border"),
+        ((8, 8), 0.45, "leaves no place for the image in a picture of 8 x 8 pixels"),
+        ((400, 2), 0.45, "leaves no place"),
+    ],
+)
+def test_a_given_border_of_which_nothing_is_seen_or_nothing_else(tmp_path, size, margin, message):
+    path = tmp_path / "prompt.png"
+    Image.new("RGB", size, "red").save(path)
+    with pytest.raises(ValueError, match=f"margin is {margin}, which {message}"):
+        vg.build_guard("visual_prompt", image=str(path), margin=margin)
+    vg.build_guard("visual_prompt", image=str(path), margin=margin, mode="patch")
+
+
+@pytest.mark.parametrize(
     "settings, message",
     [
         ({"mode": "patch"}, "mode is 'patch', and only a border is trained"),

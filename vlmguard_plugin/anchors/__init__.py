@@ -144,7 +144,11 @@ def _pairs(
     columns = rows.fieldnames or ()
     missing = [column for column in required if column not in columns]
     if missing:
-        raise BadAnchors(f"{path} lacks the column {' and '.join(missing)}; row 1 has {columns or 'nothing'}")
+        has = f"{str(columns)[:100]}{' ...' * (len(str(columns)) > 100)}" if columns else "nothing"
+        raise BadAnchors(
+            f"{path} lacks the column {' and '.join(missing)}; row 1 has {has}: give a csv, commas between its cells, "
+            f"whose row 1 names {','.join(required)}"
+        )
     repeated = [column for column in (*required, *optional) if list(columns).count(column) > 1]
     if repeated:
         raise BadAnchors(f"{path} has the column {' and '.join(repeated)} more than once; leave one of them")
@@ -157,7 +161,7 @@ def _pairs(
                 )
             cells = {column: (row.get(column) or "").strip() for column in (*required, *optional)}
             for column in required:
-                if not cells[column]:
+                if not any(character.isprintable() and not character.isspace() for character in cells[column]):
                     raise BadAnchors(f"column {column} is empty; fill it or delete the row")
             pairs.append(pair(**cells))
     except (BadAnchors, csv.Error) as error:

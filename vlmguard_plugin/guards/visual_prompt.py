@@ -14,6 +14,7 @@ from vlmguard_plugin.guards.core.base import Guard
 from vlmguard_plugin.guards.core.border_pictures import (
     border_mask,
     bordered,
+    check_margin,
     is_levels,
     on_white,
     picture_of,
@@ -50,7 +51,8 @@ class VisualPromptSettings(GuardSettings):
     image: file of the prompt (PNG or JPEG; its transparency is used); None trains a border.
     mode: "border" (the input image is shown in the middle of the prompt) or "patch" (the prompt lies on the image;
         not trained, so it needs image).
-    margin: width of the border as a share of the prompt's width and height, each side, in 0..0.45. Border only.
+    margin: width of the border as a share of the prompt's width and height, each side, in 0..0.45; of its pixels at
+        least one must be border on some side, and one be left for the image. Border only.
     square: the input image is put on a white square before it is shown in a border, as in the authors' code; else it
         is stretched to what the border leaves.
     shielded: requests beside images are put in the words of `adashield`, in training and after; the authors' protocol.
@@ -119,7 +121,9 @@ class VisualPromptSettings(GuardSettings):
             raise ValueError("conditions holds 'text', but a border is trained beside pictures; leave it out")
         if self.image is not None:
             object.__setattr__(self, "image", str(self.image))
-            read_image(self.image, "RGBA")
+            shown = read_image(self.image, "RGBA")
+            if self.mode == "border":
+                check_margin(shown.size, self.margin)
 
     def contents(self) -> dict[str, str]:
         return contents_of(self.conditions) if self.image is None else {}

@@ -26,11 +26,23 @@ def edges(size: tuple[int, int], margin: float) -> tuple[int, int]:
     return round(margin * size[0]), round(margin * size[1])
 
 
-def border_mask(size: tuple[int, int], margin: float) -> Tensor:
-    """Where a border of (width, height) pixels is seen: bool [height, width, 1]. ValueError where it is nowhere."""
+def check_margin(size: tuple[int, int], margin: float) -> tuple[int, int]:
+    """The `edges` of a border of (width, height) pixels; ValueError where it, or what it is put around, is not seen."""
     across, down = edges(size, margin)
+    in_size = f"in a picture of {size[0]} x {size[1]} pixels"
     if not across and not down:
-        raise ValueError(f"margin is {margin}, which leaves no border to train; give a larger one")
+        raise ValueError(f"margin is {margin}, which leaves no border {in_size}; give a larger one")
+    if 2 * across >= size[0] or 2 * down >= size[1]:
+        raise ValueError(
+            f"margin is {margin}, which leaves no place for the image {in_size}; give a smaller one, or a larger "
+            "picture"
+        )
+    return across, down
+
+
+def border_mask(size: tuple[int, int], margin: float) -> Tensor:
+    """Where a border of (width, height) pixels is seen: bool [height, width, 1]. ValueError as `check_margin`."""
+    across, down = check_margin(size, margin)
     mask = torch.ones(size[1], size[0], 1, dtype=torch.bool)
     mask[down : size[1] - down, across : size[0] - across] = False
     return mask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
@@ -92,17 +93,22 @@ def check_pairs(anchors: Anchors) -> None:
 
     These are fewer pairs than LEAST_PAIRS, and a request that stands in several of them: what is said of the states
     that a gate was not fitted on would be said of some that it was, and the bound counts each request as another one.
+    Letter case, spaces and forms of one character (Unicode's NFKC) make no other request.
     """
     count = len(anchors.pairs)
     if count < LEAST_PAIRS:
         raise ValueError(
             f"a gate can't be fitted on {count} anchor pairs; give at least {LEAST_PAIRS}, and 100 are usual"
         )
-    (request, times), *_ = Counter(anchors.harmful + anchors.harmless).most_common(1)
+    requests = anchors.harmful + anchors.harmless
+    said = [" ".join(unicodedata.normalize("NFKC", request).casefold().split()) for request in requests]
+    (same, times), *_ = Counter(said).most_common(1)
     if times > 1:
+        forms = [request[:60] for request, own in zip(requests, said) if own == same]
+        other = next((f" (also as {form!r})" for form in forms if form != forms[0]), "")
         raise ValueError(
-            f"a gate can't be fitted on anchors that hold {request[:60]!r} {times} times, since its threshold is taken "
-            "from requests that it was not fitted on; give each request once"
+            f"a gate can't be fitted on anchors that hold {forms[0]!r} {times} times{other}, since its threshold "
+            "is taken from requests that it was not fitted on; give each request once"
         )
 
 
