@@ -112,6 +112,7 @@ def test_what_was_left_half_written_is_written_again(host, processes):
     content = picture.read_bytes()
     picture.write_bytes(content[: len(content) // 2])
     done = run(out, "--reuse", processes=processes, **as_workbook)
+    assert done.returncode == 0, done.stderr[-3000:]
     assert picture.read_bytes() == content
     again = predictions(place / out, MODEL, SET)
     assert list(again["prediction"]) == list(whole["prediction"]) and len(again) == ROWS
