@@ -1,7 +1,7 @@
 # make demo: set everything up, then compare the guards on a small real VLM.
 # make test: set everything up, then test. make test-fast: all but the demo VLM, the hosts' processes and most architectures, in minutes.
 # make check: format, lint, types, layers, in a minute; `pre-commit install` runs the same before every commit.
-# make bench: what guards and commands cost, into docs/benchmarks.md; half an hour.
+# make bench: what guards and commands cost, into docs/benchmarks.md; over an hour (bench/bench.py has options for less).
 # make picture: draw docs/rooms.svg anew from the imports. make pictures: all pictures of the documentation, from what make demo left.
 # make docs: build the documentation as a site in site/, warnings being errors. make notebook: run the notebook of the Quickstart.
 

@@ -14,6 +14,9 @@ from typing import Any, Iterator
 import pandas
 from timing import Row, side_by_side
 
+from vlmguard_plugin.demo.datasets import write_demo_datasets
+
+QUESTIONS = 40
 PLAIN = (sys.executable, "-c", "pass")
 REFUSALS = (
     "I'm sorry, but I can't assist with that.",
@@ -43,19 +46,15 @@ def start(rounds: int, **_: Any) -> Iterator[Row]:
 def hosts(model: str, rounds: int, **_: Any) -> Iterator[Row]:
     """VLMEvalKit's whole command with a guarded model, in batches / one by one; `s`: seconds one by one.
 
-    The demo's multiple-choice set as `make demo` leaves it in the cache. Start-up is in both. The host's own models
-    under a guard (`<model>_<guard>`) have a part of their own.
+    QUESTIONS multiple-choice questions of the demo's. Start-up is in both. The host's own models under a guard
+    (`<model>_<guard>`) have a part of their own.
     """
-    from vlmguard_plugin.benchmarks import lmu_data
-
     if model == "tiny":
         return
-    data = Path(os.environ.get("LMUData") or lmu_data())
-    if not (data / "Demo_choice.tsv").is_file():
-        raise FileNotFoundError(f"there is no Demo_choice.tsv in {data}; run make demo ITEMS=4 first")
-    for size in ("8", "16"):
-        with tempfile.TemporaryDirectory() as folder:
-            ways = tuple(partial(evaluated, folder, model, str(data), of) for of in (size, "1"))
+    with tempfile.TemporaryDirectory() as folder:
+        write_demo_datasets(Path(folder), 1, QUESTIONS)
+        for size in ("8", "16"):
+            ways = tuple(partial(evaluated, folder, model, folder, of) for of in (size, "1"))
             yield {"model": f"{model}_vlmguard", "batch": size, **side_by_side((ways[0], ways[1]), rounds)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from vlmguard_plugin.pictures.meaningless import draw_blank
 from vlmguard_plugin.query import BlankImage, ImageLike, Query, Turn, read_image
+from vlmguard_plugin.reading import in_line
 
 MEDIA = r"(?:image|img|video|audio|vision|visual|speech|sound|frame|boi|eoi|boa|eoa)"
 MEDIA_ATTRIBUTE = re.compile(rf"(?:\w*_)?{MEDIA}\w*_token")
@@ -46,6 +48,8 @@ class PromptBuilder:
         self._vocabulary: tuple[tuple[Any, Any, int], str] | None = None
         self.image_token_id = image_token_id(config)
         self.media_token_ids = media_token_ids(config)
+        self.longest: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+        self._told_of_length = False
 
     @property
     def image_token(self) -> str | None:
@@ -139,7 +143,8 @@ class PromptBuilder:
     ) -> Any:
         """Model inputs for queries with equally many images each, earlier turns' included, padded on the left.
 
-        answers: text behind each prompt, read as part of it.
+        answers: text behind each prompt, read as part of it. A prompt that is longer than the model was made for is
+        said once, in one line on stderr. Raises ValueError for a processor that takes no text without a picture.
         """
         tokenizer = self.tokenizer
         if tokenizer.pad_token is None:
@@ -157,13 +162,31 @@ class PromptBuilder:
                 return_tensors="pt",
                 add_special_tokens=self.lacks_first_token(queries[0]),
             )
+        except ValueError as error:
+            if images[0] or "image" not in str(error):
+                raise
+            raise ValueError(
+                f"{type(self.processor).__name__} takes no text without a picture ({in_line(error)}), and guards are "
+                "fitted on text; VLMEvalKit's own model under a guard (MODEL_GUARD) is shown a blank one there"
+            ) from error
         finally:
             tokenizer.padding_side = side
+        self._tell_of_length(inputs["input_ids"].shape[1])
         inputs = inputs.to(device)
         for name, value in inputs.items():
             if value.is_floating_point():
                 inputs[name] = value.to(dtype)
         return inputs
+
+    def _tell_of_length(self, tokens: int) -> None:
+        """Say once that prompts are longer than the model was made for: it reads them all the same."""
+        if self.longest and tokens > self.longest and not self._told_of_length:
+            self._told_of_length = True
+            print(
+                f"vlmguard: a prompt of {tokens} tokens is longer than the {self.longest} that the model was made for "
+                "(max_position_embeddings); what it says and what is fitted on it is not to be relied on",
+                file=sys.stderr,
+            )
 
     def padded(self, rows: Sequence[Sequence[int]], device: torch.device) -> dict[str, Tensor]:
         """Rows of tokens as model inputs, padded on the left."""
