@@ -86,7 +86,8 @@ class ConditionalRefusal(RepresentationGuard):
         layers = self.settings.read_layers or tuple(range(min(num_layers // 2, own), own + 1))
         if layers[-1] > first:
             raise ValueError(
-                f"read_layers {list(layers)} lie after the first edited layer {first}; give earlier ones, or edit later"
+                f"the gate reads layers {list(layers)}, and they lie after the first edited layer {first}; give "
+                f"read_layers up to {first}, or edit later"
             )
         return layers
 
