@@ -137,7 +137,7 @@ def test_guard_json_says_what_the_gate_does(subject, fitted, tmp_path):
         "blank",
     ]
     assert all(rates["harmless_fired"] < rates["harmless_at_most"] for rates in gate["out_of_fold"].values())
-    with pytest.raises(ValueError, match=r"reads layers \[2\], and they lie after the first edited layer 1; give read_layers"):
+    with pytest.raises(ValueError, match=r"reads layers \[2\], and they lie after the first edited layer 1"):
         fitted.with_settings(layers=[1])
     stricter = vg.load_guard(tmp_path / "guard", subject).with_settings(over_refusal=0.0)
     assert stricter.gate().threshold > fitted.gate().threshold
@@ -188,7 +188,7 @@ def test_a_request_in_another_spelling_is_the_same_request(subject, change):
 
 def test_layers_are_checked_before_anything_is_recorded(subject):
     guard = vg.build_guard("conditional_refusal", layers=[1], read_layers=[2])
-    with pytest.raises(ValueError, match=r"reads layers \[2\], and they lie after the first edited layer 1; give read_layers"):
+    with pytest.raises(ValueError, match=r"reads layers \[2\], and they lie after the first edited layer 1"):
         guard.fit(subject, ANCHORS)
     assert vg.build_guard("conditional_refusal").read_layers(24) == (12, 13, 14, 15)
     assert vg.build_guard("conditional_refusal", layers=[20]).read_layers(24) == (12, 13, 14, 15)
