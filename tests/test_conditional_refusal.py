@@ -86,6 +86,13 @@ def test_at_most_so_many_fire_in_every_condition(rate, wrongly):
     assert (scores[:, 20:] == threshold).any()
 
 
+def test_the_threshold_is_never_nearer_to_the_harmless_side():
+    fitted = fit_gate(clouds(apart=5.0), 0.5)
+    assert threshold_for(fitted["scores"], 0.1) < 0
+    gate = Gate.of(fitted, (0, 1, 2), 0.1)
+    assert gate.threshold == 0 and gate.rates(["text", "blank"])["out_of_fold"]["text"]["harmless_fired"] == 0
+
+
 def test_the_bound_is_clopper_and_pearsons_and_the_curve_mann_and_whitneys():
     scores = fit_gate(clouds(apart=0.5), 0.5)["scores"]
     threshold = threshold_for(scores, 0.1)

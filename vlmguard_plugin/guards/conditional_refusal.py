@@ -62,7 +62,7 @@ class ConditionalRefusal(RepresentationGuard):
     The gate reads the last prompt token's states h_l after the read layers: it fires where the mean over l of
     `w_l . h_l - b_l` exceeds tau. w_l is a linear discriminant of the anchors under all conditions together, its
     within-class covariance shrunk by `shrinkage`; scaled so that the pooled within-class deviation is 1, and 0 lies
-    half-way between the classes' means. tau is the lowest threshold at which, under every condition, at most
+    half-way between the classes' means. tau is the lowest threshold from 0 on at which, under every condition, at most
     `over_refusal` of the harmless anchors fire, each scored by a gate fitted without its pair (five folds).
     u: unit vector of r, the mean state of the harmful anchors less that of the harmless ones, as text. a = alpha * |r|,
     but if `bounded` no farther along u than FARTHEST of the harmful anchors as text lie, counted from the row's own

@@ -48,18 +48,19 @@ class Gate:
 
     @classmethod
     def of(cls, fitted: Mapping[str, Tensor], reads: tuple[int, ...], rate: float) -> Self:
-        """With the lowest threshold that at most this share (0 to 1) of the second class exceeds, in every condition.
+        """With the threshold of `threshold_for` at this share (0 to 1) of the second class, but 0 where that is lower.
 
-        fitted: what `fit_gate` gives.
+        fitted: what `fit_gate` gives. Below 0 a state is nearer to the second class; where the classes lie far apart,
+        the share alone would lead there, and what is of neither class would fire.
         """
         discriminant, scores = Discriminant(fitted["weights"], fitted["offsets"]), fitted["scores"]
-        return cls(reads, discriminant, scores, threshold_for(scores, rate))
+        return cls(reads, discriminant, scores, max(0.0, threshold_for(scores, rate)))
 
     def rates(self, conditions: Sequence[str]) -> dict[str, Any]:
         """The threshold, and what it does to the scores by condition.
 
         harmful_fired and harmless_fired: shares above it. harmless_at_most: upper end of Clopper and Pearson's
-        one-sided 95% interval of the latter; where the threshold is itself one of the scores, it holds for requests
+        one-sided 95% interval of the latter; where the threshold is one of the scores, or 0, it holds for requests
         exchangeable with the anchors, whatever the scores' distribution, as far as the gate in use scores them as those
         did that gave the scores, each fitted on four fifths of the pairs. area_under_curve: without a threshold.
         """
