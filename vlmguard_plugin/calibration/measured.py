@@ -11,6 +11,7 @@ from typing import Any
 from vlmguard_plugin import __version__, environment
 from vlmguard_plugin.files import cache_directory, write_whole
 from vlmguard_plugin.guards.core.base import Guard
+from vlmguard_plugin.judges.base import LABELS
 from vlmguard_plugin.judges.rules import RulesJudge
 from vlmguard_plugin.reading import in_line, read_json
 from vlmguard_plugin.steering.fingerprint import is_readable
@@ -78,7 +79,7 @@ def in_cache(subject: Subject) -> Measured:
 def checked(labels: Any) -> Labels:
     """Labels as they are kept; ValueError for anything else."""
     sides = labels["harmful"], labels["harmless"]
-    if len(labels) != 2 or not all(isinstance(label, str) for side in sides for label in side):
+    if len(labels) != 2 or not len(sides[0]) == len(sides[1]) > 0 or {*sides[0], *sides[1]} - {*LABELS}:
         raise ValueError("no labels of a harmful and a harmless side")
     return {"harmful": list(sides[0]), "harmless": list(sides[1])}
 
