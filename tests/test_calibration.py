@@ -270,6 +270,26 @@ def test_points_of_a_folder_are_measured_anew_where_answers_or_labels_come_about
             asked()
 
 
+def test_a_checkpoint_that_is_told_to_answer_otherwise_is_asked_anew(fresh, anchors, tmp_path, monkeypatch):
+    """Its weights are the same, but its generation_config or config is not; a name in it says nothing."""
+    answered, own = [], fresh.generate
+    monkeypatch.setattr(fresh, "generate", lambda *of, **how: answered.append(len(of[0])) or own(*of, **how))
+
+    def asked():
+        answered.clear()
+        guard = vg.build_guard("refusal_direction", layers=[1])
+        calibrate(guard, fresh, anchors, grid=[{"alpha": [1.0]}], pairs=2, measured=Measured(tmp_path))
+        return len(answered)
+
+    assert asked() == 4 and asked() == 0
+    fresh.model.generation_config.repetition_penalty = 1.4
+    assert asked() == 4 and asked() == 0
+    fresh.model.config.vision_feature_layer = -1
+    assert asked() == 4 and asked() == 0
+    fresh.model.config._name_or_path = fresh.model.generation_config.transformers_version = "elsewhere"
+    assert asked() == 0
+
+
 @pytest.mark.parametrize(
     "labels",
     [

@@ -97,6 +97,22 @@ def unguarded_under(subject: Subject) -> str:
 
 
 def _answered_by(subject: Subject) -> list[str]:
-    """What answers and labels depend on beside guard and model: the package, the judge's rules, how is computed."""
-    computes = str(getattr(subject, "dtype", "")), str(getattr(subject, "engine", ""))
+    """What answers and labels depend on beside guard and weights: the package, the judge's rules, how is computed."""
+    computes = str(getattr(subject, "dtype", "")), str(getattr(subject, "engine", "")), configured(subject)
     return [str(_ANSWERS), __version__, RulesJudge().version, *computes]
+
+
+def configured(subject: Any) -> str:
+    """Tells apart what a checkpoint's config and generation_config say, names and versions aside: 12 hex digits."""
+    model = getattr(subject, "model", subject)
+    configs = getattr(model, "config", None), getattr(model, "generation_config", None)
+    told = [known_by(config.to_dict()) for config in configs if hasattr(config, "to_dict")]
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def known_by(told: Any) -> Any:
+    """A config's entries, those of configs in it included, without the names that say nothing of answers."""
+    if not isinstance(told, dict):
+        return told
+    said = {str(name): known_by(value) for name, value in told.items() if value is not None}
+    return {name: value for name, value in said.items() if name[:1] != "_" and name != "transformers_version"}
