@@ -93,5 +93,6 @@ def test_a_command_that_fails_is_no_figure(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="ended with 3: no such luck$"):
         commands.run(sys.executable, "-c", "import sys; print('no such luck', file=sys.stderr); sys.exit(3)")
     monkeypatch.setattr(commands, "run", lambda *of, **named: None)
-    with pytest.raises(RuntimeError, match="demo_vlm_vlmguard has answered 0 of 40 questions at batch 8"):
+    (tmp_path / "Demo_choice.tsv").write_text("index\tquestion\n1\tWhat?\n2\tAnd?\n")
+    with pytest.raises(RuntimeError, match="demo_vlm_vlmguard has answered 0 of 2 questions at batch 8"):
         commands.evaluated(str(tmp_path), "demo_vlm", str(tmp_path), "8")
