@@ -105,7 +105,7 @@ def _answered_by(subject: Subject) -> list[str]:
 def configured(subject: Any) -> str:
     """Tells apart what a checkpoint's config and generation_config say, names and versions aside: 12 hex digits."""
     model = getattr(subject, "model", subject)
-    configs = getattr(model, "config", None), getattr(model, "generation_config", None)
+    configs: list[Any] = [getattr(model, name, None) for name in ("config", "generation_config")]
     told = [known_by(config.to_dict()) for config in configs if hasattr(config, "to_dict")]
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
