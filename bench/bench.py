@@ -8,13 +8,11 @@ On a GPU use bench/gpu_check.py. Figures are printed, and the files written, as 
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
@@ -24,10 +22,10 @@ from commands import board, hosts, start
 from costs import EDITING, MODELS, OTHER, check_known, fit, generation, memory
 from engines import engines
 from host_models import own_models
+from report import Report, batch_sizes
 from timing import Row, table
 
 import vlmguard_plugin as vg
-from vlmguard_plugin.files import check_writable, write_whole
 
 PARTS = {
     part.__name__: part for part in (start, generation, fit, memory, calibration, hosts, own_models, board, engines)
@@ -82,34 +80,20 @@ def main(
     """Measure what guards and commands cost, as ratios side by side."""
     chosen = tuple(guards.split(","))
     check_known(parts.split(","), PARTS, chosen)
-    try:
-        sizes = tuple(int(size) for size in batches.split(","))
-    except ValueError:
-        sizes = (0,)
-    if min(sizes) < 1:
-        raise click.ClickException(f"--batches is {batches!r}; give whole numbers from 1 on, as in 1,8,32")
-    for file in filter(None, (json_file, markdown_file)):
-        check_writable(file)
+    sizes = batch_sizes(batches)
     given = {"model": model, "batches": sizes, "tokens": tokens, "rounds": rounds, "answers": answers}
     command = f"python bench/bench.py {' '.join(sys.argv[1:])}".strip()
-    found: dict[str, Any] = {"machine": machine(), "command": command, "parts": {}}
-    page = [HEAD, table([found["machine"]]), f"    {command}\n"]
+    facts = {"machine": machine(), "command": command}
+    page = [HEAD, table([facts["machine"]]), f"    {command}\n"]
+    report = Report(facts, page, json_file, markdown_file)
     click.echo("\n".join(page[1:]))
     for name in parts.split(","):
         part = PARTS[name]
         of = chosen if name in OF_ALL_GUARDS else tuple(guard for guard in chosen if guard in EDITING)
         of = tuple(guard for guard in of if guard in MEMORY_GUARDS) if name == "memory" else of
-        rows: list[Row] = []
-        for row in part(**given, guards=of):
-            rows.append(row)
-            click.echo(json.dumps(row))
-        found["parts"][name] = rows
-        if rows:
-            page += [f"## {name.replace('_', ' ').capitalize()}\n", paragraphs(part.__doc__ or ""), table(rows)]
-        if json_file:
-            write_whole(json_file, json.dumps(found, indent=1) + "\n")
-        if markdown_file:
-            write_whole(markdown_file, "\n".join(page))
+        title = name.replace("_", " ").capitalize()
+        report.part(name, title, paragraphs(part.__doc__ or ""), part(**given, guards=of))
+    report.end()
 
 
 def paragraphs(text: str) -> str:

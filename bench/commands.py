@@ -15,6 +15,8 @@ import pandas
 from timing import Row, side_by_side
 
 from vlmguard_plugin.demo.datasets import write_demo_datasets
+from vlmguard_plugin.judges.failures import failed
+from vlmguard_plugin.runs.readers.vlmevalkit import read
 
 QUESTIONS = 40
 PLAIN = (sys.executable, "-c", "pass")
@@ -31,8 +33,11 @@ ANSWERS = (
 
 
 def run(*command: str, **variables: str) -> None:
-    """A program that ends well, without its output."""
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **variables})
+    """A program that ends well, without its output; RuntimeError with its last words where it does not."""
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables})
+    if done.returncode:
+        said = " ".join((done.stderr or done.stdout).split()[-40:])
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {said}")
 
 
 def start(rounds: int, **_: Any) -> Iterator[Row]:
@@ -46,7 +51,7 @@ def start(rounds: int, **_: Any) -> Iterator[Row]:
 def hosts(model: str, rounds: int, **_: Any) -> Iterator[Row]:
     """VLMEvalKit's whole command with a guarded model, in batches / one by one; `s`: seconds one by one.
 
-    QUESTIONS multiple-choice questions of the demo's. Start-up is in both. The host's own models under a guard
+    About 40 multiple-choice questions of the demo's. Start-up is in both. The host's own models under a guard
     (`<model>_<guard>`) have a part of their own.
     """
     if model == "tiny":
@@ -59,9 +64,15 @@ def hosts(model: str, rounds: int, **_: Any) -> Iterator[Row]:
 
 
 def evaluated(folder: str, model: str, data: str, size: str) -> None:
+    """The host's command; RuntimeError where a question has no answer, with which the host ends well all the same."""
     with tempfile.TemporaryDirectory(dir=folder) as work:
         command = (sys.executable, "-m", "vlmeval.run", "--data", "Demo_choice", "--model", f"{model}_vlmguard")
         run(*command, "--work-dir", work, "--mode", "infer", VLMGUARD_BATCH_SIZE=size, LMUData=data)
+        items = [item for predictions in read(Path(work)).predictions for item in predictions.items]
+        answered = sum(not failed(str(item.case.answer)) for item in items)  # an empty answer is one
+    asked = len(pandas.read_csv(Path(data) / "Demo_choice.tsv", sep="\t"))
+    if answered < asked:
+        raise RuntimeError(f"{model}_vlmguard has answered {answered} of {asked} questions at batch {size}")
 
 
 def board(rounds: int, answers: int, **_: Any) -> Iterator[Row]:

@@ -202,7 +202,7 @@ def memory(model: str, guards: tuple[str, ...], **_: Any) -> Iterator[Row]:
         grown = {}
         for pairs in MEMORY_PAIRS:
             command = [sys.executable, str(Path(__file__)), model, name, str(pairs)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             grown[f"{pairs} pairs"] = done.stdout.strip().splitlines()[-1]
         yield {"guard": name, **grown}
 

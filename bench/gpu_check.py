@@ -8,12 +8,10 @@ Every part's figures are printed and written as soon as they are there.
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
@@ -21,6 +19,7 @@ import transformers
 from costs import EDITING, check_known
 from gpu_parts import PARTS
 from random_llava import SHAPES
+from report import Report, batch_sizes
 from timing import Row, table
 
 import vlmguard_plugin as vg
@@ -50,9 +49,15 @@ def machine(device: str) -> Row:
 @click.option("--parts", default=",".join(PARTS), show_default=True)
 @click.option("--guards", default=",".join(GOALS), show_default=True)
 @click.option("--batches", default="1,8,32,64", show_default=True)
-@click.option("--tokens", default=8, show_default=True, help="New tokens of an answer whose time is taken.")
-@click.option("--rounds", default=3, show_default=True)
-@click.option("--minutes", default=8.0, show_default=True, help="Parts that would begin later are left out, and named.")
+@click.option("--tokens", type=click.IntRange(1), default=8, show_default=True, help="New tokens of a timed answer.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0),
+    default=8.0,
+    show_default=True,
+    help="Parts that would begin later are left out, and named.",
+)
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--markdown", "markdown_file", type=click.Path(dir_okay=False, path_type=Path))
 def main(device, shape_name, parts, guards, batches, tokens, rounds, minutes, json_file, markdown_file):
@@ -68,39 +73,29 @@ def main(device, shape_name, parts, guards, batches, tokens, rounds, minutes, js
         "device": device,
         "shape": SHAPES[shape_name],
         "dtype": torch.bfloat16,
-        "batches": [int(size) for size in batches.split(",")],
+        "batches": batch_sizes(batches),
         "tokens": tokens,
         "rounds": rounds,
         "until": begin + 60 * minutes * OVERHEAD,
     }
     editing = tuple(name for name in chosen if name in EDITING)
-    found: dict[str, Any] = {"machine": machine(device), "command": " ".join(sys.argv), "parts": {}, "left out": []}
-    page = ["# Figures from a GPU\n", table([found["machine"]]), f"Command: `python {' '.join(sys.argv)}`\n"]
+    facts = {"machine": machine(device), "command": " ".join(sys.argv)}
+    page = ["# Figures from a GPU\n", table([facts["machine"]]), f"Command: `python {' '.join(sys.argv)}`\n"]
+    report = Report(facts, page, json_file, markdown_file)
     print("\n".join(page), flush=True)
     for name in parts.split(","):
         if time.perf_counter() - begin > 60 * minutes:
-            found["left out"].append(name)
+            report.leave_out(name)
             continue
-        part = PARTS[name]
-        rows: list[Row] = []
-        started = time.perf_counter()
-        for row in part(**given, guards=chosen if name == "overhead" else editing):
-            rows.append(row)
-            print(json.dumps(row), flush=True)
-        found["parts"][name] = rows
-        if rows:
-            page += [f"## {name}\n", part.__doc__.strip() + "\n", table(rows)]
+        started, part = time.perf_counter(), PARTS[name]
+        rows = part(**given, guards=chosen if name == "overhead" else editing)
+        report.part(name, name, part.__doc__.strip() + "\n", rows)
         print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
-        if json_file:
-            json_file.write_text(json.dumps(found, indent=1) + "\n")
-        if markdown_file:
-            markdown_file.write_text("\n".join(page))
         if device != "cpu":
             torch.cuda.empty_cache()
-    if found["left out"]:
-        if json_file:
-            json_file.write_text(json.dumps(found, indent=1) + "\n")
-        print(f"left out, after {minutes} minutes: {', '.join(found['left out'])}", flush=True)
+    if report.found["left out"]:
+        print(f"left out, after {minutes} minutes: {', '.join(report.found['left out'])}", flush=True)
+    report.end()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from typing import Any, Callable, Iterator
 import torch
 from costs import EDITING, guarded_and_not
 from random_llava import SHAPES, Shape, random_anchors, random_queries, random_subject
-from timing import Row, side_by_side
+from report import NoTime
+from timing import TIMES, Row, side_by_side
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.demo.build import demo_folder
@@ -75,7 +76,7 @@ def overhead(
     device: str,
     shape: Shape,
     dtype: torch.dtype,
-    batches: list[int],
+    batches: tuple[int, ...],
     tokens: int,
     rounds: int,
     guards: tuple[str, ...],
@@ -97,19 +98,17 @@ def overhead(
         for name, guard in made.items():
             for kind, new in (("generation", tokens), ("prefill", 1)):
                 if time.perf_counter() > until:
-                    print(f"overhead: no time for {name} at batch {batch}, {kind}, and what comes after", flush=True)
-                    return
+                    raise NoTime(f"overhead of {name} at batch {batch}, {kind}, and what comes after")
                 ways = guarded_and_not(guard, subject, queries, inputs, new)
-                yield {
-                    "guard": name,
-                    "batch": batch,
-                    "what": f"{kind}, {new} new",
-                    **side_by_side(ways, rounds, partial(synchronize, device)),
-                }
+                try:
+                    times = side_by_side(ways, rounds, partial(synchronize, device))
+                except torch.OutOfMemoryError:  # a smaller batch comes after it
+                    times = dict.fromkeys(TIMES, "out of memory")
+                yield {"guard": name, "batch": batch, "what": f"{kind}, {new} new", **times}
 
 
 def memory(
-    device: str, shape: Shape, dtype: torch.dtype, batches: list[int], guards: tuple[str, ...], **_: Any
+    device: str, shape: Shape, dtype: torch.dtype, batches: tuple[int, ...], guards: tuple[str, ...], **_: Any
 ) -> Iterator[Row]:
     """Largest memory of the GPU while answering, in GiB, weights included."""
     if device == "cpu":

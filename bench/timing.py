@@ -12,6 +12,8 @@ from scipy.stats import quantile_test
 
 Row = dict[str, Any]
 Way = Callable[[], Any]
+TIMES = ("s", "wall", "fastest", "CPU")
+"""Columns of `side_by_side`."""
 
 
 def cpu_seconds() -> float:

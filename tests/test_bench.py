@@ -83,3 +83,16 @@ def test_what_there_is_not_is_named():
     assert "--batches is 'two'; give whole numbers" in said("--batches", "two")
     assert "--batches is '8,0'; give whole numbers from 1 on" in said("--batches", "8,0")
     assert "0 is not in the range x>=1" in said("--rounds", "0")
+
+
+def test_a_command_that_fails_is_no_figure(tmp_path, monkeypatch):
+    """Nor is one that ends well without its answers, as VLMEvalKit's does where a model breaks."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    import commands
+
+    with pytest.raises(RuntimeError, match="ended with 3: no such luck$"):
+        commands.run(sys.executable, "-c", "import sys; print('no such luck', file=sys.stderr); sys.exit(3)")
+    monkeypatch.setattr(commands, "run", lambda *of, **named: None)
+    (tmp_path / "Demo_choice.tsv").write_text("index\tquestion\n1\tWhat?\n2\tAnd?\n")
+    with pytest.raises(RuntimeError, match="demo_vlm_vlmguard has answered 0 of 2 questions at batch 8"):
+        commands.evaluated(str(tmp_path), "demo_vlm", str(tmp_path), "8")

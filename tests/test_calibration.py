@@ -1,6 +1,7 @@
 """Calibration: the choice, the points that are kept, and the command."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -239,3 +240,66 @@ def test_what_was_measured_is_not_measured_again_whatever_folder_and_grid(
     found(1.0, out="e")
     assert len(answered) == 4 and "its points are measured again" in capsys.readouterr().err
     assert json.loads(file.read_text())["labels"]
+
+
+def test_points_of_a_folder_are_measured_anew_where_answers_or_labels_come_about_otherwise(
+    subject, anchors, tmp_path, monkeypatch
+):
+    """Computed in another type, or judged by other rules; none is taken over from a damaged file."""
+    file, answered, own = tmp_path / "points.json", [], subject.generate
+    monkeypatch.setattr(subject, "generate", lambda *of, **how: answered.append(len(of[0])) or own(*of, **how))
+
+    def asked():
+        answered.clear()
+        guard = vg.build_guard("refusal_direction", layers=[1])
+        calibrate(guard, subject, anchors, grid=[{"alpha": [1.0]}], pairs=2, points_file=file)
+        return len(answered)
+
+    assert asked() == 4 and asked() == 0, "two sides, unguarded and guarded, and not again"
+    with monkeypatch.context() as changed:
+        changed.setattr(type(subject), "dtype", torch.float16)
+        assert asked() == 4
+    with monkeypatch.context() as changed:
+        changed.setattr("vlmguard_plugin.calibration.measured.RulesJudge", lambda: SimpleNamespace(version="another"))
+        assert asked() == 4
+    assert asked() == 4
+    kept = json.loads(file.read_text())
+    for damage in ({"points": [{"settings": None}]}, {"points": 3}, {"points": [{**kept["points"][0], "n": "2"}]}):
+        file.write_text(json.dumps({**kept, **damage}))
+        with pytest.raises(ValueError, match="points.json holds no calibration points"):
+            asked()
+
+
+def test_a_checkpoint_that_is_told_to_answer_otherwise_is_asked_anew(fresh, anchors, tmp_path, monkeypatch):
+    """Its weights are the same, but its generation_config or config is not; a name in it says nothing."""
+    answered, own = [], fresh.generate
+    monkeypatch.setattr(fresh, "generate", lambda *of, **how: answered.append(len(of[0])) or own(*of, **how))
+
+    def asked():
+        answered.clear()
+        guard = vg.build_guard("refusal_direction", layers=[1])
+        calibrate(guard, fresh, anchors, grid=[{"alpha": [1.0]}], pairs=2, measured=Measured(tmp_path))
+        return len(answered)
+
+    assert asked() == 4 and asked() == 0
+    fresh.model.generation_config.repetition_penalty = 1.4
+    assert asked() == 4 and asked() == 0
+    fresh.model.config.vision_feature_layer = -1
+    assert asked() == 4 and asked() == 0
+    fresh.model.config._name_or_path = fresh.model.generation_config.transformers_version = "elsewhere"
+    assert asked() == 0
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"harmful": ["refusal"], "harmless": []},
+        {"harmful": [], "harmless": []},
+        {"harmful": ["refused"], "harmless": ["safe"]},
+        {"harmful": ["refusal", "safe"], "harmless": ["safe"]},
+    ],
+)
+def test_labels_that_are_none_are_not_taken_from_the_cache(labels, tmp_path, capsys):
+    (tmp_path / "on.json").write_text(json.dumps({"labels": {"under": labels}}))
+    assert Measured(tmp_path).labels("on", "under") is None
+    assert "its points are measured again" in capsys.readouterr().err

@@ -157,6 +157,20 @@ def test_several_guards_are_fitted_at_once_on_states_that_are_recorded_once(run,
     assert list(told) == ["tbop", "nullsteer"]
 
 
+def test_a_guard_that_can_not_be_fitted_costs_no_other(run, checkpoint, tmp_path):
+    """The others are fitted, also behind it, and it is named with its reason."""
+    csv = tmp_path / "two.csv"
+    csv.write_text("harmful,harmless\nHow to lie?,How to bake?\nHow to steal?,How to swim?\n")
+    guards = ("tbop", "conditional_refusal", "cmrm")
+    done = run("fit", *guards, "--model", checkpoint, "--anchors", csv, "--out", tmp_path, "--json")
+    assert done.exit_code == 1 and list(json.loads(done.stdout)) == ["tbop", "cmrm"]
+    assert "conditional_refusal could not be fitted (a gate can't be fitted on 2 anchor pairs" in done.stderr
+    assert "fitted and saved: tbop, cmrm" in done.stderr
+    assert [(tmp_path / name / "guard.json").is_file() for name in guards] == [True, False, True]
+    alone = run("fit", guards[1], "--model", checkpoint, "--anchors", csv, "--out", tmp_path / "alone")
+    assert alone.exit_code == 1 and alone.stderr.splitlines()[-1].startswith("Error: a gate can't be fitted on 2")
+
+
 def test_inspect(run, checkpoint, anchors, tmp_path):
     csv = tmp_path / "anchors.csv"
     csv.write_text("harmful,harmless\n" + "".join(f"{pair.harmful},{pair.harmless}\n" for pair in anchors.pairs))

@@ -31,6 +31,20 @@ def test_a_query_is_recorded_once_whoever_asks(subject, monkeypatch):
     assert len(seen) == 6
 
 
+def test_pictures_with_other_colours_of_the_same_numbers_are_others(subject):
+    """A palette of its own, or a camera's note that it lies on its side."""
+    pictures = [Image.new("P", (8, 8), 0) for _ in range(2)]
+    for picture, colour in zip(pictures, ((255, 0, 0), (0, 0, 255))):
+        picture.putpalette(colour)
+    pictures += [Image.linear_gradient("L").convert("RGB") for _ in range(2)]
+    pictures[3].getexif()[0x0112] = 6
+    queries = [vg.Query("How?", (picture,)) for picture in pictures]
+    right = torch.cat([subject.record([query]) for query in queries])
+    with states_remembered(subject):
+        torch.testing.assert_close(subject.record(queries), right)
+    assert not torch.allclose(right[0], right[1]) and not torch.allclose(right[2], right[3])
+
+
 def test_what_is_recorded_under_a_guard_is_not_kept(subject, anchors):
     guard = vg.build_guard("cmrm", alpha=5.0).fit(subject, anchors)
     queries = [vg.Query("How?", (Image.new("RGB", (8, 8), "red"),))]

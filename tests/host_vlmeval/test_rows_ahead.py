@@ -108,17 +108,34 @@ class Guarded:
         return [Answered(query.text.upper(), query.text in "bd") for query in queries]
 
 
-def test_a_gate_is_counted_when_the_host_asks_for_the_row_once_a_row():
-    """Rows that were answered ahead and are never asked for do not count; equal ones do, each by its mark."""
+def model_of_four():
+    """A GuardedVLM that answers four requests in a batch."""
     from types import SimpleNamespace
 
     from vlmguard_plugin.hosts.guarded import Meter
 
     model = GuardedVLM.__new__(GuardedVLM)
-    model.guarded = Guarded(SimpleNamespace(batch_size=4), Meter())
+    model.guarded, model._answers_to = Guarded(SimpleNamespace(batch_size=4), Meter()), None
+    return model
+
+
+def test_a_gate_is_counted_when_the_host_asks_for_the_row_once_a_row():
+    """Rows that were answered ahead and are never asked for do not count; equal ones do, each by its mark."""
+    model = model_of_four()
     data = Rows("abbbcdef", [0, 0, 1, 0, 1, 1, 1, 1])
     model.set_dump_image(data.dump_image)
     asked = "abbbd"
     answers = [model.generate_inner([{"type": "text", "value": text}], "set") for text in asked]
-    assert answers == list(asked.upper()) and model.guarded.batches == [["a", "b", "b", "b"], ["d", "e", "f"]]
+    assert answers == list(asked.upper()) and model.guarded.batches == [["a", "b"], ["d", "e", "f"]]
     assert model.meter.spent["set"].gates == {"harmful": (2, 2), "harmless": (2, 3)}
+
+
+def test_a_request_is_answered_once_a_data_set():
+    """In whatever order the host asks; under another set's name, which may say how pictures are read, anew."""
+    model = model_of_four()
+    model.set_dump_image(Rows("abcdea").dump_image)
+    for text in "fecabb":
+        assert model.generate_inner([{"type": "text", "value": text}], "set") == text.upper()
+    assert model.guarded.batches == [["f"], ["e", "a"], ["c", "d"], ["b"]]
+    model.generate_inner([{"type": "text", "value": "e"}], "other set")
+    assert model.guarded.batches[4:] == [["e", "a"]]

@@ -29,6 +29,7 @@ BOUND = 0.02
 ANSWER_TOKENS = 24
 PICTURES = ("blank", "noise", "shape", "word")
 SIDES = ("harmful", "harmless")
+SHARES = ("n", "harmful_refused", "harmless_refused", "degenerate")
 PICTURES_DRAWN = 2  # raise when the pictures change, so that points measured beside others are not taken for these
 
 
@@ -65,7 +66,7 @@ def calibrate(
     fitted_on, held_out = anchors.split(len(anchors.pairs) // 2)
     held_out = Anchors(held_out.pairs[:pairs])
     measured_on = measured_on_of(subject, anchors, len(held_out.pairs))
-    context = context_of(guard, measured_on)
+    context = context_of(guarded_under(guard, subject), measured_on)
     points = read_points(points_file, context)
     measured = Measured() if measured is None else measured
     alone = Unguarded(subject, held_out, measured, measured_on)
@@ -110,10 +111,9 @@ def calibrate(
     return chosen
 
 
-def context_of(guard: Guard, measured_on: str) -> str:
-    """Tells apart whose points these are: 16 hex digits of guard, and of what they were measured on."""
-    known_by = (guard.name, guard.unfitted_settings(), measured_on)
-    return hashlib.sha256(json.dumps(known_by).encode()).hexdigest()[:16]
+def context_of(under: str, measured_on: str) -> str:
+    """Tells apart whose points these are: 16 hex digits of what they were measured under, and on."""
+    return hashlib.sha256(json.dumps((under, measured_on)).encode()).hexdigest()[:16]
 
 
 def measured_on_of(subject: Subject, anchors: Anchors, pairs: int) -> str:
@@ -173,12 +173,13 @@ def judged(queries: Sequence[Query], ask: Callable[..., list[str]]) -> list[str]
 def shares(labels: Labels) -> dict[str, Any]:
     """Shares of harmful and harmless anchors refused, and of degenerate answers; n a side."""
     n = len(labels["harmful"])
-    return {
-        "n": n,
-        "harmful_refused": labels["harmful"].count("refusal") / n,
-        "harmless_refused": labels["harmless"].count("refusal") / n,
-        "degenerate": sum(side.count("degenerate") for side in labels.values()) / (2 * n),
-    }
+    found = (
+        n,
+        labels["harmful"].count("refusal") / n,
+        labels["harmless"].count("refusal") / n,
+        sum(side.count("degenerate") for side in labels.values()) / (2 * n),
+    )
+    return dict(zip(SHARES, found))
 
 
 def beside(number: int) -> Image.Image:
@@ -197,9 +198,17 @@ def read_points(path: Path | None, context: str) -> list[dict[str, Any]]:
         return []
     try:
         kept = read_json(path)
-        return list(kept["points"]) if kept["context"] == context else []
+        return [checked_point(point) for point in kept["points"]] if kept["context"] == context else []
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} holds no calibration points ({error!r}); delete it to measure anew") from error
+
+
+def checked_point(point: Any) -> dict[str, Any]:
+    """A point as it is kept; ValueError, KeyError or TypeError for anything else."""
+    found = {name: point[name] for name in SHARES}
+    if not all(type(share) in (int, float) for share in found.values()):
+        raise ValueError(f"a point holds {found}")
+    return {"settings": point["settings"], **found}
 
 
 def keep_points(path: Path | None, context: str, points: list[dict[str, Any]]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from vlmguard_plugin import __version__, environment
 from vlmguard_plugin.files import cache_directory, write_whole
 from vlmguard_plugin.guards.core.base import Guard
+from vlmguard_plugin.judges.base import LABELS
 from vlmguard_plugin.judges.rules import RulesJudge
 from vlmguard_plugin.reading import in_line, read_json
 from vlmguard_plugin.steering.fingerprint import is_readable
@@ -78,7 +79,7 @@ def in_cache(subject: Subject) -> Measured:
 def checked(labels: Any) -> Labels:
     """Labels as they are kept; ValueError for anything else."""
     sides = labels["harmful"], labels["harmless"]
-    if len(labels) != 2 or not all(isinstance(label, str) for side in sides for label in side):
+    if len(labels) != 2 or not len(sides[0]) == len(sides[1]) > 0 or {*sides[0], *sides[1]} - {*LABELS}:
         raise ValueError("no labels of a harmful and a harmless side")
     return {"harmful": list(sides[0]), "harmless": list(sides[1])}
 
@@ -96,6 +97,22 @@ def unguarded_under(subject: Subject) -> str:
 
 
 def _answered_by(subject: Subject) -> list[str]:
-    """What answers and labels depend on beside guard and model: the package, the judge's rules, how is computed."""
-    computes = str(getattr(subject, "dtype", "")), str(getattr(subject, "engine", ""))
+    """What answers and labels depend on beside guard and weights: the package, the judge's rules, how is computed."""
+    computes = str(getattr(subject, "dtype", "")), str(getattr(subject, "engine", "")), configured(subject)
     return [str(_ANSWERS), __version__, RulesJudge().version, *computes]
+
+
+def configured(subject: Any) -> str:
+    """Tells apart what a checkpoint's config and generation_config say, names and versions aside: 12 hex digits."""
+    model = getattr(subject, "model", subject)
+    configs: list[Any] = [getattr(model, name, None) for name in ("config", "generation_config")]
+    told = [known_by(config.to_dict()) for config in configs if hasattr(config, "to_dict")]
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def known_by(told: Any) -> Any:
+    """A config's entries, those of configs in it included, without the names that say nothing of answers."""
+    if not isinstance(told, dict):
+        return told
+    said = {str(name): known_by(value) for name, value in told.items() if value is not None}
+    return {name: value for name, value in said.items() if name[:1] != "_" and name != "transformers_version"}

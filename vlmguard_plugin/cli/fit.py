@@ -6,7 +6,7 @@ import json
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Iterable
 
 import click
 
@@ -103,7 +103,7 @@ def fit_command(
     VLMGUARD_GUARD_DIR=my-guard python -m vlmeval.run --data FigStep --model llava_vlmguard
 
     Fitting runs one pass per anchor request (two for CMRM), on $VLMGUARD_DEVICE or the first GPU; what several guards
-    need is recorded once.
+    need is recorded once. One that can't be fitted is named at the end, and the others are fitted all the same.
 
     \b
     vlmguard fit vlm_guard cmrm nullsteer --model llava --out my-guards
@@ -154,12 +154,19 @@ def fit_command(
         guard.grid(subject.num_layers)  # what can't be calibrated is refused before another guard's calibration
     choose = Choice(grid, tuple(settings), bound, pairs, subject) if calibrated else None
     fitted: dict[str, Guard] = {}
+    failed: dict[str, Exception] = {}
     with states_remembered(subject) if len(guards) > 1 else nullcontext():
         for name, guard in unfitted.items():
-            fitted[name] = fit_and_save(guard, subject, requests, choose, folders[name], not as_json)
+            try:
+                fitted[name] = fit_and_save(guard, subject, requests, choose, folders[name], not as_json)
+            except (ValueError, RuntimeError) as error:  # of this guard: too few pairs, out of memory
+                if len(guards) == 1:
+                    raise
+                failed[name] = error
+                continue
             if not as_json:
                 click.echo(in_words(fitted[name], subject, folders[name]))
-    if elsewhere is not None:
+    if elsewhere is not None and fitted:
         own = engines.seen_on(subject, fitted, requests)
         if spec.engine == environment.VLLM:
             subject.close()
@@ -171,8 +178,10 @@ def fit_command(
             if not as_json:
                 click.echo(f"{name}: {engines.in_words(guard.facts['model']['engines'])}")
     if as_json:
-        told = {name: read_json(folder / "guard.json") for name, folder in folders.items()}
+        told = {name: read_json(folders[name] / "guard.json") for name in fitted}
         click.echo(json.dumps(told if len(guards) > 1 else told[guards[0]], indent=1))
+    if failed:
+        raise click.ClickException(in_words_of_failure(failed, fitted))
 
 
 def refuse_for_several(guards: tuple[str, ...], has_grid: bool) -> None:
@@ -224,6 +233,12 @@ def fit_and_save(
         )
     fitted.save(folder)
     return fitted
+
+
+def in_words_of_failure(failed: dict[str, Exception], fitted: Iterable[str]) -> str:
+    """Which guards could not be fitted and why, and which are."""
+    why = "; ".join(f"{name} could not be fitted ({' '.join(str(error).split())})" for name, error in failed.items())
+    return f"{why}; fitted and saved: {', '.join(fitted) or 'none'}"
 
 
 def in_words(fitted: Guard, subject: Subject, folder: Path) -> str:

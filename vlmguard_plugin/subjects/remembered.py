@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Hashable, Iterator, Sequence
 from PIL import Image
 
 from vlmguard_plugin.lazy import torch
-from vlmguard_plugin.query import ImageLike, Query
+from vlmguard_plugin.query import ImageLike, Query, read_image
 from vlmguard_plugin.subjects.base import Subject
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def key_of(query: Query) -> Hashable:
 
 
 def image_key(image: ImageLike) -> Hashable:
-    """Equal for equal images: a file by its path, an image of Pillow's by its pixels."""
+    """Equal for equal images: a file by its path, an image of Pillow's by its pixels as a model is shown them."""
     if not isinstance(image, Image.Image):
         return repr(image)
-    return image.mode, image.size, hashlib.sha256(image.tobytes()).hexdigest()
+    seen = read_image(image)  # a palette's numbers, for one, say nothing without its colours
+    return seen.size, hashlib.sha256(seen.tobytes()).hexdigest()

@@ -35,6 +35,7 @@ class GuardedVLM(BaseModel):
         self.guarded = GuardedModel(GuardSpec.of(model, guard, **arguments))
         self._ahead = RowsAhead()
         self._answers: dict[Query, Answered] = {}
+        self._answers_to: str | None = None
 
     def set_dump_image(self, dump_image_func: Any) -> None:
         """Called by the host once a dataset, with the dataset's bound method: the rows to come are known from it."""
@@ -55,9 +56,11 @@ class GuardedVLM(BaseModel):
         if has_video(message):
             raise ValueError(no_video(self.guarded.checkpoint, dataset))
         query = as_query(message)
+        if dataset != self._answers_to:  # whose name may say how its pictures are read
+            self._answers, self._answers_to = {}, dataset
         rows = self._ahead.rows_from(query, self.guarded.subject.batch_size)
         if query not in self._answers:
-            batch = [row.query for row in rows]
+            batch = [each for each in dict.fromkeys(row.query for row in rows) if each not in self._answers]
             self._answers.update(zip(batch, self.answers(batch, dataset)))
         return self.handed_over(query, self._answers[query], dataset, rows[0].row)
 

@@ -79,6 +79,7 @@ class GuardedHost:
             self.subject.batch_size = size
         self._ahead = RowsAhead()
         self._answers: dict[Query, Answered] = {}
+        self._answers_to: str | None = None
 
     def set_dump_image(self, dump_image_func: Any) -> None:
         """Called by the host once a dataset, with the dataset's bound method: the rows to come are known from it."""
@@ -112,6 +113,8 @@ class GuardedHost:
             (answered,) = self.answers([self.subject.query(parts)], dataset, by_chat=False)
             self.meter.count_gate(dataset or "", answered.fired, None)
             return str(answered.text)
+        if dataset != self._answers_to:  # whose name the class, and how pictures are read, may go by
+            self._answers, self._answers_to = {}, dataset
         rows = self._ahead.rows_from(as_query(parts), self.subject.batch_size)
         answered = self._answers.get(rows[0].query) or self.answer_ahead([row.query for row in rows], dataset)
         self.meter.count_gate(dataset or "", answered.fired, rows[0].row)
