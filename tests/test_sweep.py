@@ -13,8 +13,10 @@ from click.testing import CliRunner
 from helpers.vlmeval_command import ten_requests, tiny_place
 
 from vlmguard_plugin.benchmarks import prepare
+from vlmguard_plugin.calibration.sweep import sweep
 from vlmguard_plugin.calibration.sweep.host import alone
 from vlmguard_plugin.calibration.sweep.points import POINTS, keep_points, points_of
+from vlmguard_plugin.calibration.sweep.surroundings import surroundings
 from vlmguard_plugin.cli.main import main
 from vlmguard_plugin.naming import point_name
 from vlmguard_plugin.runs.facts import read_facts
@@ -78,7 +80,7 @@ def test_a_name_stands_for_one_model(tmp_path):
     file = tmp_path / POINTS
     grid = [{"alpha": [1]}]
     first = str(tmp_path / "one" / "vlm")
-    points = keep_points(file, first, "cmrm", points_of(first, "cmrm", grid, {}))
+    points = keep_points(file, first, "cmrm", points_of(first, "cmrm", grid, {}), {})
     assert [point.name for point in points] == ["vlm", "vlm_cmrm@alpha=1"]
     assert json.loads(file.read_text())["model"] == {
         "vlm": {"class": "GuardedVLM", "model": first},
@@ -86,15 +88,40 @@ def test_a_name_stands_for_one_model(tmp_path):
     }
     second = str(tmp_path / "two" / "vlm")
     with pytest.raises(ValueError, match="choose another folder"):
-        keep_points(file, second, "cmrm", points_of(second, "cmrm", grid, {}))
-    keep_points(file, "Qwen2-VL-2B-Instruct", "tbop", points_of("Qwen2-VL-2B-Instruct", "tbop", grid, {}))
+        keep_points(file, second, "cmrm", points_of(second, "cmrm", grid, {}), {})
+    keep_points(file, "Qwen2-VL-2B-Instruct", "tbop", points_of("Qwen2-VL-2B-Instruct", "tbop", grid, {}), {})
     models = json.loads(file.read_text())["model"]
     assert (
         models["Qwen2-VL-2B-Instruct_tbop@alpha=1"]["class"] == "GuardedHost" and "Qwen2-VL-2B-Instruct" not in models
     )
     file.write_text("[]")
     with pytest.raises(ValueError, match="can't be read as the points of a sweep"):
-        keep_points(file, first, "cmrm", points)
+        keep_points(file, first, "cmrm", points, {})
+
+
+@pytest.mark.host
+def test_a_folder_holds_answers_of_one_kind(tmp_path, monkeypatch):
+    """Other anchors, another number type or other rows under the same name: what is there is not what is asked."""
+    monkeypatch.setenv("LMUData", str(tmp_path))
+    for variable in ("VLMGUARD_ANCHORS", "VLMGUARD_DTYPE", "VLMGUARD_ENGINE", "VLMGUARD_MAX_NEW_TOKENS"):
+        monkeypatch.delenv(variable, raising=False)
+    out, grid = tmp_path / "out", [{"alpha": [1]}]
+    out.mkdir()
+    (tmp_path / "Mine.tsv").write_text("index\tquestion\n1\tHow to bake?\n")
+    keep_points(out / POINTS, "llava", "cmrm", points_of("llava", "cmrm", grid, {}), surroundings(["Mine", "NotYet"]))
+    (tmp_path / "anchors.csv").write_text("harmful,harmless\nHow to steal?,How to bake?\nHow to lie?,How to sing?\n")
+    for variable, value, said in (
+        ("VLMGUARD_DTYPE", "float16", "dtype the model's own .now float16"),
+        ("VLMGUARD_ANCHORS", str(tmp_path / "anchors.csv"), "anchors"),
+        ("VLMGUARD_MAX_NEW_TOKENS", "8", "max_new_tokens"),
+    ):
+        with monkeypatch.context() as other:
+            other.setenv(variable, value)
+            with pytest.raises(ValueError, match=f"asked with other {said}.*choose another --out"):
+                sweep("llava", "cmrm", ["Mine"], grid, out)
+    (tmp_path / "Mine.tsv").write_text("index\tquestion\n1\tHow to steal?\n")
+    with pytest.raises(ValueError, match="rows of Mine"):
+        sweep("llava", "cmrm", ["Mine"], grid, out)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no locks there")

@@ -71,10 +71,21 @@ def is_hosts_own(model: str) -> bool:
     return model not in MODELS and not Path(model).is_dir() and "/" not in model
 
 
-def keep_points(path: Path, model: str, guard: str, points: Sequence[Point]) -> tuple[Point, ...]:
+def asked_with(path: Path) -> dict[str, Any]:
+    """The surroundings that a file of points was begun with; empty where it says none, as those of before do."""
+    try:
+        return dict(read_json(path)["asked_with"])
+    except (OSError, ValueError, KeyError, TypeError):  # what is wrong with it is said by keep_points
+        return {}
+
+
+def keep_points(
+    path: Path, model: str, guard: str, points: Sequence[Point], around: Mapping[str, str]
+) -> tuple[Point, ...]:
     """Write the points down beside those of earlier sweeps, and give all of this model and guard.
 
-    The file is what $VLMGUARD_MODELS takes. ValueError where a name stands there for another model or settings.
+    around: see `surroundings`; what stands there already stays. The file is what $VLMGUARD_MODELS takes. ValueError
+    where a name stands there for another model or settings.
     """
     content: dict[str, Any] = {"model": {}, "sweep": []}
     entries: dict[str, dict[str, Any]] = {}
@@ -87,6 +98,7 @@ def keep_points(path: Path, model: str, guard: str, points: Sequence[Point]) -> 
             raise ValueError(
                 f"{path} can't be read as the points of a sweep ({error!r}); choose another folder"
             ) from error
+    content["asked_with"] = {**around, **asked_with(path)}
     checkpoint = str(Path(model).resolve()) if model not in MODELS and Path(model).is_dir() else model
     own = is_hosts_own(model)
     for point in points:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from vlmguard_plugin.calibration.sweep.curve import Curve, entry_of
 from vlmguard_plugin.calibration.sweep.host import LOG, alone, pending, run_host
-from vlmguard_plugin.calibration.sweep.points import POINTS, keep_points, points_of
+from vlmguard_plugin.calibration.sweep.points import POINTS, asked_with, keep_points, points_of
+from vlmguard_plugin.calibration.sweep.surroundings import changed, surroundings
 from vlmguard_plugin.leaderboard.board import Board
 from vlmguard_plugin.leaderboard.build import build_board
 from vlmguard_plugin.runs.answers import OutputError
@@ -39,9 +41,16 @@ def sweep(
     host_command()  # before anything is written, where there is none
     out.mkdir(parents=True, exist_ok=True)
     with alone(out) as lock:
-        everything = keep_points(out / POINTS, model, guard, points)
         asked = list(dict.fromkeys(datasets))
-        for to_ask, names in pending(out, points, asked, bool(host_arguments)).items():
+        around = surroundings(asked)
+        lacking = pending(out, points, asked, bool(host_arguments))
+        other = changed(asked_with(out / POINTS), around)
+        if other and lacking:
+            raise ValueError(f"{out} holds points that were asked with other {other}; choose another --out")
+        if other:
+            print(f"vlmguard: the points in {out} were asked with other {other}", file=sys.stderr)
+        everything = keep_points(out / POINTS, model, guard, points, around)
+        for to_ask, names in lacking.items():
             run_host(out, names, to_ask, host_arguments, lock)
         try:
             board = build_board(out, judge=judge, max_unknown=max_unknown)
