@@ -184,7 +184,7 @@ COVERED = {
 def firing(guard: vg.Guard) -> vg.Guard:
     """The guard, its gate open for every request if it goes by scores; when it fires is another test's matter."""
     if "scores" in guard.tensors:
-        guard.tensors = {**guard.tensors, "scores": torch.full_like(guard.tensors["scores"], -1e9)}
+        guard.tensors = {**guard.tensors, "offsets": torch.full_like(guard.tensors["offsets"], -1e9)}
     return guard
 
 
