@@ -59,8 +59,8 @@ def test_known_clashes(offline, tmp_path, packages, named, remedy):
     for name, version in packages.items():
         package(tmp_path / "site", name, *((version,) if isinstance(version, str) else version))
     code, found = doctor({**offline, "PYTHONPATH": os.pathsep.join((str(tmp_path / "site"), *sys.path))})
-    (finding,) = bad(found)
-    assert code == 1 and named in finding["what"] and remedy in finding["remedy"]
+    assert code == 1  # of a host that is not there at all it finds more
+    assert [True for finding in bad(found) if named in finding["what"] and remedy in finding["remedy"]] == [True]
 
 
 def test_every_remedy_of_a_clash_ends_it():

@@ -75,6 +75,8 @@ def ordinary_target(path: Path) -> Path:
     """Where a file is to be put, links followed, its folder made. OSError for a folder, and for a loop of links."""
     try:
         target = path.resolve() if path.is_symlink() else path
+        if target.is_symlink():  # links in a circle: Python 3.13 no longer refuses to resolve them
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     except RuntimeError as error:  # Python before 3.13
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
     if target.is_dir():
