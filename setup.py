@@ -35,6 +35,7 @@ TEST = [
     "gguf>=0.17",
     "jsonschema>=4.18",
     "openpyxl>=3.1",
+    "peft>=0.17",
     "pyarrow>=15",
     "pytest>=8",
     "pytest-xdist>=3.5",
