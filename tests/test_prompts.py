@@ -3,7 +3,7 @@
 import pytest
 import transformers
 from helpers.architectures import IDS, TEXT, TILE, TOWER, byte_tokenizer, image_processor
-from helpers.tiny_models import TEMPLATE
+from helpers.tiny_models import TEMPLATE, tiny_llava, tiny_processor
 
 import vlmguard_plugin as vg
 
@@ -14,9 +14,9 @@ def lines(capsys):
     return [line for line in capsys.readouterr().err.splitlines() if line.startswith("vlmguard:")]
 
 
-def test_a_prompt_beyond_the_models_length_is_told_once(subject, capsys):
+def test_a_prompt_beyond_the_models_length_is_told_once(capsys):
+    subject = vg.HuggingFaceSubject(tiny_llava(), tiny_processor())
     longest = subject.config.get_text_config().max_position_embeddings
-    subject.prompts._told_of_length = False
     subject.record([vg.Query("How to bake?")])
     assert not lines(capsys)
     subject.record([LONG])
