@@ -121,4 +121,5 @@ def test_a_message_that_says_more_of_a_picture_is_answered_alone(hosts, rows):
     together.set_dump_image(data.dump_image)
     message = data.build_prompt(data.data.iloc[0])
     message[0]["note"] = "first"
-    assert together.generate(message, "Pictured") == alone.generate(message, "Pictured") and not together._answers
+    assert together.generate(message, "Pictured") == alone.generate(message, "Pictured")
+    assert not together._ahead.answers_to("Pictured")

@@ -115,7 +115,7 @@ def model_of_four():
     from vlmguard_plugin.hosts.guarded import Meter
 
     model = GuardedVLM.__new__(GuardedVLM)
-    model.guarded, model._answers_to = Guarded(SimpleNamespace(batch_size=4), Meter()), None
+    model.guarded = Guarded(SimpleNamespace(batch_size=4), Meter())
     return model
 
 

@@ -34,14 +34,11 @@ class GuardedVLM(BaseModel):
         super().__init__()
         self.guarded = GuardedModel(GuardSpec.of(model, guard, **arguments))
         self._ahead = RowsAhead()
-        self._answers: dict[Query, Answered] = {}
-        self._answers_to: str | None = None
 
     def set_dump_image(self, dump_image_func: Any) -> None:
         """Called by the host once a dataset, with the dataset's bound method: the rows to come are known from it."""
         super().set_dump_image(dump_image_func)
         self._ahead = RowsAhead(dump_image_func)
-        self._answers = {}
 
     @property
     def meter(self) -> Meter:
@@ -56,13 +53,12 @@ class GuardedVLM(BaseModel):
         if has_video(message):
             raise ValueError(no_video(self.guarded.checkpoint, dataset))
         query = as_query(message)
-        if dataset != self._answers_to:  # whose name may say how its pictures are read
-            self._answers, self._answers_to = {}, dataset
+        known = self._ahead.answers_to(dataset)
         rows = self._ahead.rows_from(query, self.guarded.subject.batch_size)
-        if query not in self._answers:
-            batch = [each for each in dict.fromkeys(row.query for row in rows) if each not in self._answers]
-            self._answers.update(zip(batch, self.answers(batch, dataset)))
-        return self.handed_over(query, self._answers[query], dataset, rows[0].row)
+        if query not in known:
+            batch = [each for each in dict.fromkeys(row.query for row in rows) if each not in known]
+            known.update(zip(batch, self.answers(batch, dataset)))
+        return self.handed_over(query, known[query], dataset, rows[0].row)
 
     def chat_inner(self, message: list[dict[str, Any]], dataset: str | None = None) -> str:
         """The answer to a conversation's last turn. One that fails is marked, so that the host leaves out no turn."""

@@ -9,6 +9,7 @@ from typing import Any, Callable, Iterator, NamedTuple
 import numpy
 from vlmeval.smp import get_rank_and_world_size
 
+from vlmguard_plugin.hosts.guarded import Answered
 from vlmguard_plugin.hosts.vlmeval.messages import as_query
 from vlmguard_plugin.query import Query
 
@@ -33,6 +34,17 @@ class RowsAhead:
         self._rows: list[RowAhead] = []
         self._places: dict[Query, list[int]] = {}
         self._next = 0
+        self._answers: dict[Query, Answered] = {}
+        self._answers_to: str | None = None
+
+    def answers_to(self, dataset: str | None) -> dict[Query, Answered]:
+        """The answers of a data set that were given so far, to be added to; those to another one are given up.
+
+        The set's name counts: how pictures are read, and the prompts of a host's class, may go by it.
+        """
+        if dataset != self._answers_to:
+            self._answers, self._answers_to = {}, dataset
+        return self._answers
 
     def rows_from(self, query: Query, most: int) -> list[RowAhead]:
         """The next row with this request and those that follow it, at most so many; it alone where there is none.

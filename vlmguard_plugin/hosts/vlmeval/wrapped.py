@@ -78,14 +78,11 @@ class GuardedHost:
         if size > 1 and self.subject.look_for_batches():
             self.subject.batch_size = size
         self._ahead = RowsAhead()
-        self._answers: dict[Query, Answered] = {}
-        self._answers_to: str | None = None
 
     def set_dump_image(self, dump_image_func: Any) -> None:
         """Called by the host once a dataset, with the dataset's bound method: the rows to come are known from it."""
         self.host_model.set_dump_image(dump_image_func)
         self._ahead = RowsAhead(dump_image_func, self.message_of)
-        self._answers = {}
 
     def message_of(self, dataset: Any, row: Any) -> Any:
         """A row's message, built by the set or by the model's own class as the host chooses it.
@@ -113,10 +110,9 @@ class GuardedHost:
             (answered,) = self.answers([self.subject.query(parts)], dataset, by_chat=False)
             self.meter.count_gate(dataset or "", answered.fired, None)
             return str(answered.text)
-        if dataset != self._answers_to:  # whose name the class, and how pictures are read, may go by
-            self._answers, self._answers_to = {}, dataset
+        known = self._ahead.answers_to(dataset)
         rows = self._ahead.rows_from(as_query(parts), self.subject.batch_size)
-        answered = self._answers.get(rows[0].query) or self.answer_ahead([row.query for row in rows], dataset)
+        answered = known.get(rows[0].query) or self.answer_ahead([row.query for row in rows], dataset)
         self.meter.count_gate(dataset or "", answered.fired, rows[0].row)
         return str(answered.text)
 
@@ -129,10 +125,11 @@ class GuardedHost:
             self.subject.query([{"type": kind, "value": value} for kind, value in each.parts()]) for each in queries
         ]
         if len(asked) > 1 and self.subject.batches.alone is None:
-            new = [query for query in dict.fromkeys(asked) if query not in self._answers]
+            known = self._ahead.answers_to(dataset)
+            new = [query for query in dict.fromkeys(asked) if query not in known]
             with suppress(Exception):  # a host's class may raise anything
-                self._answers.update(zip(new, self.answers(new, dataset, by_chat=False)))
-                return self._answers[asked[0]]
+                known.update(zip(new, self.answers(new, dataset, by_chat=False)))
+                return known[asked[0]]
         (answered,) = self.answers(asked[:1], dataset, by_chat=False)
         return answered
 
