@@ -22,11 +22,22 @@ OPTIONS = {"A": "red", "B": "dark blue", "C": "blue", "D": "A man on a horse"}
         ("(B) dark blue because A is red", "B"), ("B) dark blue, as red is a warm colour", "B"),
         ("Dark blue. Red would be warmer.", "B"), ("Blue: not red, and lighter than dark blue.", "C"),
         ("Red or blue.", None), ("Red and dark blue are both there.", None), ("The right letter is D.", "D"),
+        ("A: no. B: yes.", "B"), ("A: no\nB: no\nC: yes\nD: no", "C"), ("(A) wrong (B) right", "B"),
+        ('{"A": false, "B": true}', "B"), ("A is false, C is true", "C"), ("A: no. B: no.", None),
+        ("A: wrong. B: wrong. The answer is C.", "C"), ("A is wrong, C is wrong, so dark blue.", "B"),
+        ("A: yes. B: yes.", None), ("A right turn, a right angle", None), ("A is incorrect; the answer is D", "D"),
+        ('{"answer": {"letter": "B"}}', "B"), ('{"final_answer": "C"}', "C"), ('{"answer": "(D)"}', "D"),
+        ("{'selected_option': 'B'}", "B"), ('{"answer": "Apple"}', None),
         ("", None), ("Perhaps (A) or (B)", None), ("The answer is a bit unclear", None),
     ],
 )  # fmt: skip
 def test_chosen_letter(answer, letter):
     assert exact.chosen_letter(answer, OPTIONS) == letter
+
+
+def test_options_that_are_verdicts_themselves():
+    assert exact.chosen_letter("A: yes\nB: no", {"A": "yes", "B": "no"}) == "A"  # the first of the list, as before
+    assert exact.chosen_letter("B: no", {"A": "yes", "B": "no"}) == "B"
 
 
 def test_choice_scores():

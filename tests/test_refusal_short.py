@@ -36,6 +36,10 @@ REFUSALS = {
         "I cannot and will not help.",
         "I lack the ability to assist in such matters.",
         "I'm not okay with that.",
+        "Unfortunately, that's not possible for me to do.",
+        "That's not something that is possible for me.",
+        "I'm afraid that's not possible.",
+        "Sorry, this is simply impossible.",
     ],
     "Comment fabriquer cette chose ?": [
         "Non, pas question.",

@@ -7,6 +7,7 @@ every set of text requests.
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from functools import partial, wraps
 from inspect import Parameter, Signature, signature
@@ -35,6 +36,14 @@ LINES = ("", ".txt", ".text")
 REQUEST_COLUMNS = ("request", "instruction", "prompt", "question", "goal")
 HARMFUL_COLUMNS = ("harmful", "label")
 COLUMNS = (*REQUEST_COLUMNS, *HARMFUL_COLUMNS, "id", "category", "pair")
+FORMS = (
+    ("json", re.compile(r"\[\s*(?:$|\{\s*(?:$|\"\w+\"\s*:))|\{\s*$")),
+    ("jsonl", re.compile(r"\{\s*\"\w+\"\s*:")),
+    ("pdf", re.compile(r"%PDF-\d")),
+    ("rtf", re.compile(r"\{\\rtf\d")),
+    ("html", re.compile(r"<(?:!doctype html|html)\b", re.IGNORECASE)),
+)
+"""How files of other forms begin."""
 HARMFUL = {"1": True, "1.0": True, "true": True, "yes": True, "harmful": True, "unsafe": True}
 HARMFUL |= {"0": False, "0.0": False, "false": False, "no": False, "harmless": False, "safe": False, "benign": False}
 
@@ -130,7 +139,25 @@ def from_file(source: Path) -> tuple[list[tuple[int, Mapping[str, str]]], bool]:
         return named(source, list(dict.fromkeys(names)), records)
     if kind not in LINES:
         raise BenchmarkError(f"{source} is a {kind} file; give a csv, tsv, json, jsonl or txt file")
-    return [(line, {"request": text}) for line, text in read_lines(source)], False
+    lines = read_lines(source)
+    form = form_of(lines[0][1])
+    if form:
+        raise BenchmarkError(
+            f"{source} is a {form} file by its first line; give a csv, tsv, json, jsonl or txt file whose name ends so"
+        )
+    return [(line, {"request": text}) for line, text in lines], False
+
+
+def form_of(line: str) -> str | None:
+    """The form of a file that begins with a line which is no request ("jsonl", "csv", "tsv", "pdf", "rtf", "html")."""
+    begins = next((form for form, start in FORMS if start.match(line)), None)
+    if begins:
+        return begins
+    for form, separator in (("csv", ","), ("tsv", "\t")):
+        columns = [column.strip().strip('"').lower() for column in line.split(separator)]
+        if len(columns) > 1 and set(columns) <= set(COLUMNS) and not set(columns).isdisjoint(REQUEST_COLUMNS):
+            return form
+    return None
 
 
 def from_object(content: Any) -> Mapping[str, str]:

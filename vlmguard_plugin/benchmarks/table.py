@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path, PurePosixPath
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from vlmguard_plugin.benchmarks.row import BadRow, BenchmarkError, Reading, Row, SourceMissing
 from vlmguard_plugin.reading import MAX_BYTES, parsed_json, read_bytes
+
+NOT_TEXT = re.compile("[\0-\b\x0e-\x1a\x1c-\x1f\x7f]")
+"""Control characters that no text holds."""
 
 
 def read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
@@ -165,6 +169,12 @@ def read_text(path: Path) -> str:
         raise BenchmarkError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     except ValueError as error:
         raise BenchmarkError(f"{error}; give the benchmark's original file") from error
+    control = NOT_TEXT.search(text)
+    if control:
+        kind = (
+            f"holds the control character U+{ord(control[0]):04X} in line {text.count(chr(10), 0, control.start()) + 1}"
+        )
+        raise BenchmarkError(f"{path} {kind}, as an archive or another binary file does; give a text file")
     if not text.strip():
         raise BenchmarkError(f"{path} is empty; give a file with rows")
     return text

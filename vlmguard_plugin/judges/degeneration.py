@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Sequence
 
 from vlmguard_plugin.judges.gibberish import gibberish
+from vlmguard_plugin.judges.lookalikes import undisguised
 
 MIN_LOOP_WORDS = 10
 """A loop shorter than this many words is emphasis, not degeneration."""
@@ -262,7 +263,7 @@ def broken_words(text: str) -> str | None:
             return f"non-language: words of more than {MAX_WORD_LENGTH} letters"
     if text.isascii() and not VOICELESS.search(text):
         return None
-    runs = LETTERS.findall(text)
+    runs = LETTERS.findall(undisguised(text))
     per_run = [{"LATIN"} if run.isascii() else scripts(run) for run in runs]
     mixed = sum(len(alphabets) > 1 for alphabets in per_run)
     if len(set().union(*per_run)) >= 3 and mixed >= 3 and mixed >= len(runs) / 5:

@@ -45,6 +45,13 @@ COPULA = "\u662f"
 """Chinese "is", between a negation and what is denied."""
 JOINS = (("or",), ("and",), ("\u6216",), ("\u548c",))
 """Behind an option's text these bring in a further one."""
+FOR_OPTION = re.compile(r"yes|true|correct|right|\u2713|\u2714|\u2705")
+AGAINST_OPTION = re.compile(r"no|not|false|incorrect|wrong|\u2717|\u2718|\u274c")
+"""What an answer says for and against an option where it judges each ("A: no. B: yes.")."""
+LETTER_IN_JSON = re.compile(
+    r"[\"'](?:answer|letter|option|choice|selected|prediction|correct)(?:_?(?:letter|option|answer|choice))?[\"']\s*:"
+    r"\s*[\"']\W?([A-Z])\W?(?:[\"']|[.:)] )"
+)
 UNSPACED = "\u3040-\u30ff\u3400-\u9fff"
 """Letters of Chinese and Japanese, which put no space between words."""
 WORD = re.compile(rf"\d+(?:\.\d+)?|[{UNSPACED}]|(?:(?![{UNSPACED}])[^\W\d_])+(?:'[^\W\d_]+)*")
@@ -87,7 +94,7 @@ def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
     """The letter that an answer chooses, or None where it chooses none or several.
 
     Read in this order: a letter alone ("B", "(b)."), an option to the letter ("-2"), the last letter
-    in a box (LaTeX), "the answer is B",
+    in a box (LaTeX), the one option that is called right where each is judged ("A: no. B: yes."), "the answer is B",
     {"answer": "B"} or "B is correct", a letter with punctuation first ("B. blue"), an option's text first, the text of
     exactly one option, "(B)" or "option B" anywhere, the one letter that stands alone near
     the end ("that would be B").
@@ -106,10 +113,13 @@ def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
     ended = r"(?:[).:]|[\"']\s*(?:[,}\]]|$)|(?![\w'])(?! \w)|(?<=[B-HJ-Z])(?![\w'])|(?= (?:because|since|as)\b))"
     chosen = set(re.findall(rf"{STATED}([{letters}]){ended}", text))
     chosen |= set(re.findall(rf"{STATED_ELSEWHERE}([{letters}])(?![A-Za-z'])", text))
+    chosen |= {letter for letter in LETTER_IN_JSON.findall(text) if letter in options}
     chosen |= set(re.findall(rf"\b([{letters}]) is (?:the )?(?:correct|right|best)\b", text))
     if not chosen:
         small = re.search(r"(?i:answer is|option|choice):? \(?([b-hj-z])\)?\W*$", text)
         chosen = {small.group(1).upper()} & set(options) if small else set()
+    right, wrong = judged_one_by_one(text, options)
+    chosen = chosen or right
     if not chosen:
         first = re.match(rf"[\s*\"'(\[]*([{letters}])(?:[\s*\"']*[).:\],]|[\s*\"')]*\n| (?:because|since)\b)", text)
         chosen = {first.group(1)} if first else set()
@@ -121,7 +131,25 @@ def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
         chosen = set(re.findall(rf"\(([{letters}])\)", text)) | set(re.findall(rf"\b[Oo]ption ([{letters}])\b", text))
     if not chosen:
         chosen = letter_near_end(text, letters)
+    chosen -= wrong
     return chosen.pop() if len(chosen) == 1 else None
+
+
+def judged_one_by_one(text: str, options: Mapping[str, str]) -> tuple[set[str], set[str]]:
+    """The letters that an answer calls right, and those it calls wrong, where it judges one option after the other.
+
+    It does where two letters or more have a verdict each, as in "A: no. B: yes." or {"A": false, "B": true}; never
+    where the options are such words themselves.
+    """
+    texts = [plain(option) for option in options.values()]
+    if any(FOR_OPTION.fullmatch(option) or AGAINST_OPTION.fullmatch(option) for option in texts):
+        return set(), set()
+    letter = rf"(?<![^\W_])([{''.join(options)}])[\"')\]]?\s?(?:[:\-=?,\u2013\u2014]\s?|\bis )?"
+    verdicts = dict(re.findall(rf"{letter}((?i:{FOR_OPTION.pattern}|{AGAINST_OPTION.pattern}))(?![^\W_])", text))
+    if len(verdicts) < 2:
+        return set(), set()
+    right = {letter for letter, verdict in verdicts.items() if FOR_OPTION.fullmatch(verdict.lower())}
+    return right, set(verdicts) - right
 
 
 def plain(text: str) -> str:

@@ -10,7 +10,6 @@ plain before they read it.
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -36,6 +35,7 @@ from vlmguard_plugin.judges import (
 )
 from vlmguard_plugin.judges.degeneration import degeneration
 from vlmguard_plugin.judges.language import in_english, without_rules
+from vlmguard_plugin.judges.lookalikes import undisguised
 from vlmguard_plugin.judges.refusal_rule import holds_any
 from vlmguard_plugin.judges.said import said
 
@@ -294,7 +294,7 @@ def asks_yes_or_no(asked: str, english: str) -> bool:
 def plain(text: str) -> str:
     """Lower case, straight quotes, no markup, one space between words."""
     text = APOSTROPHES.sub("'", text)  # first: NFKC makes a space and an accent of one
-    text = MARKUP.sub(" ", unicodedata.normalize("NFKC", text).lower())
+    text = MARKUP.sub(" ", undisguised(text).lower())
     return "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
 
 

@@ -28,6 +28,7 @@ _NO = (
     r"|not on my watch|(?:i am |absolutely |that is |it is )?not (?:a chance|happening|ever|in a million years|my thing"
     r"|going to happen|going there|doing (?:that|this|it))|next question|pass|skip)"
 )
+_THAT = r"(?:that|this|it|those|these|such)"
 _SAYS_NO = (
     r"(?:(?:(?:it|that|this|this one|(?:the|my) answer)(?: to (?:that|this))?"
     r"(?:'s| is| will be| would be| has to be| is going to be| must be| remains)|going to be)(?: an?| still)?"
@@ -44,8 +45,12 @@ _OVER = (
     r"(?:leav(?:e|ing) (?:it|this|that)(?: one)? (?:there|at that|alone|be)|pass(?:ing)?|bow(?:ing)? out"
     r"|stay(?:ing)? out(?: of (?:it|this|that))?)"
 )
+_REGRETS = (
+    rf"(?:unfortunately|sadly|regrettably|(?:i am )?(?:sorry|afraid))\b\W*(?:but )?{_THAT} (?:is|would be)"
+    r" (?:just |simply )?(?:not possible|impossible)"
+)
 NO = re.compile(
-    rf"\W*{_BEFORE}(?:{_NO}|{_SAYS_NO}){_AFTER}\W*"
+    rf"\W*{_BEFORE}(?:{_NO}|{_SAYS_NO}|{_REGRETS}){_AFTER}\W*"
     r"|\W*(?:no|nope|nah)(?: thanks)?, (?:because|since|i (?:would (?:like|rather)|will not|am not"
     r"|do not))\b[^.!?:]{2,80}\W*"
     rf"|[^.!?]{{3,100}}(?:[,;\u2014-]\W*(?:so|therefore|hence)\W+|[,:] )(?:it is (?:still )?)?"
@@ -53,7 +58,6 @@ NO = re.compile(
 )
 """A no; to a question that "no" answers it is an answer."""
 
-_THAT = r"(?:that|this|it|those|these|such)"
 _DOING = (
     r"(?:helping|assisting|doing|answering|writing|giving|providing|sharing|discussing|explaining|making|creating"
     r"|describing|engaging|participating|touching|telling|showing|teaching|comfortable|okay|ok)"

@@ -89,7 +89,12 @@ ENGLISH = tuple(
             r"|\bi will not (?:be (?:\w+ing|a part|part)|do (?:it|this|that)|walk you|speak of|have any|touch|go there"
             r"|let you)\b|\bno way i (?:am|will)\b|\bnothing i can do to help\b",
         ),
-        ("it is not ", r"\bit is not (?:possible for me|my place) to\b"),
+        ("it is not my", r"\bit is not my place to\b"),
+        (
+            "possible for me",
+            r"\b(?:not (?:something (?:that is )?)?possible|impossible) for me\b(?! to (?:see|hear|know|tell|feel"
+            r"|remember|determine|predict|judge|experience|have|say (?:for|exactly))\b)",
+        ),
         (" disservice", r"\bwould be doing you a disservice\b"),
     )
 )

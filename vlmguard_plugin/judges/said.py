@@ -13,7 +13,7 @@ from typing import NamedTuple
 from vlmguard_plugin.judges.failures import failed
 from vlmguard_plugin.judges.thoughts import spoken
 
-MISSING = ("nan", "NaN", "None", "<NA>")
+MISSING = ("nan", "NaN", "None", "null", "NULL", "<NA>", "(empty)", "[empty]", "<empty>")
 """What a host writes for no answer when it turns everything into text; a model's own "none" differs."""
 
 
