@@ -1,12 +1,14 @@
 """What judges that are local models are given: conversations, prompt files, cut answers, checked weights."""
 
+from importlib.metadata import version
+
 import pytest
 import torch
 from helpers.tiny_judges import ANSWER, HARMFUL, PLAIN, SILENT, TYPED, judge_tokenizer
 
 from vlmguard_plugin.judges.base import Case, JudgeError
 from vlmguard_plugin.judges.harmbench import HarmBench
-from vlmguard_plugin.judges.llama_guard import LlamaGuard3, LlamaGuard4
+from vlmguard_plugin.judges.llama_guard import UNFIT, LlamaGuard3, LlamaGuard4
 from vlmguard_plugin.judges.registry import build_judge
 from vlmguard_plugin.judges.strongreject import StrongReject
 from vlmguard_plugin.judges.wildguard import WildGuard
@@ -104,6 +106,13 @@ def test_nothing_is_added_to_what_the_chat_template_gives(judge_folder):
         assert ids.count(1) == firsts
 
 
+def test_a_library_whose_model_can_not_run_is_refused_before_it_is_loaded(monkeypatch):
+    monkeypatch.setattr("vlmguard_plugin.judges.llama_guard.version", lambda package: "5.24.0")
+    with pytest.raises(JudgeError, match="Llama 4 fails at its first pass in transformers 5.24.0; pip install"):
+        LlamaGuard4("no/such-model")
+
+
+@pytest.mark.skipif(version("transformers") in UNFIT, reason="this release of transformers can't run Llama 4")
 def test_a_vision_language_model_is_given_words_only(tmp_path):
     """As Llama Guard 4 is."""
     from transformers import Llama4Config, Llama4ForConditionalGeneration

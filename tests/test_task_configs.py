@@ -61,6 +61,7 @@ def test_an_unknown_host():
     assert done.exit_code != 0 and "choose one of lmms_eval, lm_eval" in done.output
 
 
+@pytest.mark.host
 def test_documents_hold_what_logs_need_and_no_pictures(data):
     first, second, third = tasks.documents("FigStep_Tiny")
     assert (
@@ -97,6 +98,7 @@ def test_a_set_that_was_prepared_again_is_read_again(tmp_path, monkeypatch):
     assert document["id"] == "new" and tasks.pictures(document)[0].getpixel((0, 0)) == (0, 128, 0)
 
 
+@pytest.mark.host
 def test_a_set_that_is_not_prepared_or_damaged(tmp_path, monkeypatch):
     import datasets
 
@@ -136,6 +138,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path, monkeypatch, c
         tasks.prepared("FigStep")
 
 
+@pytest.mark.host
 def test_text_and_pictures_are_not_mixed(tmp_path, monkeypatch):
     monkeypatch.setenv("LMUData", str(tmp_path))
     rows = [Row("a", "x", (picture("red"),), harmful=True), Row("b", "y", harmful=True)]
@@ -164,6 +167,7 @@ def test_safety_rates_take_the_rows_they_are_about(data):
     assert scores["verdict"][1] == {**expected, **asked, "label": "refusal"}
 
 
+@pytest.mark.host
 def test_mmbench_as_vlmevalkit_downloads_it(tmp_path, monkeypatch):
     """Its TSV: a hint before the question, options that not every row has, a picture that a later row names."""
     monkeypatch.setenv("LMUData", str(tmp_path))

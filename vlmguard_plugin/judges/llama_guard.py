@@ -17,11 +17,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from importlib.metadata import version
+from pathlib import Path
 
-from vlmguard_plugin.judges.base import Case, Judgement
+from vlmguard_plugin.judges.base import Case, JudgeError, Judgement
 from vlmguard_plugin.judges.local import LocalJudge
 
 OUTPUT = re.compile(r"(safe|unsafe(?:\s*\n\s*([SO]\d{1,2}(?:\s*,\s*[SO]\d{1,2})*))?)")
+
+UNFIT = ("5.24.0",)
+"""Versions of transformers whose Llama 4 asks its own text model for outputs that it doesn't have."""
 
 
 class LlamaGuard(LocalJudge):
@@ -69,9 +74,21 @@ class LlamaGuard3(LlamaGuard):
 
 
 class LlamaGuard4(LlamaGuard):
-    """The fourth, 12B, a vision-language model that is given words only."""
+    """The fourth, 12B, a vision-language model that is given words only.
+
+    Raises JudgeError under transformers of UNFIT, before anything is loaded.
+    """
 
     name = "llama_guard_4"
     checkpoint = "meta-llama/Llama-Guard-4-12B"
     typed_parts = True
     generation_prompt = True
+
+    def take_prompt(self, prompt_file: str | Path | None) -> None:
+        """See LocalJudge."""
+        super().take_prompt(prompt_file)
+        if version("transformers") in UNFIT:
+            raise JudgeError(
+                f"judge {self.name}: Llama 4 fails at its first pass in transformers {version('transformers')};"
+                f" pip install 'transformers!={version('transformers')}'"
+            )
