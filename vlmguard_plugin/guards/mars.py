@@ -51,7 +51,9 @@ class MARSSettings(RepresentationSettings):
 
 
 class MARS(RepresentationGuard):
-    """MARS: `h' = h + dose * r / |r|`, `dose = min(alpha * ReLU(e), trust * |r|)`, after each edited decoder layer.
+    """MARS: `h' = h + dose * r / |r|`, `dose = alpha * ReLU(e)`, after each edited decoder layer.
+
+    The dose is kept between `-trust * |r|` and `trust * |r|` (its sources have a positive alpha).
 
     r: mean state of the harmful anchors minus that of the harmless ones, at the last prompt token, text only; zero at a
     layer where that is but rounding noise. s: the mean of the harmless ones.
