@@ -11,6 +11,7 @@ from helpers.tiny_evaluators import clip_folder, reward_folder
 from helpers.tiny_judges import tiny_llama
 from helpers.tiny_models import byte_tokenizer
 from PIL import Image
+from transformers import CLIPImageProcessor
 
 import vlmguard_plugin as vg
 from vlmguard_plugin.guards.core.evaluators import ClipScores, RewardScores
@@ -111,3 +112,29 @@ def test_a_template_that_can_not_be_followed(tmp_path):
     (tmp_path / "reward" / "chat_template.jinja").write_text("{{ raise_exception('needs a system turn') }}")
     with pytest.raises(ValueError, match="reward_model '.*' can't be used: needs a system turn"):
         RewardScores.load(str(tmp_path / "reward"), "cpu")
+
+
+def test_checkpoints_that_read_different_texts_alike(tmp_path):
+    """All answers would be as good, and all pictures as unsafe."""
+    shutil.copytree(clip_folder(), tmp_path / "clip")
+    for name in ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "clip" / name).unlink(missing_ok=True)
+    with pytest.raises(ValueError, match="^clip '.*' can't be used: ") as said:
+        ClipScores.load(str(tmp_path / "clip"), "cpu")  # under transformers 5 there is a tokenizer, of no words
+    assert "\n" not in str(said.value)
+    shutil.copytree(reward_folder(), tmp_path / "reward")
+    (tmp_path / "reward" / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
+    with pytest.raises(
+        ValueError, match="^reward_model '.*' can't be used: it reads different texts as .*template leaves"
+    ):
+        RewardScores.load(str(tmp_path / "reward"), "cpu")
+
+
+def test_pictures_of_another_size_than_the_clip_model_s_are_refused_where_it_is_loaded(tmp_path):
+    shutil.copytree(clip_folder(), tmp_path / "clip")
+    larger = {"shortest_edge": 42}, {"height": 42, "width": 42}
+    CLIPImageProcessor(size=larger[0], crop_size=larger[1]).save_pretrained(tmp_path / "clip")
+    (tmp_path / "clip" / "processor_config.json").unlink(missing_ok=True)
+    with pytest.raises(ValueError, match="^clip '.*' can't be used: .*42") as said:
+        ClipScores.load(str(tmp_path / "clip"), "cpu")
+    assert "\n" not in str(said.value)

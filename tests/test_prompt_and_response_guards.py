@@ -40,6 +40,8 @@ def test_a_prompt_file_takes_the_place_of_the_wording(tmp_path):
     path = tmp_path / "prompt.txt"
     path.write_text("Be good. {query} Be good!\n")
     assert vg.build_guard("self_reminder", prompt_file=path).rewrite(vg.Query("Hi")).text == "Be good. Hi Be good!"
+    path.write_text(path.read_text(), encoding="utf-8-sig")  # as editors on Windows save it
+    assert vg.build_guard("coca", prompt_file=path).rewrite(vg.Query("Hi")).text == "Be good. Hi Be good!"
     for text, times in (("no place", "0 times"), ("{query} {query}", "2 times")):
         path.write_text(text)
         with pytest.raises(ValueError, match=times):

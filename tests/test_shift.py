@@ -10,6 +10,7 @@ from helpers.tiny_models import tiny_llava
 from PIL import Image
 
 import vlmguard_plugin as vg
+from vlmguard_plugin.anchors import Anchors
 from vlmguard_plugin.inspection import measure_shift, plot_shift, print_shift
 from vlmguard_plugin.inspection.shift import pair_left_out, principal_plane
 from vlmguard_plugin.statistics.rates import wilson
@@ -137,6 +138,8 @@ def test_fewer_pairs_and_what_there_is_not(subject, anchors):
     for pairs in (1, 9):
         with pytest.raises(ValueError, match=f"{pairs} anchor pairs were asked for; give 2 .* to 8"):
             measure_shift(subject, anchors, pairs=pairs)
+    with pytest.raises(ValueError, match="^there are 1 anchor pairs; give at least 2, since each is left out once$"):
+        measure_shift(subject, Anchors(anchors.pairs[:1]))
 
 
 def test_shift_is_printed_and_drawn(shift, tmp_path):

@@ -105,6 +105,8 @@ def some_pairs(anchors: Anchors, pairs: int | None, least: int = 2) -> Anchors:
     and for more than there are."""
     available = len(anchors.pairs)
     wanted = available if pairs is None else pairs
+    if available < least:
+        raise ValueError(f"there are {available} anchor pairs; give at least {least}, since each is left out once")
     if not least <= wanted <= available:
         raise ValueError(
             f"{wanted} anchor pairs were asked for; give {least} (each is left out once) to {available}, all there are"

@@ -24,7 +24,7 @@ from vlmguard_plugin.files import expanded
 from vlmguard_plugin.judges.base import JudgeError, first_line
 from vlmguard_plugin.subjects.devices import default_device, default_dtype
 from vlmguard_plugin.subjects.loading import DTYPES
-from vlmguard_plugin.subjects.text_models import context_length, plain_words
+from vlmguard_plugin.subjects.text_models import check_reads, context_length, plain_words
 
 BATCH_SIZE = 8
 """Prompts that are read at a time, unless another number is asked for."""
@@ -64,6 +64,7 @@ class LocalModel:
         try:
             config = AutoConfig.from_pretrained(source, trust_remote_code=False)
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            check_reads(lambda text: tokenizer(text)["input_ids"])
             model, loaded = model_class(config).from_pretrained(
                 source,
                 dtype=DTYPES[name] if name else default_dtype(device, getattr(config, "dtype", None)),

@@ -39,7 +39,7 @@ def wording(judge: str, ours: str, fields: Sequence[str], prompt_file: str | Pat
     if not path:
         return Wording(ours, "our own wording, not the authors' prompt")
     try:
-        text = expanded(path).read_text(encoding="utf-8")
+        text = expanded(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise JudgeError(f"judge {judge}: prompt file {path} can't be read ({first_line(error)})") from error
     missing = [f"{{{field}}}" for field in fields if f"{{{field}}}" not in text]

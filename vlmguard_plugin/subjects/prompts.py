@@ -18,6 +18,7 @@ from torch import Tensor
 from vlmguard_plugin.pictures.meaningless import draw_blank
 from vlmguard_plugin.query import BlankImage, ImageLike, Query, Turn, read_image
 from vlmguard_plugin.reading import in_line
+from vlmguard_plugin.subjects.text_models import check_reads
 
 MEDIA = r"(?:image|img|video|audio|vision|visual|speech|sound|frame|boi|eoi|boa|eoa)"
 MEDIA_ATTRIBUTE = re.compile(rf"(?:\w*_)?{MEDIA}\w*_token")
@@ -34,7 +35,7 @@ class PromptBuilder:
     """Builds a model's prompts from queries with the model's own processor.
 
     processor: a transformers processor with a tokenizer. config: the model's, which may name the image token.
-    Raises ValueError for a processor without a chat template.
+    Raises ValueError for a processor without a chat template, and for a tokenizer that reads all texts alike.
     """
 
     def __init__(self, processor: Any, config: Any) -> None:
@@ -45,6 +46,10 @@ class PromptBuilder:
             )
         self.processor = processor
         self.tokenizer = processor.tokenizer
+        try:
+            check_reads(lambda text: self.tokens(text, special=False))
+        except ValueError as error:
+            raise ValueError(f"{type(self.tokenizer).__name__} can't be used: {error}") from error
         self._vocabulary: tuple[tuple[Any, Any, int], str] | None = None
         self.image_token_id = image_token_id(config)
         self.media_token_ids = media_token_ids(config)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
+
+TRIAL = ("Red cars are bad.", "Big dogs can run.")
+"""Texts of one form: to a tokenizer that lacks their words they are alike."""
 
 
 def context_length(config: Any, tokenizer: Any) -> int:
@@ -20,3 +23,16 @@ def plain_words(text: str, tokenizer: Any) -> str:
     for token in sorted(special | set(tokenizer.all_special_tokens), key=len, reverse=True):
         text = text.replace(token, " ")
     return text
+
+
+def check_reads(read: Callable[[str], Any]) -> None:
+    """ValueError where different texts come to a model as the same tokens, so that it can say nothing of them.
+
+    read: from a text to the tokens that the model is given, as numbers.
+    """
+    first, other = map(read, TRIAL)
+    if first == other:
+        raise ValueError(
+            "it reads different texts as the same tokens: the files of its tokenizer are missing, or its chat template "
+            "leaves texts out; give a whole checkpoint"
+        )

@@ -29,9 +29,14 @@ class ClipScores:
     @classmethod
     def load(cls, name: str, device: str) -> ClipScores:
         """From a folder or hub name, in float32. ValueError, in one line, where it is no CLIP model or can't be had."""
+        from vlmguard_plugin.subjects.text_models import check_reads
+
         model = loaded_whole("clip", name, transformers.CLIPModel, device, torch.float32)
         processor = of_checkpoint("clip", name, lambda place: transformers.CLIPProcessor.from_pretrained(place))
-        return cls(name, model, processor)
+        scores = cls(name, model, processor)
+        of_checkpoint("clip", name, lambda _: check_reads(lambda text: scores.inputs([], [text])["input_ids"].tolist()))
+        of_checkpoint("clip", name, lambda _: scores.scores([Image.new("RGB", (64, 64))], ["Hi."]))  # its pixels
+        return scores
 
     def picture(self, image: ImageLike) -> Image.Image:
         """An image's pixels, RGB."""
@@ -39,13 +44,15 @@ class ClipScores:
 
     def scores(self, pictures: Sequence[Image.Image], texts: Sequence[str]) -> list[float]:
         """Of each text, beside the picture that it goes best with. A text's beginning counts, where it is long."""
-        most = self.model.config.text_config.max_position_embeddings
-        inputs = self.processor(
-            text=list(texts), images=list(pictures), return_tensors="pt", padding=True, truncation=True, max_length=most
-        )
         with torch.no_grad():
-            logits = self.model(**inputs.to(self.model.device)).logits_per_image
+            logits = self.model(**self.inputs(pictures, texts).to(self.model.device)).logits_per_image
         return [finite("clip", self.name, score) for score in (logits / 100).max(dim=0).values.tolist()]
+
+    def inputs(self, pictures: Sequence[Image.Image], texts: Sequence[str]) -> Any:
+        """What the model is given for them, on the CPU; for texts alone without pixels."""
+        most = self.model.config.text_config.max_position_embeddings
+        how = {"return_tensors": "pt", "padding": True, "truncation": True, "max_length": most}
+        return self.processor(text=list(texts), images=list(pictures) or None, **how)
 
 
 @dataclass
@@ -66,7 +73,7 @@ class RewardScores:
 
         ValueError, in one line, where it is no sequence classifier with one label or can't be had.
         """
-        from vlmguard_plugin.subjects.text_models import context_length
+        from vlmguard_plugin.subjects.text_models import check_reads, context_length
 
         kind = transformers.AutoModelForSequenceClassification
         model = loaded_whole("reward_model", name, kind, device, None)
@@ -82,24 +89,29 @@ class RewardScores:
         )
         tokenizer.truncation_side = "left"
         scores = cls(name, model, tokenizer, context_length(model.config, tokenizer))
-        of_checkpoint("reward_model", name, lambda _: scores.score("Hi.", "Hello."))  # its template, its numbers
+
+        def answer_read(text: str) -> Any:
+            return scores.inputs("Hi.", text)["input_ids"].tolist()
+
+        of_checkpoint("reward_model", name, lambda _: check_reads(answer_read))  # by its template
+        of_checkpoint("reward_model", name, lambda _: scores.score("Hi.", "Hello."))  # its numbers
         return scores
 
     def score(self, request: str, answer: str) -> float:
-        """Of an answer, by itself, so that no other one changes it. Too long a text is cut at its beginning.
+        """Of an answer, by itself, so that no other one changes it. Too long a text is cut at its beginning."""
+        with torch.no_grad():
+            logits = self.model(**self.inputs(request, answer).to(self.model.device)).logits
+        return finite("reward_model", self.name, float(logits.float().item()))
 
-        They stand in the tokenizer's chat template; without one as a pair of texts.
-        """
+    def inputs(self, request: str, answer: str) -> Any:
+        """Both in the tokenizer's chat template, on the CPU; without one as a pair of texts."""
         from vlmguard_plugin.subjects.text_models import plain_words
 
         said, how = [plain_words(text, self.tokenizer) for text in (request, answer)], {}
         if self.tokenizer.chat_template:
             turns = [{"role": role, "content": text} for role, text in zip(("user", "assistant"), said)]
             said, how = [self.tokenizer.apply_chat_template(turns, tokenize=False)], {"add_special_tokens": False}
-        inputs = self.tokenizer(*said, return_tensors="pt", truncation=True, max_length=self.context, **how)
-        with torch.no_grad():
-            logits = self.model(**inputs.to(self.model.device)).logits
-        return finite("reward_model", self.name, float(logits.float().item()))
+        return self.tokenizer(*said, return_tensors="pt", truncation=True, max_length=self.context, **how)
 
 
 class Evaluators(NamedTuple):

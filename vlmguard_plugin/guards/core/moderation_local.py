@@ -15,9 +15,12 @@ MAX_TOKENS = 64
 
 def tokenizer_of(name: str) -> Any:
     """A checkpoint's tokenizer; it cuts a long text at its beginning."""
+    from vlmguard_plugin.subjects.text_models import check_reads
+
     tokenizer = of_checkpoint(
         "guard_model", name, lambda place: transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     )
+    of_checkpoint("guard_model", name, lambda _: check_reads(lambda text: tokenizer(text)["input_ids"]))
     tokenizer.truncation_side = "left"
     return tokenizer
 

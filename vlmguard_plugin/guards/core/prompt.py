@@ -35,7 +35,7 @@ class PromptSettings(GuardSettings):
                 f"there is no prompt_file {path}; give a text file with {PLACE} where the request goes"
             )
         try:
-            times = path.read_text(encoding="utf-8").count(PLACE)
+            times = path.read_text(encoding="utf-8-sig").count(PLACE)
         except UnicodeDecodeError as error:
             raise ValueError(f"prompt_file {path} is not UTF-8 text ({error}); save it as UTF-8") from error
         if times != 1:
@@ -62,6 +62,6 @@ class PromptGuard(Guard):
     def words(self) -> tuple[str, str]:
         """What stands before the request and after it; a prompt_file is read once."""
         file = self.settings.prompt_file
-        template = Path(file).read_text(encoding="utf-8").strip() if file else self.template
+        template = Path(file).read_text(encoding="utf-8-sig").strip() if file else self.template
         before, after = template.split(PLACE)
         return before, after
