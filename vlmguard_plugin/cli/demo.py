@@ -52,4 +52,4 @@ def demo_command(out: Path, items: int, model: str, models: str | None, as_json:
     if as_json:
         click.echo(to_json(board))
     else:
-        show(board)
+        show(board, short=True)

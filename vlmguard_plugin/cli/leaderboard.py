@@ -27,6 +27,7 @@ from vlmguard_plugin.files import write_whole
     metavar="FILE",
     help="Draw the rates over all data sets to this .png or .svg; without suffix, to both.",
 )
+@click.option("--short", is_flag=True, help="Of the tables the one over all data sets alone.")
 @click.option("--markdown", is_flag=True, help="Print Markdown.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one line a data set, model and measure.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of --json.")
@@ -39,6 +40,7 @@ def leaderboard_command(
     html: Path | None,
     answers: bool,
     plot: Path | None,
+    short: bool,
     markdown: bool,
     as_csv: bool,
     schema: bool,
@@ -64,6 +66,8 @@ def leaderboard_command(
 
     if sum((markdown, as_csv, schema, as_json)) > 1:
         raise click.UsageError("--markdown, --csv, --schema and --json exclude each other; give one")
+    if short and (markdown or as_csv or schema or as_json):
+        raise click.UsageError("--short goes with the tables in the terminal alone")
     if answers and html is None:
         raise click.UsageError("--answers goes with --html")
     if schema:
@@ -85,5 +89,5 @@ def leaderboard_command(
         click.echo(to_csv(board), nl=False)
     elif markdown:
         click.echo(to_markdown(board))
-    elif not html and not plot:
-        show(board)
+    elif short or not (html or plot):
+        show(board, short=short)

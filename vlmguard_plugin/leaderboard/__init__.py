@@ -56,11 +56,14 @@ def finding(board: Board) -> str:
     return in_words(board)
 
 
-def show(board: Board, console: Console | None = None) -> None:
-    """Print the finding and one table a data set; made for 120 columns. console: rich's; None for the terminal."""
+def show(board: Board, console: Console | None = None, short: bool = False) -> None:
+    """Print the finding and one table a data set; made for 120 columns. console: rich's; None for the terminal.
+
+    short: the table over all data sets alone.
+    """
     from vlmguard_plugin.leaderboard.outputs import tables
 
-    tables.show(board, console)
+    tables.show(board, console, short)
 
 
 def to_markdown(board: Board) -> str:

@@ -93,8 +93,11 @@ class Table:
     rows: tuple[tuple[Lines, ...], ...]
 
 
-def show(board: Board, console: Console | None = None) -> None:
-    """Print the finding, the tables, how to read them, what is not whole, and the headline again; for 120 columns."""
+def show(board: Board, console: Console | None = None, short: bool = False) -> None:
+    """Print the finding, the tables, how to read them, what is not whole, and the headline again; for 120 columns.
+
+    short: of the tables the first alone, which is that over all data sets.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table as RichTable
@@ -104,7 +107,9 @@ def show(board: Board, console: Console | None = None) -> None:
     finding = finding_of(board)
     for line in finding.lines:
         console.print(Text(visible(line)), style="bold")
-    for table in tables(board):
+    whole = tables(board)
+    shown = whole[:1] if short else whole
+    for table in shown:
         grid = RichTable(title=Text(visible(table.title)), title_justify="left", show_lines=True, box=box.SQUARE)
         for name in table.header:
             grid.add_column(name, overflow="fold")
@@ -112,6 +117,14 @@ def show(board: Board, console: Console | None = None) -> None:
             grid.add_row(*(Text("\n".join(map(visible, lines))) for lines in row))
         console.print(grid)
     console.print(Text(notes(board)), style="dim")
+    if len(whole) > len(shown):
+        left_out = plural(len(whole) - len(shown), "table")
+        console.print(
+            f"Left out here: {left_out}, by data set, condition and run. `vlmguard leaderboard OUTPUT_DIR`"
+            " prints them, and with --html FILE writes a page.",
+            markup=False,
+            highlight=False,
+        )
     for line in warnings(board):
         console.print(Text(visible(line)), style="yellow")
     for line in finding.headline:
