@@ -45,7 +45,12 @@ NOT_SHARED = (
     "\u0452\u0454\u0456-\u045c\u045e\u045f\u0491\u067e\u0686\u0698\u06a9\u06af\u06cc\u200c"
 )
 """Latin, Cyrillic and Arabic letters that no language with rules has."""
-SCRIPTS = "\u0370-\u03ff\u0530-\u05ff\u0700-\u08ff\u0980-\u0dff\u0e00-\u0fff\u1000-\u109f\u10a0-\u10ff\u1200-\u137f\u1780-\u17ff"
+SCRIPTS = "".join(
+    (
+        "\u0370-\u03ff\u0530-\u05ff\u0700-\u08ff\u0980-\u0dff\u0e00-\u0fff",
+        "\u1000-\u109f\u10a0-\u10ff\u1200-\u137f\u1780-\u17ff",
+    )
+)
 """Of no language with rules: from Greek and Hebrew to Thai and Khmer."""
 OTHER_LETTERS = re.compile(
     rf"(?<![^\W\d_])(?=[^\W\d_\u200c]*(?:[{NOT_SHARED}]|[{SCRIPTS}]{{2}}))"
@@ -56,8 +61,8 @@ SHORT_REFUSALS = re.compile(
     r"(?:maaf|(?:tidak|tak|ga|gak) (?:bisa|dapat|boleh|mau)|maalesef|yapamam|olmaz|hay\u0131r|\u00fczg\u00fcn\u00fcm"
     r"|odmawiam|niestety|przykro|przepraszam|nie mog\w*|xin l\u1ed7i|xin loi|kh\u00f4ng th\u1ec3|khong the|beklager"
     r"|beklagar|tyv\u00e4rr|kan (?:ikke|inte|niet) \w+|helaas|het spijt me|bohu\u017eel|omlouv\u00e1m"
-    r"|nem(?: tudok)? seg\u00edthetek|sajn\u00e1lom|anteeksi|valitettavasti|en voi|kahjuks|\u00eemi pare r\u0103u|nu pot"
-    r"|samahani|siwezi|izvini|\u017eao mi je|ne mogu|no puc|ho sento|pasensya|hindi (?:ako|ko|pwede)"
+    r"|nem(?: tudok)? seg\u00edthetek|sajn\u00e1lom|anteeksi|valitettavasti|en voi|kahjuks|\u00eemi pare r\u0103u"
+    r"|nu pot|samahani|siwezi|izvini|\u017eao mi je|ne mogu|no puc|ho sento|pasensya|hindi (?:ako|ko|pwede)"
     r"|(?:nie|nej|nee|kh\u00f4ng|tidak|nem)\W*$"
     r"|\u043d\u0456|\u043d\u0430 \u0436\u0430\u043b\u044c|\u0432\u0438\u0431\u0430\u0447\w*"
     r"|\u0441\u044a\u0436\u0430\u043b\u044f\u0432\u0430\u043c|\u043d\u0435 \u043c\u043e\u0433\u0430)(?![^\W\d_])",
