@@ -97,10 +97,11 @@ OTHER_SETS = frozenset(
         "LEGO TopViewRS TreeBench VMCBench MMMU_Pro MicroBench OmniMedVQA MSEarthMCQ SCAM CVQA MUIRBench GMAI ERIQ "
         "EmbSpatialBench MindCubeBench OmniSpatialBench SPBench SiteBenchImage SpatialVizBench StareBench "
         "ViewSpatialBench M3oralBench MedQDEGBench MedqbenchMCQ MMSIBench MMOral_OPG_CLOSED MedXpertQA_MM HRBench4K "
-        "HRBench8K 3DSRBench tdbench"
+        "HRBench8K 3DSRBench tdbench BabyVision LongDocURL MRareBench MemLens OmniMat PerceptionBench SUPERChem "
+        "Spatial-DISE WikiVQABench wildprobe_multiimg_reasoning"
     ).split()
 )
-"""The first parts of the names of the host's other open sets (0.0.20).
+"""The first parts of the names of the host's other open sets (0.0.20, and its repository in autumn 2026).
 
 Among them are its multiple-choice sets that have a class of their own: their rows may have no columns of options (these
 stand in the question), and a right answer that is a letter is no word to look for in an answer.
