@@ -36,7 +36,8 @@ def test_chosen_letter(answer, letter):
 
 
 def test_options_that_are_verdicts_themselves():
-    assert exact.chosen_letter("A: yes\nB: no", {"A": "yes", "B": "no"}) == "A"  # the first of the list, as before
+    assert exact.chosen_letter("A: yes\nB: no", {"A": "yes", "B": "no"}) is None  # the options, said once more
+    assert exact.chosen_letter("A: yes\nB: no\nB", {"A": "yes", "B": "no"}) == "B"
     assert exact.chosen_letter("B: no", {"A": "yes", "B": "no"}) == "B"
 
 
@@ -174,3 +175,39 @@ def test_options_are_found_where_words_have_no_spaces(answer, letter):
 )
 def test_open_answers_are_found_where_words_have_no_spaces(answer, right):
     assert exact.judge_open(answer, "狗").correct == right
+
+
+COLOURS = {"A": "red", "B": "blue", "C": "green"}
+
+
+@pytest.mark.parametrize(
+    "answer, letter",
+    [
+        ("A. red - wrong\nB. blue - wrong\nC. green - right", "C"),
+        ("**A** ❌ **B** ✅ **C** ❌", "B"),
+        ("| A | no |\n| B | yes |\n| C | no |", "B"),
+        ("A: red (no) B: blue (yes)", "B"),
+        ("It looked like A at first, but the answer is actually C.", "C"),
+        ("A. red\nB. blue\nC. green\n\nC", "C"),
+        ("A. red\nB. blue\nC. green", None),
+        ("B, C", None),
+        ("A or B", None),
+        ("B / B", "B"),
+    ],
+)
+def test_options_judged_beside_their_texts_and_lists_of_letters(answer, letter):
+    assert exact.chosen_letter(answer, COLOURS) == letter
+
+
+def test_options_that_begin_with_a_verdict_are_no_verdicts():
+    signs = {"A": "no parking", "B": "no entry"}
+    assert exact.chosen_letter("A: no parking. B: no entry.", signs) is None
+    assert exact.chosen_letter("A: no parking", signs) == "A"
+
+
+@pytest.mark.parametrize(
+    "answer, right",
+    [("The answer is A.", True), ("A. a dog", True), ("a", True), ("It is a dog.", False), ("B", False)],
+)
+def test_a_right_answer_that_is_the_letter_a_is_no_article(answer, right):
+    assert exact.judge_open(answer, "A").correct is right

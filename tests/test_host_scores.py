@@ -39,6 +39,8 @@ def only_rates(folder):
         ("relaxed", "106", ["100"], 0.0),
         ("relaxed", "5%", ["0.05"], 1.0),
         ("relaxed", " Blue", ["blue"], 1.0),
+        ("relaxed", "7", ["inf"], 0.0),
+        ("anls", "Maß", ["Mass"], 1 - 2 / 4),
         ("same", "An Author ", ["an author"], 1.0),
         ("contained", "It says STOP here", ["stop"], 1.0),
         ("contained_formula", "x ^ 2", ["x^2"], 1.0),
@@ -63,6 +65,7 @@ def test_cells_that_accept_several_answers():
 
 def test_names_of_the_hosts_sets():
     rows = [{"answer": "x"}]
+    assert {open_rule(rows, name) for name in ("SGI-WetExperiment", "VisuLogic", "XLRS-Bench-lite")} == {""}
     rules = {name: open_rule(rows, name) for name in ("TextVQA_VAL", "ChartQAPro", "OCRBench_v2", "OSTRICH", "hle")}
     assert rules == {"TextVQA_VAL": "vqa_accuracy", "ChartQAPro": "", "OCRBench_v2": "", "OSTRICH": None, "hle": ""}
 
@@ -205,3 +208,17 @@ def test_working_tables_of_the_host_are_no_data_sets(tmp_path):
     )
     (skipped,) = board.skipped
     assert skipped.file.name == "m_Quiz_COT_detail.csv" and "answers of m_Quiz_COT.xlsx" in skipped.reason
+
+
+def test_an_answer_that_a_workbook_has_changed_keeps_none_of_the_hosts_scores_away(tmp_path):
+    said = ["A", "the second", "=B", "mailto:x@y", None, "None", "B"]
+    path = write(tmp_path, "m", "MMStar", said, A="x", B="y", answer=["A", "B", "A", "B", "A", "B", "B"])
+    read_by_host = pandas.read_excel(path)
+    read_by_host["prediction"] = [str(one) for one in read_by_host["prediction"]]
+    result = path.with_name("m_MMStar_openai_result.xlsx")
+    read_by_host.assign(hit=[1, 1, 0, 0, 0, 0, 1]).to_excel(result, index=False)
+    (tmp_path / "m" / "m_MMStar_acc.csv").write_text(f'"split","Overall"\n"none","{3 / 7}"\n')
+    entry = only_rates(tmp_path)
+    assert "openai_result" in entry.origin.scoring and entry.counts["right"] == 3
+    read_by_host.assign(hit=[1, 1, 0, 0, 0, 0, 1], prediction="other").to_excel(result, index=False)
+    assert "read by rules" in only_rates(tmp_path).origin.scoring

@@ -43,6 +43,7 @@ WRAPPED = (
     "<|think|>{0}<|/think|>{1}",
     "<|thought_start|>{0}<|thought_end|>{1}",
     "<unused94>thought\n{0}<unused95>{1}",
+    "Here are my steps:\n{0}\n[BEGIN FINAL RESPONSE]\n{1}\n[END FINAL RESPONSE]",
     "<|im_start|>think\n{0}<|im_end|>\n<|im_start|>answer\n{1}<|im_end|>",
     "assistantanalysis{0}assistantfinal{1}",
     "analysis{0}assistantfinal{1}",

@@ -26,8 +26,8 @@ STATED = (
     r"(?i:(?<![^\W_])(?:answer|ans|choice|correct(?=\s?:)|(?:correct|right|best)[ _](?:option|letter|one)"
     r"|i(?:'d| would| will)? (?:choose|pick|select|say|go with)|it(?:'s| is)|must be|therefore|thus|hence"
     r"|so(?= [\W_]{0,3}[A-Z][\W_]{0,3}(?:$|\n)))\b)"
-    r"[\"'*_]{0,3}(?i: is| would be| should be| must be| has to be)?,?\s*[:=]?\s*(?i:option |choice |letter"
-    r" )?[\W_]{0,3}"
+    r"[\"'*_]{0,3}(?i: is| would be| should be| must be| has to be)?(?i: actually| clearly| probably| definitely"
+    r"|(?: most)? likely)?,?\s*[:=]?\s*(?i:option |choice |letter )?[\W_]{0,3}"
 )
 """What the letter of an answer comes after; {letters} follow."""
 STATED_ELSEWHERE = (
@@ -110,6 +110,12 @@ def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
     same = [letter for letter, option in options.items() if plain(option) and plain(option) == plain(text)]
     if len(same) == 1:
         return same[0]
+    if re.fullmatch(rf"[\W_]*[{letters}](?:[\s,;/&+]+(?:(?:and|or)\s+)?[{letters}])+[\W_]*", text):
+        listed = set(re.findall(rf"(?<!\w)[{letters}](?!\w)", text))
+        return listed.pop() if len(listed) == 1 else None
+    echo = r"\W*".join(rf"{letter}\W{{1,4}}{re.escape(option.strip())}" for letter, option in options.items())
+    if echoed := re.match(rf"\W*(?:{echo})(?![^\W_])", text, re.IGNORECASE):  # the options, said once more
+        return chosen_letter(rest, options) if (rest := text[echoed.end() :]) else None
     ended = r"(?:[).:]|[\"']\s*(?:[,}\]]|$)|(?![\w'])(?! \w)|(?<=[B-HJ-Z])(?![\w'])|(?= (?:because|since|as)\b))"
     chosen = set(re.findall(rf"{STATED}([{letters}]){ended}", text))
     chosen |= set(re.findall(rf"{STATED_ELSEWHERE}([{letters}])(?![A-Za-z'])", text))
@@ -138,14 +144,16 @@ def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
 def judged_one_by_one(text: str, options: Mapping[str, str]) -> tuple[set[str], set[str]]:
     """The letters that an answer calls right, and those it calls wrong, where it judges one option after the other.
 
-    It does where two letters or more have a verdict each, as in "A: no. B: yes." or {"A": false, "B": true}; never
-    where the options are such words themselves.
+    It does where two letters or more have a verdict each, as in "A: no. B: yes." or {"A": false, "B": true}, also
+    behind the option's text ("A. red - wrong"); never where the options begin with such words themselves.
     """
-    texts = [plain(option) for option in options.values()]
-    if any(FOR_OPTION.fullmatch(option) or AGAINST_OPTION.fullmatch(option) for option in texts):
+    verdict = f"{FOR_OPTION.pattern}|{AGAINST_OPTION.pattern}"
+    if any(re.match(rf"(?i:{verdict})(?![^\W_])", plain(option)) for option in options.values()):
         return set(), set()
-    letter = rf"(?<![^\W_])([{''.join(options)}])[\"')\]]?\s?(?:[:\-=?,\u2013\u2014]\s?|\bis )?"
-    verdicts = dict(re.findall(rf"{letter}((?i:{FOR_OPTION.pattern}|{AGAINST_OPTION.pattern}))(?![^\W_])", text))
+    texts = "|".join(re.escape(option.strip()) for option in options.values() if option.strip())
+    letter = rf"(?<![^\W_])([{''.join(options)}])[\"')\].*_]{{0,3}}\s?(?:[:\-=?,|\u2013\u2014][*_]{{0,2}}\s?|\bis )?"
+    option = rf"(?:(?i:{texts})[*_\"']{{0,2}}\s?(?:[:\-=?,|\u2013\u2014]\s?|is )?)?" if texts else ""
+    verdicts = dict(re.findall(rf"{letter}{option}[(*_]{{0,3}}((?i:{verdict}))(?![^\W_])", text))
     if len(verdicts) < 2:
         return set(), set()
     right = {letter for letter, verdict in verdicts.items() if FOR_OPTION.fullmatch(verdict.lower())}
@@ -216,6 +224,9 @@ def judge_open(answer: str | float | None, expected: str, rivals: Iterable[str] 
     given = words(text)
     if not given:
         return Score(False, "unparsed")
+    if expected.strip() == "A":  # a letter, which is an article elsewhere
+        letter = chosen_letter(text, dict.fromkeys("ABCDEFGH", ""))
+        return Score(letter == "A", "parsed" if letter else "unparsed", letter)
     if wanted in (("yes",), ("no",)):
         return Score(given[0] == wanted[0], "parsed" if given[0] in ("yes", "no") else "unparsed", given[0])
     if not stands_in(wanted, given):

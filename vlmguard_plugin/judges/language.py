@@ -37,7 +37,40 @@ SURE = 0.8
 """Probability (0 to 1) of a language without rules from which it is believed: of the three likeliest together, since
 neighbours (Czech and Slovak, Danish and Norwegian) share it."""
 MIN_WORDS = 4
-"""Fewer words are a name or a label: they tell no language."""
+"""Fewer words are a name or a label: they tell no language, but by what no language with rules has."""
+NOT_SHARED = (
+    "\u0101\u0103\u0105\u0107\u010d\u010f\u0111\u0113\u0117\u0119\u011b\u011f\u0123\u012b\u012f\u0131\u0137\u013a"
+    "\u013c\u013e\u0142\u0144\u0146\u0148\u0151\u0155\u0159\u015b\u015f\u0161\u0163\u0165\u016b\u016f\u0171\u0173"
+    "\u017a\u017c\u017e\u01a1\u01b0\u0219\u021b\u1ea0-\u1ef9\u00f8\u00e5"
+    "\u0452\u0454\u0456-\u045c\u045e\u045f\u0491\u067e\u0686\u0698\u06a9\u06af\u06cc\u200c"
+)
+"""Latin, Cyrillic and Arabic letters that no language with rules has."""
+SCRIPTS = "".join(
+    (
+        "\u0370-\u03ff\u0530-\u05ff\u0700-\u08ff\u0980-\u0dff\u0e00-\u0fff",
+        "\u1000-\u109f\u10a0-\u10ff\u1200-\u137f\u1780-\u17ff",
+    )
+)
+"""Of no language with rules: from Greek and Hebrew to Thai and Khmer."""
+OTHER_LETTERS = re.compile(
+    rf"(?<![^\W\d_])(?=[^\W\d_\u200c]*(?:[{NOT_SHARED}]|[{SCRIPTS}]{{2}}))"
+    "[^\\W\\d_A-Z\u00c0-\u00de\u0100\u0118\u0141\u015a\u0160\u0179\u017b\u017d]"
+)
+"""The beginning, in small letters, of a word with a letter that no language with rules has; a name has a capital."""
+SHORT_REFUSALS = re.compile(
+    r"(?:maaf|(?:tidak|tak|ga|gak) (?:bisa|dapat|boleh|mau)|maalesef|yapamam|olmaz|hay\u0131r|\u00fczg\u00fcn\u00fcm"
+    r"|odmawiam|niestety|przykro|przepraszam|nie mog\w*|xin l\u1ed7i|xin loi|kh\u00f4ng th\u1ec3|khong the|beklager"
+    r"|beklagar|tyv\u00e4rr|kan (?:ikke|inte|niet) \w+|helaas|het spijt me|bohu\u017eel|omlouv\u00e1m"
+    r"|nem(?: tudok)? seg\u00edthetek|sajn\u00e1lom|anteeksi|valitettavasti|en voi|kahjuks|\u00eemi pare r\u0103u"
+    r"|nu pot|samahani|siwezi|izvini|\u017eao mi je|ne mogu|no puc|ho sento|pasensya|hindi (?:ako|ko|pwede)"
+    r"|(?:nie|nej|nee|kh\u00f4ng|tidak|nem)\W*$"
+    r"|\u043d\u0456|\u043d\u0430 \u0436\u0430\u043b\u044c|\u0432\u0438\u0431\u0430\u0447\w*"
+    r"|\u0441\u044a\u0436\u0430\u043b\u044f\u0432\u0430\u043c|\u043d\u0435 \u043c\u043e\u0433\u0430)(?![^\W\d_])",
+    re.IGNORECASE,
+)
+"""What the commonest refusals in languages without rules begin with, where they are too short to tell the language."""
+EDGES = " *_#>-~\"'([\u00bf\u00a1\u201e\u201c"
+"""What may stand before the first word."""
 MIN_UNSPACED = 8
 """The same in letters, of scripts that put no space between words."""
 READ_CHARACTERS = 600
@@ -80,7 +113,7 @@ WORD = re.compile(r"[^\W\d_]{2,}(?:['\u2019\u200c][^\W\d_]+)*")
 
 
 def without_rules(answer: str) -> str | None:
-    """ISO 639 code of the language of an answer that no refusal rules can read, or None.
+    """ISO 639 code of the language of an answer that no refusal rules can read ("und": of one of them), or None.
 
     None too where the answer holds too little prose to tell: a name, a number, code.
     """
@@ -90,7 +123,7 @@ def without_rules(answer: str) -> str | None:
     marks = text if text.isascii() else "".join(letter for letter in text if unicodedata.category(letter) not in MARKS)
     words = islice(WORD.finditer(marks), MIN_WORDS)
     if len(list(words)) < MIN_WORDS and len(UNSPACED.findall(text)) < MIN_UNSPACED:
-        return None
+        return "und" if SHORT_REFUSALS.match(text.lstrip(EDGES)) or OTHER_LETTERS.search(text) else None
     likeliest = identifier().rank(text.lower() if text.isupper() else text)[:3]
     unread = sum(probability for code, probability in likeliest if code not in READ and code not in NEAR)
     return likeliest[0][0] if unread >= SURE else None

@@ -79,8 +79,8 @@ def anls(answer: str, accepted: Sequence[str]) -> float:
 
 
 def similarity(one: str, other: str) -> float:
-    """1 less the edits between two texts, without case and outer spaces, over the length of the longer one as given."""
-    longest = max(len(one), len(other))
+    """1 less the edits between two texts, without case and outer spaces, over the longer one's length in capitals."""
+    longest = max(len(one.upper()), len(other.upper()))  # a letter may have several as its capital
     first, second = (" ".join(text.lower().split()) for text in (one, other))
     if not longest or abs(len(first) - len(second)) > longest * LEAST_SIMILAR:
         return 0.0 if longest else 1.0
@@ -110,7 +110,7 @@ def nearly(given: str, wanted: str) -> bool:
     number, true_number = as_number(given), as_number(wanted)
     if number is None or not true_number:
         return given.lower() == wanted.lower()
-    return abs(number - true_number) <= MOST_RELATIVE * abs(true_number)
+    return abs(number - true_number) / abs(true_number) <= MOST_RELATIVE  # nothing is near what is not finite
 
 
 def as_number(text: str) -> float | None:

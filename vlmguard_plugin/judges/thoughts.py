@@ -38,7 +38,8 @@ CLOSED = re.compile(
     rf"(?<!`){LESS}\s?/\s?{NAME}\s?{MORE}|\[/(?:think(?:ing)?|thought)\]|\u25c1/think\u25b7"
     r"|[\u3010\u3014]/(?:\u601d\u8003|\u63a8\u7406)(?:\u8fc7\u7a0b)?[\u3011\u3015]"
     rf"|<\|/{PLAIN}\|>|<\|?end_(?:of_)?{PLAIN}\|?>|<\|{PLAIN}_end\|>|<end_working_out>"
-    r"|<\|channel\|>\s*final\b[^<]*<\|message\|>|<unused95>|<\|im_start\|>answer\b|assistantfinal",
+    r"|<\|channel\|>\s*final\b[^<]*<\|message\|>|<unused95>|<\|im_start\|>answer\b|assistantfinal"
+    r"|\[begin final response\]",
     re.IGNORECASE,
 )
 """What it ends with. It counts without a beginning too: some templates put that into the prompt."""
@@ -72,7 +73,8 @@ ANSWER_TAGS = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 LEFTOVERS = re.compile(
-    r"<\|(?:start|end|return|im_end|(?:begin|end)_of_(?:solution|box)|(?:start|end)_response)\|>(?:assistant\b)?",
+    r"<\|(?:start|end|return|im_end|(?:begin|end)_of_(?:solution|box)|(?:start|end)_response)\|>(?:assistant\b)?"
+    r"|\[end final response\]",
     re.IGNORECASE,
 )
 

@@ -73,6 +73,9 @@ WHY_NOT = {
 OTHER_MEANS = {
     "CV-Bench-2D": "the host's figure is the mean of its sources' accuracies",
     "MMVP": "the host's figure counts a pair of questions as right where both are",
+    "MMSci_DEV_MCQ": "the host's figure is the mean of its three settings' accuracies",
+    "WeMath": "the host's figures weigh how the steps of a problem go together",
+    "SiteBenchImage": "the host's second figure takes out what chance gives",
 }
 """By name, what else the host makes of a multiple-choice set's answers."""
 OTHER_SETS = frozenset(
@@ -88,10 +91,21 @@ OTHER_SETS = frozenset(
         "RoboSpatialHome SArena SFE SIUO_GEN SLIDEVQA SSI_Bench SciDocBench ScreenSpot SeePhys SimpleVQA SparBench "
         "Spatial457 TableVQABench TallyQA UniSVG VBGD VCR VGRPBench VL-RewardBench VLADBench VLM2Bench VLMBias "
         "VLRMBench VTCBench VenusBench VisFactor WildDoc WildVision WorldVQA ZEROBench Asclepius AyaVisionBench "
-        "CCOCR vlms_are_biased olmOCRBench tdbench_grounding MMSafetyBench MSSBench SIUO "
+        "CCOCR vlms_are_biased olmOCRBench tdbench_grounding MMSafetyBench MSSBench SIUO State_Invariance "
+        "State_Comparison Spatial_Perception Instance_Comparison Detailed_Difference SGI Flames "
+        "NaturalBenchDataset NaturalBench XLRS OmniEarth PuzzleVQA VisualPuzzles VisuLogic VLMBlind A4Bench WeMath "
+        "LEGO TopViewRS TreeBench VMCBench MMMU_Pro MicroBench OmniMedVQA MSEarthMCQ SCAM CVQA MUIRBench GMAI ERIQ "
+        "EmbSpatialBench MindCubeBench OmniSpatialBench SPBench SiteBenchImage SpatialVizBench StareBench "
+        "ViewSpatialBench M3oralBench MedQDEGBench MedqbenchMCQ MMSIBench MMOral_OPG_CLOSED MedXpertQA_MM HRBench4K "
+        "HRBench8K 3DSRBench tdbench BabyVision LongDocURL MRareBench MemLens OmniMat PerceptionBench SUPERChem "
+        "Spatial-DISE WikiVQABench wildprobe_multiimg_reasoning"
     ).split()
 )
-"""The first parts of the names of the host's other open sets (0.0.20)."""
+"""The first parts of the names of the host's other open sets (0.0.20, and its repository in autumn 2026).
+
+Among them are its multiple-choice sets that have a class of their own: their rows may have no columns of options (these
+stand in the question), and a right answer that is a letter is no word to look for in an answer.
+"""
 
 
 def is_ours(rows: Sequence[Mapping[str, Any]]) -> bool:

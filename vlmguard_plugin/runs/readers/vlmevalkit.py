@@ -28,7 +28,7 @@ from vlmguard_plugin.runs.answers import (
 from vlmguard_plugin.runs.facts import SUFFIX, RunFacts, digest_of, facts_file, read_facts
 from vlmguard_plugin.runs.host_sets import with_host_columns
 from vlmguard_plugin.runs.readers.tables import FORMATS, read_table
-from vlmguard_plugin.runs.readers.vlmevalkit_scores import agrees, figures_beside, scores_beside
+from vlmguard_plugin.runs.readers.vlmevalkit_scores import LONGEST_CELL, agrees, figures_beside, scores_beside
 from vlmguard_plugin.runs.rows import Lost, TableRow, items_of
 from vlmguard_plugin.runs.scoring import Scored, scored
 from vlmguard_plugin.statistics.measures import score_of
@@ -46,7 +46,6 @@ LOST_CELL = (
     "its cell is empty, and xlsx drops an answer that begins with an address of over 2,079 characters, so the label is "
     "unknown (PRED_FORMAT=json keeps all answers)"
 )
-LONGEST_CELL = 32_767
 CUT_CELL = f"xlsx cuts an answer after {LONGEST_CELL:,} characters, so the label is unknown"
 OTHER_JUDGES_COLUMNS = {"hit", "log", "judge", "judgement", "judgment", "verdict", "label", "reason", "score", "rating"}
 

@@ -18,9 +18,14 @@ from vlmguard_plugin.reading import read_json
 from vlmguard_plugin.runs.answers import OutputError, costs_itself_alone
 from vlmguard_plugin.runs.host_rules import first_index, is_circular
 from vlmguard_plugin.runs.readers.tables import FORMATS, read_table
-from vlmguard_plugin.runs.rows import text
+from vlmguard_plugin.runs.rows import Lost, text
 from vlmguard_plugin.runs.scoring import HostScores
 
+MISSING = ("", "nan", "none", "null", "na", "n/a", "<na>", "#n/a")
+"""What a table's reader takes for no answer."""
+CONVERTED = ("=", "{=", "mailto:", "internal:", "external:", "file:", "http://", "https://", "ftp://")
+"""What an answer begins with of which a workbook makes a formula or a link."""
+LONGEST_CELL = 32_767
 FIGURES = re.compile(r"_(?:acc|score)$")
 NAMES = (
     "overall", "final score norm", "relative score (main)", "aacc", "accuracy", "acc", "average", "avg acc", "cider",
@@ -109,7 +114,7 @@ def scores_beside(
     path: Path, rows: Sequence[Mapping[str, Any]], dataset: str, figures: Mapping[str, float]
 ) -> HostScores | None:
     """The host's own scores of the answers in a prediction file; None where it left none that belong to them."""
-    predictions = {text(row["index"]): text(row["prediction"]) for row in rows}
+    predictions = {text(row["index"]): kept_words(row["prediction"]) for row in rows}
     if is_circular(dataset):
         groups = {text(row["index"]): text(row.get("g_index")) or first_index(text(row["index"])) for row in rows}
         predictions = {index: said for index, said in predictions.items() if groups[index] == index}
@@ -126,15 +131,26 @@ def scores_beside(
     return None
 
 
-def scores_in(table: pandas.DataFrame, predictions: Mapping[str, str]) -> dict[str, float] | None:
-    """Scores by index; None where a table holds none, or none of these answers. predictions: by index."""
+def kept_words(prediction: object) -> str | None:
+    """A prediction as the host's tables repeat it; None where reading and writing has made another text of it.
+
+    The host reads its workbook without what `converted_cells` restores, and takes "None" and an empty cell for "nan".
+    """
+    words = "" if isinstance(prediction, Lost) else text(prediction)
+    changed = words.strip().lower() in MISSING or len(words) >= LONGEST_CELL or words.startswith(CONVERTED)
+    return None if changed else words
+
+
+def scores_in(table: pandas.DataFrame, predictions: Mapping[str, str | None]) -> dict[str, float] | None:
+    """Scores by index; None where a table holds none, or none of these answers. predictions: `kept_words` by index."""
     column = next((name for name in SCORES if name in table.columns), None)
     if column is None or "index" not in table.columns:
         return None
     scores: dict[str, float] = {}
     for row in table.to_dict("records"):
         index, score = text(row["index"]), as_score(row[column])
-        if score is None or "prediction" in row and text(row["prediction"]) != predictions.get(index):
+        said = predictions.get(index, "")
+        if score is None or "prediction" in row and said is not None and text(row["prediction"]) != said:
             return None
         scores[index] = score
     return scores if set(scores) == set(predictions) else None
