@@ -1,4 +1,4 @@
-"""A server behind a guard that replies in other ways than it should: never taken for an answer, nor for the client's."""
+"""A server behind a guard that replies as it should not: taken neither for an answer nor for the client's fault."""
 
 import pytest
 from helpers.judge_endpoint import Server, completion
