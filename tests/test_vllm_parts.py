@@ -110,13 +110,15 @@ def test_each_query_gets_its_own_edit_whatever_the_order():
         Prompts(1, None, places=(3,)).repeat(vectors)
 
 
-@pytest.mark.parametrize("config", [{"vlmguard": "x"}, {"vlmguard": {}}, {"vlmguard": {"guard": 3}}])
+@pytest.mark.parametrize(
+    "config", [{"vlmguard": "x"}, {"vlmguard": {}}, {"vlmguard": None}, {"vlmguard": {"guard": 3}}]
+)
 def test_what_asks_for_a_guard_and_names_none_is_refused(config):
     with pytest.raises(ValueError, match='give {"guard": "FOLDER"}'):
         asked_of(config)
 
 
-@pytest.mark.parametrize("name", ["vlm_guard", "VLMGuard", "vlmguard_plugin", "vlm-guard "])
+@pytest.mark.parametrize("name", ["vlm_guard", "VLMGuard", "vlmguard_plugin", "vlm-guard ", "guard", "vlmguard_dir"])
 def test_a_key_that_vllm_would_pass_over_is_refused(name):
     with pytest.raises(ValueError, match="a guard is asked for as 'vlmguard', in these letters"):
         asked_of({name: {"guard": "folder"}})
@@ -184,6 +186,9 @@ def test_arguments_of_generate_as_vllm_has_them():
     sampled = sampling_of({"do_sample": True, "top_p": 0.9}, own, ())
     assert (sampled["temperature"], sampled["top_p"], sampled["top_k"]) == (0.1, 0.9, 1)
     assert sampling_of({"do_sample": True}, GenerationConfig(), ())["top_k"] in (0, 50)
+    for seed in (-1, "7", True, 1.0):
+        with pytest.raises(ValueError, match=f"seed is {seed!r}; give a whole number of at least 0"):
+            sampling_of({"do_sample": True, "seed": seed}, GenerationConfig(), ())
 
 
 def test_options_of_vllms():
@@ -191,6 +196,9 @@ def test_options_of_vllms():
         "enforce_eager": False,
         "gpu_memory_utilization": 0.5,
     }
+    for share in (90, "inf", 0, "nan"):
+        with pytest.raises(ValueError, match=f"gpu_memory_utilization is {share!r}; give a number above 0 and up to 1"):
+            checked_options({"gpu_memory_utilization": share})
     with pytest.raises(ValueError, match="trust_remote_code: not one of vLLM's options"):
         checked_options({"trust_remote_code": True})
 

@@ -68,6 +68,7 @@ def test_guards_of_every_kind(ask, guard, settings):
 def test_a_guard_that_does_not_act_is_an_error(ask):
     told, as_before = ask(questions.what_goes_wrong, "qwen2_vl")
     assert "after decoder layers [1] is not finite" in told["not finite"]
+    assert "RuntimeError: decoder layer 1 could not be edited (IndexError: of a guard)" in told["breaks"]
     assert "Qwen2VLChat has answered without asking its engine" in told["not asked"]
     assert "past the subject that guards its answers" in told["past generate"]
     assert "puts 2 prompts to its engine for one question" in told["several"]

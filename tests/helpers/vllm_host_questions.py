@@ -193,8 +193,15 @@ class Broken:
         return hidden + decision
 
 
+class Breaking(Broken):
+    """An edit with an error in it."""
+
+    def decide(self, last, prompts):
+        raise IndexError("of a guard")
+
+
 def what_goes_wrong(name):
-    """What is said of an edit that fails, of a request past `generate`, and of several prompts at once; and whether the
+    """What is said of edits that fail, of a request past `generate`, and of several prompts at once; and whether the
     answers are then what they were.
     """
     host, _ = guarded(name)
@@ -220,8 +227,11 @@ def what_goes_wrong(name):
 
     with subject.editing(Edits({1: Broken()})):
         not_finite = asking(swallowed)
+    with subject.editing(Edits({1: Breaking()})):
+        breaks = asking(swallowed)
     told = {
         "not finite": not_finite,
+        "breaks": breaks,
         "not asked": asking(lambda ask, message: "I know"),
         "past generate": asking(lambda ask, message: engine.chat([{"role": "user", "content": "x"}])),
         "several": asking(lambda ask, message: engine.generate(["x", "y"])),

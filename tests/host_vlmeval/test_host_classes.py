@@ -82,6 +82,24 @@ class KnowsOneWay:
         pass
 
 
+class VLLMAlone:
+    """As the host's classes that make an engine of vLLM's whatever they are told."""
+
+    def __init__(self, engine=None):
+        if engine is None:
+            from vllm import LLM
+
+            engine = LLM("checkpoint")
+        self.model = engine
+
+
+class HoldsEngine:
+    """As what stands in the engine's place under a guard."""
+
+    def __init__(self, llm):
+        self.llm = llm
+
+
 class Entry:
     """An entry of the host's table: a class and its arguments."""
 
@@ -141,6 +159,17 @@ def test_vllm_that_a_class_knows_nothing_of_is_refused():
         wants_vllm("Big", Entry(KnowsOneWay), {}, True)
 
 
+@pytest.mark.parametrize("preset", [{}, {"use_vllm": True}])
+@pytest.mark.parametrize("of_host", [None, True, False])
+def test_a_class_that_knows_vllm_alone_is_guarded_there(preset, of_host, monkeypatch):
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)  # the class itself says what is missing
+    entry = Entry(VLLMAlone, **preset)
+    assert wants_vllm("Big", entry, {}, of_host)
+    assert class_arguments("Big", entry, {"top_k": 1}, True, True) == {"top_k": 1}
+    with pytest.raises(ValueError, match="Big runs on vLLM alone \\(VLLMAlone knows no other way\\); leave use_vllm"):
+        wants_vllm("Big", entry, {"use_vllm": False}, of_host)
+
+
 def test_options_of_the_engine_are_no_settings_of_a_guard():
     given = {"alpha": 0.5, "max_model_len": "4096", "dtype": "float32", "enforce_eager": False}
     own = {"max_model_len": 4096, "dtype": "float32", "enforce_eager": False}
@@ -158,6 +187,9 @@ def test_the_engine_is_told_by_the_object():
     assert engine_of(TakesEngine(use_vllm=True)) == "vllm"
     assert engine_of(TakesEngine(use_lmdeploy=True)) == "lmdeploy"
     assert engine_of(TakesEngine()) == "transformers"
+    engine = type("LLM", (), {"__module__": "vllm.entrypoints.llm", "generate": None})()
+    assert engine_of(VLLMAlone(engine)) == "vllm", "by what it holds, where it says nothing"
+    assert engine_of(VLLMAlone(HoldsEngine(engine))) == "vllm"
     api = KnowsOneWay()
     api.is_api = True
     assert engine_of(api) == ""

@@ -115,6 +115,14 @@ def test_without_the_broken_row_each_batch_is_one_pass(hosts, rows):
     assert sizes == [3, 2], "four rows of which two are the same, then the rest"
 
 
+def test_a_broken_row_costs_no_row_before_it_another_try(hosts, rows):
+    alone, together, _ = hosts
+    data = Pictured([*rows[:2], rows[4], rows[2], *rows[5:]])
+    sizes = []
+    assert gone_through(together, data, sizes) == gone_through(alone, data)
+    assert sizes == [4, 2, 2, 1, 1, 3], "all, the two before it, it and the next, it, it for the host, and the rest"
+
+
 def test_a_message_that_says_more_of_a_picture_is_answered_alone(hosts, rows):
     alone, together, _ = hosts
     data = Pictured(rows[:4])

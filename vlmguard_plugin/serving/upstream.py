@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Iterator, Sequence
@@ -77,8 +78,12 @@ class UpstreamSubject:
         options = of_openai(generation)
 
         def answer(query: Query) -> str:
-            done = self.client.chat.completions.create(model=self.model, messages=messages(query), **options)
-            return str(done.choices[0].message.content or "").strip()
+            sent = messages(query)
+            try:
+                done = self.client.chat.completions.create(model=self.model, messages=sent, **options)
+            except json.JSONDecodeError as error:
+                raise NoCompletion(f"the server's reply is no JSON ({error})") from error
+            return text_of(done).strip()
 
         answers: list[str | None] = [None] * len(queries)
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -97,6 +102,22 @@ class UpstreamSubject:
             f"{self.url} keeps hidden states to itself; put a guard that edits them into that server (docs/vllm.md), "
             "or serve the checkpoint here"
         )
+
+
+class NoCompletion(RuntimeError):
+    """A server's reply that is no chat completion."""
+
+
+def text_of(done: Any) -> str:
+    """The answer in a server's reply, or what it says in refusing. NoCompletion where the reply is another thing."""
+    choices = getattr(done, "choices", None)
+    message = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
+    if message is None:
+        raise NoCompletion(f"the server's reply is no chat completion: {str(done)[:100]!r}")
+    text = message.content or getattr(message, "refusal", None) or ""
+    if not isinstance(text, str):
+        raise NoCompletion(f"the content of the server's reply is no text: {str(text)[:100]!r}")
+    return text
 
 
 class Upstream:

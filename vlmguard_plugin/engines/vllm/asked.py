@@ -8,8 +8,8 @@ from typing import Any, Iterable, Mapping
 from vlmguard_plugin import environment
 
 KEY = "vlmguard"
-MISSPELT = (KEY, f"{KEY}plugin", f"{KEY}s")
-"""Letters of keys that vLLM would pass over without a word."""
+MEANT = "guard"
+"""Letters in keys that mean this one; vLLM would pass over them without a word."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Asked:
 def check_spelling(where: str, given: Iterable[Any]) -> None:
     """ValueError for a key that means the guard's and is another. where: what it stands in."""
     for name in given:
-        if name != KEY and "".join(filter(str.isalpha, str(name).lower())) in MISSPELT:
+        if name != KEY and MEANT in "".join(filter(str.isalpha, str(name).lower())):
             raise ValueError(f"{where} has {name!r}; a guard is asked for as {KEY!r}, in these letters")
 
 
@@ -46,7 +46,7 @@ def asked_of(additional_config: Any) -> Asked | None:
     given = additional_config if isinstance(additional_config, dict) else {}
     check_spelling("additional_config", given)
     asked = given.get(KEY)
-    if asked is None:
+    if KEY not in given:
         folder = environment.VLLM_GUARD.value()
         return Asked(folder) if folder else None
     if asked == {"subject": True}:

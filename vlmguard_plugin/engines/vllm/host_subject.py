@@ -158,7 +158,8 @@ class VLLMHostSubject(EngineSubject, HostQuestions):
             with self._asking(cut_short, ()):
                 self._ask(query)
         except EngineReached as cut:
-            if len(cut.call.prompts) != 1 or set(cut.call.more) - {"use_tqdm"}:
+            one_answer = len(cut.call.prompts) == len(cut.call.parameters) == 1
+            if not one_answer or set(cut.call.more) - {"use_tqdm"}:
                 raise NotTogether("it asks its engine for more than an answer") from None
             (parameters,) = cut.call.parameters
             if parameters.temperature and parameters.seed is None:

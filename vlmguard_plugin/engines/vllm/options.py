@@ -32,7 +32,7 @@ def checked_options(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def of_kind(name: str, value: Any, kind: type) -> Any:
-    """The value as a flag, a whole number above 0 or a share above 0; ValueError for anything else."""
+    """The value as a flag, a whole number above 0 or a share above 0 and up to 1; ValueError for anything else."""
     if kind is bool:
         known = FLAGS.get(str(value).lower())
         if known is None:
@@ -42,6 +42,8 @@ def of_kind(name: str, value: Any, kind: type) -> Any:
         number = kind(str(value))
     except ValueError:
         number = 0
-    if isinstance(value, bool) or not number > 0:
-        raise ValueError(f"{name} is {value!r}; give a {'whole number' if kind is int else 'number'} above 0")
+    if isinstance(value, bool) or not number > 0 or (kind is float and number > 1):
+        raise ValueError(
+            f"{name} is {value!r}; give a {'whole number above 0' if kind is int else 'number above 0 and up to 1'}"
+        )
     return number

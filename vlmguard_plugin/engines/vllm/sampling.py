@@ -46,6 +46,10 @@ def sampling_of(given: Mapping[str, Any], own: Any, stop: Sequence[str]) -> dict
                 f"{name} is {value!r}{where}, which vLLM does not follow; leave it out, or use engine=transformers"
             )
 
+    seed = given.get("seed")
+    if seed is not None and (type(seed) is not int or seed < 0):
+        raise ValueError(f"seed is {seed!r}; give a whole number of at least 0 (vLLM takes -1 for no seed at all)")
+
     def effective(name: str, default: Any = None) -> Any:
         return next((value for value in (given.get(name), getattr(own, name, None)) if value is not None), default)
 

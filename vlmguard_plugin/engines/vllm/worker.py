@@ -15,6 +15,7 @@ from vlmguard_plugin.engines.vllm.flattened import FlatBatch, batch_of
 from vlmguard_plugin.engines.vllm.per_request import PerRequest
 from vlmguard_plugin.guards.core.representation import AddDecision
 from vlmguard_plugin.guards.core.strength import told
+from vlmguard_plugin.reading import in_line
 from vlmguard_plugin.steering.edit import Edits
 
 if TYPE_CHECKING:
@@ -91,9 +92,14 @@ class Steering:
                 for requests in edited:
                     requests.begin_pass(share)
         stream = Stream(hidden, residual)
-        for edited, share in self.shares:
-            for requests in edited:
-                requests.after_layer(index, share, stream)
+        try:
+            for edited, share in self.shares:
+                for requests in edited:
+                    requests.after_layer(index, share, stream)
+        except RuntimeError:
+            raise
+        except Exception as error:  # of a guard, whose error is none of the request's
+            raise RuntimeError(f"decoder layer {index} could not be edited ({in_line(error)})") from error
         if self.recorded is not None and self.batch.prefilled:
             for part, state in zip(self.batch.prefilled, stream.at(self.batch.last)):
                 if part.place is not None:

@@ -8,12 +8,15 @@ from importlib.util import find_spec
 from typing import Any, Callable, Mapping
 
 from vlmguard_plugin.engines.vllm.options import OPTIONS, checked_options
-from vlmguard_plugin.environment import DTYPE_NAMES, TRANSFORMERS
+from vlmguard_plugin.environment import DTYPE_NAMES, TRANSFORMERS, VLLM
 from vlmguard_plugin.naming import NO_GUARD, guarded_name
+from vlmguard_plugin.subjects.host_parts import held
 
 USE_VLLM = "use_vllm"
 ENGINES = {USE_VLLM: "vLLM", "use_lmdeploy": "LMDeploy"}
 """Arguments of the host's classes that choose an engine."""
+MADE_OF_VLLM = "from vllm import LLM"
+"""What stands in the source of a class that makes an engine of vLLM's."""
 
 
 def wants_vllm(model: str, builder: Callable[..., Any], given: Mapping[str, Any], use_vllm: bool | None) -> bool:
@@ -21,8 +24,16 @@ def wants_vllm(model: str, builder: Callable[..., Any], given: Mapping[str, Any]
 
     model: name in `supported_VLM`. builder: what stands there. given: the user's own arguments for the class.
     use_vllm: what the host says of the model; None for nothing. An entry's vLLM that is not installed here is none;
-    `without_engine` says so. ValueError where a user wants vLLM of a class that knows none.
+    `without_engine` says so. ValueError where a user wants vLLM of a class that knows none, or transformers of one that
+    knows vLLM alone.
     """
+    if runs_on_vllm_alone(class_of(builder)):
+        if given.get(USE_VLLM) is False:
+            raise ValueError(
+                f"{model} runs on vLLM alone ({class_of(builder).__name__} knows no other way); leave use_vllm out, or "
+                "give its checkpoint to GuardedVLM"
+            )
+        return True
     preset = bool(preset_of(builder).get(USE_VLLM))
     asked = given.get(USE_VLLM, use_vllm)
     if asked is None:
@@ -46,8 +57,9 @@ def class_arguments(
     """
     if not on_vllm:
         return without_engine(model, builder, given, needs_states)
-    preset = preset_of(builder).get(USE_VLLM)
-    return dict(given) if preset else {**given, USE_VLLM: True}
+    if preset_of(builder).get(USE_VLLM) or runs_on_vllm_alone(class_of(builder)):
+        return dict(given)
+    return {**given, USE_VLLM: True}
 
 
 def without_engine(
@@ -110,12 +122,25 @@ def reads(kind: Any, argument: str) -> bool:
     return any(argument in inspect.getsource(each) for each in kinds)
 
 
-def engine_of(model: Any) -> str:
-    """What a model object of the host's runs on, in lower case, as far as it says so; "transformers" where it doesn't.
+def runs_on_vllm_alone(kind: Any) -> bool:
+    """Whether a class makes an engine of vLLM's whatever it is told."""
+    return reads(kind, MADE_OF_VLLM) and not reads(kind, USE_VLLM)
 
-    "" for an API.
+
+def engine_of(model: Any) -> str:
+    """What a model object of the host's runs on, in lower case: as it says, or by the engine that it holds.
+
+    "" for an API; "transformers" where there is neither.
     """
     if getattr(model, "is_api", False):
         return ""
-    engines = [name for argument, name in ENGINES.items() if getattr(model, argument, False)]
-    return engines[0].lower() if engines else TRANSFORMERS
+    said = [name for argument, name in ENGINES.items() if getattr(model, argument, False)]
+    if said:
+        return said[0].lower()
+    return VLLM if any(is_of_vllm(each) for each in held(model, object)) else TRANSFORMERS
+
+
+def is_of_vllm(held_by_model: Any) -> bool:
+    """Whether an object is an engine of vLLM's."""
+    kind = type(held_by_model)
+    return hasattr(kind, "generate") and any(each.__module__.partition(".")[0] == VLLM for each in kind.__mro__)

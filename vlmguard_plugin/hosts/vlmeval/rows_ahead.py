@@ -36,6 +36,8 @@ class RowsAhead:
         self._next = 0
         self._answers: dict[Query, Answered] = {}
         self._answers_to: str | None = None
+        self.failed: set[Query] = set()
+        """Requests that have failed by themselves when they were asked ahead."""
 
     def answers_to(self, dataset: str | None) -> dict[Query, Answered]:
         """The answers of a data set that were given so far, to be added to; those to another one are given up.
@@ -43,7 +45,7 @@ class RowsAhead:
         The set's name counts: how pictures are read, and the prompts of a host's class, may go by it.
         """
         if dataset != self._answers_to:
-            self._answers, self._answers_to = {}, dataset
+            self._answers, self._answers_to, self.failed = {}, dataset, set()
         return self._answers
 
     def rows_from(self, query: Query, most: int) -> list[RowAhead]:

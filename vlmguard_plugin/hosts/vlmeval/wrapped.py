@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -119,19 +118,34 @@ class GuardedHost:
     def answer_ahead(self, queries: list[Query], dataset: str | None) -> Answered:
         """The answer to the first of the queries; those to the others are kept until the host asks for them.
 
-        Where all together fail, the first is answered alone: what is wrong with another is raised when it is asked.
+        Where all together fail, halves of them are answered, and halves of these; what fails alone is not asked
+        together again, and what is wrong with it is raised when it is the first.
         """
         asked = [
             self.subject.query([{"type": kind, "value": value} for kind, value in each.parts()]) for each in queries
         ]
-        if len(asked) > 1 and self.subject.batches.alone is None:
-            known = self._ahead.answers_to(dataset)
-            new = [query for query in dict.fromkeys(asked) if query not in known]
-            with suppress(Exception):  # a host's class may raise anything
-                known.update(zip(new, self.answers(new, dataset, by_chat=False)))
-                return known[asked[0]]
-        (answered,) = self.answers(asked[:1], dataset, by_chat=False)
+        first, known, failed = asked[0], self._ahead.answers_to(dataset), self._ahead.failed
+        if len(asked) > 1 and self.subject.batches.alone is None and first not in failed:
+            new = [query for query in dict.fromkeys(asked) if query not in known and query not in failed]
+            self._answer_halves(new, dataset)
+            if first in known:
+                return known[first]
+        (answered,) = self.answers([first], dataset, by_chat=False)
         return answered
+
+    def _answer_halves(self, queries: list[Query], dataset: str | None) -> None:
+        """Keep the answers to queries, together as far as that works."""
+        known, failed = self._ahead.answers_to(dataset), self._ahead.failed
+        try:
+            known.update(zip(queries, self.answers(queries, dataset, by_chat=False)))
+        except Exception:  # noqa: BLE001 - a host's class may raise anything, and does again for the one that fails
+            if len(queries) == 1:
+                failed.update(queries)
+                return
+            half = (len(queries) + 1) // 2
+            self._answer_halves(queries[:half], dataset)
+            if queries[0] not in failed:  # else all may fail, and the host is to hear of it first
+                self._answer_halves(queries[half:], dataset)
 
     def chat(self, messages: list[dict[str, Any]], dataset: str | None = None) -> str:
         """The guarded answer to a conversation, which the host puts again with fewer turns where it fails."""
