@@ -2,7 +2,7 @@
 
 Figures stand in MODEL_DATASET[_JUDGE]_(acc|score).(csv|xlsx|tsv|json), scores of answers in tables with the columns
 index and one of SCORES. Scores are taken only where they belong to these very answers: the same questions with the same
-predictions, and, where there is a figure, the mean that it says.
+predictions, and, where there is a figure that is a mean of them, the mean that it says.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import pandas
 
 from vlmguard_plugin.reading import read_json
 from vlmguard_plugin.runs.answers import OutputError, costs_itself_alone
-from vlmguard_plugin.runs.host_rules import first_index, is_circular
+from vlmguard_plugin.runs.host_rules import OTHER_MEANS, first_index, is_circular
 from vlmguard_plugin.runs.readers.tables import FORMATS, read_table
-from vlmguard_plugin.runs.rows import text
+from vlmguard_plugin.runs.rows import answer_of, text
 from vlmguard_plugin.runs.scoring import HostScores
 
 FIGURES = re.compile(r"_(?:acc|score)$")
@@ -33,6 +33,11 @@ UNNAMED = ("none", "nan", "")
 """... or is not called there."""
 SCORES = ("hit", "score", "verifier_match", "eval_score")
 SCORED = re.compile(r"_(?:result|results|auxmatch|judged?|scores?|detailed_results|gpt-?\d\S*|chatgpt\S*)$")
+MISSING = frozenset(
+    "#N/A,#N/A N/A,#NA,-1.#IND,-1.#QNAN,-NaN,-nan,1.#IND,1.#QNAN,<NA>,N/A,NA,NULL,NaN,None,n/a,nan,null".split(",")
+)
+"""Cells that the host's reader (pandas) takes for missing ones."""
+WHOLE_NUMBER = re.compile(r"-?\d+\.0")
 ROUNDED = 0.0006
 """Figures are written with one decimal of a percentage at least."""
 
@@ -109,7 +114,7 @@ def scores_beside(
     path: Path, rows: Sequence[Mapping[str, Any]], dataset: str, figures: Mapping[str, float]
 ) -> HostScores | None:
     """The host's own scores of the answers in a prediction file; None where it left none that belong to them."""
-    predictions = {text(row["index"]): text(row["prediction"]) for row in rows}
+    predictions = {text(row["index"]): answer_of(row) or "" for row in rows}
     if is_circular(dataset):
         groups = {text(row["index"]): text(row.get("g_index")) or first_index(text(row["index"])) for row in rows}
         predictions = {index: said for index, said in predictions.items() if groups[index] == index}
@@ -121,7 +126,7 @@ def scores_beside(
                 found = scores_in(read_table(file), predictions)
         except OutputError:
             continue  # as above
-        if found and belongs(list(found.values()), figures):
+        if found and (dataset in OTHER_MEANS or belongs(list(found.values()), figures)):
             return HostScores(found, file.stem[len(path.stem) + 1 :], are_figure=bool(figures))
     return None
 
@@ -134,10 +139,22 @@ def scores_in(table: pandas.DataFrame, predictions: Mapping[str, str]) -> dict[s
     scores: dict[str, float] = {}
     for row in table.to_dict("records"):
         index, score = text(row["index"]), as_score(row[column])
-        if score is None or "prediction" in row and text(row["prediction"]) != predictions.get(index):
+        if score is None or index not in predictions:
+            return None
+        if "prediction" in row and as_read_back(text(row["prediction"])) != as_read_back(predictions[index]):
             return None
         scores[index] = score
     return scores if set(scores) == set(predictions) else None
+
+
+def as_read_back(prediction: str) -> str:
+    """A prediction as the host has it before it scores it: read back from its file, where what says nothing is "nan".
+
+    So are the cells of MISSING, and in a column of numbers with such a cell "3" is "3.0".
+    """
+    if not prediction or prediction in MISSING:
+        return "nan"
+    return prediction[:-2] if WHOLE_NUMBER.fullmatch(prediction) else prediction
 
 
 def as_score(value: object) -> float | None:
