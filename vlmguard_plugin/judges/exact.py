@@ -150,8 +150,7 @@ def judged_one_by_one(text: str, options: Mapping[str, str]) -> tuple[set[str], 
     It does where two letters or more have a verdict each, as in "A: no. B: yes." or {"A": false, "B": true}; never
     where the options are such words themselves.
     """
-    texts = [plain(option) for option in options.values()]
-    if any(FOR_OPTION.fullmatch(option) or AGAINST_OPTION.fullmatch(option) for option in texts):
+    if are_verdicts(options):
         return set(), set()
     verdict = rf"((?i:{FOR_OPTION.pattern}|{AGAINST_OPTION.pattern}))(?![^\W_])"
     between = r"[\s\"')\]*.:;\-=?,(|\u2013\u2014]{0,4}(?:\bis )?"
@@ -166,16 +165,22 @@ def judged_one_by_one(text: str, options: Mapping[str, str]) -> tuple[set[str], 
     return right, set(verdicts) - right
 
 
+def are_verdicts(options: Mapping[str, str]) -> bool:
+    """Whether an option's text is itself a verdict ("Yes"), so that "A: yes" may only repeat it."""
+    texts = [plain(option) for option in options.values()]
+    return any(FOR_OPTION.fullmatch(option) or AGAINST_OPTION.fullmatch(option) for option in texts)
+
+
 def goes_through(text: str, options: Mapping[str, str]) -> bool:
     """Whether an answer goes through the options from the first one on ("A: ... B: ..."), so that it begins with no
     choice.
 
-    It does where the second letter begins a line or sentence with the same mark behind it, and the first does once: a
+    Not where options are verdicts themselves ("A: yes"). It does where the second letter begins a line or sentence with the same mark behind it, and the first does once: a
     choice that is then explained option by option says it twice.
     """
     first, second = [*options, "", ""][:2]
     mark = re.match(rf"[\s*\"'(\[]*{first}[*\"']*([).:\]])", text) if second else None
-    if not mark:
+    if not mark or are_verdicts(options):
         return False
     begun = re.findall(rf"(?:^|[\n.;,!?])[\s*\"'(\[\-]*([{first}{second}])[*\"']*{re.escape(mark[1])}", text)
     return second in begun and begun.count(first) == 1
