@@ -154,7 +154,7 @@ def judged_one_by_one(text: str, options: Mapping[str, str]) -> tuple[set[str], 
         return set(), set()
     verdict = rf"((?i:{FOR_OPTION.pattern}|{AGAINST_OPTION.pattern}))(?![^\W_])"
     between = r"[\s\"')\]*.:;\-=?,(|\u2013\u2014]{0,4}(?:\bis )?"
-    verdicts = {}
+    verdicts: dict[str, str] = {}
     for letter, option in options.items():
         named = rf"(?:(?i:{re.escape(option.strip().rstrip('.'))}){between})?" if option.strip() else ""
         found = re.findall(rf"(?<![^\W_]){letter}(?![^\W_]*'){between}{named}{verdict}", text)
@@ -175,8 +175,8 @@ def goes_through(text: str, options: Mapping[str, str]) -> bool:
     """Whether an answer goes through the options from the first one on ("A: ... B: ..."), so that it begins with no
     choice.
 
-    Not where options are verdicts themselves ("A: yes"). It does where the second letter begins a line or sentence with the same mark behind it, and the first does once: a
-    choice that is then explained option by option says it twice.
+    Not where options are verdicts themselves ("A: yes"). It does where the second letter begins a line or sentence with
+    the same mark behind it, and the first does once: a choice that is then explained option by option says it twice.
     """
     first, second = [*options, "", ""][:2]
     mark = re.match(rf"[\s*\"'(\[]*{first}[*\"']*([).:\]])", text) if second else None
