@@ -106,3 +106,15 @@ def test_answers_that_are_all_alike_in_very_unequal_base_requests_are_covered():
         low, high = wilson(found.sum() / sizes.sum() * effective, effective)
         covered += low <= 0.05 <= high
     assert covered / 300 >= 0.93
+
+
+def test_a_small_base_request_the_other_way_does_not_make_a_rare_large_one_seen():
+    sizes = np.array([1.0] * 10 + [10.0] * 10)
+    changes = -0.1 * sizes
+    missed = lopsided_p(changes, sizes)
+    changes[0] = 1.0
+    assert lopsided_p(changes, sizes) > 0.5 * missed > 0.05, "one answer tells no more than none of a large change"
+    equal = np.full(40, 5.0)
+    steady = np.full(40, -2.0) + np.tile([0.5, -0.5], 20)
+    steady[:4] = 1.0
+    assert lopsided_p(steady, equal) < 0.01, "base requests of one size count as they are"

@@ -211,3 +211,33 @@ def test_options_that_begin_with_a_verdict_are_no_verdicts():
 )
 def test_a_right_answer_that_is_the_letter_a_is_no_article(answer, right):
     assert exact.judge_open(answer, "A").correct is right
+
+
+VEHICLES = {"A": "a red car", "B": "a blue bus", "C": "a green bike", "D": "a white boat"}
+
+
+@pytest.mark.parametrize(
+    "answer, letter",
+    [
+        ("A: a red car - incorrect\nB: a blue bus - correct\nC: a green bike - incorrect", "B"),
+        ("A. a red car: No\nB. a blue bus: Yes", "B"),
+        ("A (no), B (yes)", "B"),
+        ("| A | no |\n| B | yes |", "B"),
+        ("A\u9519\u8bef\uff0cB\u6b63\u786e\uff0cC\u9519\u8bef\u3002", "B"),
+        ("A: not visible. B: visible.", None),
+        ("A. a red car\nB. a blue bus\nC. a green bike\nD. a white boat", None),
+        ("A. a red car\n\nWhy:\nA. It is red.\nB. There is no bus.", "A"),
+        ("B. a blue bus\n\nWhy:\nA. There is no car.\nB. The bus is blue.", "B"),
+        ("B, C", None),
+        ("A and B", None),
+        ('{"letter": "b"}', "B"),
+        ('{"answer": "c) a green bike"}', "C"),
+        ("\u041e\u0442\u0432\u0435\u0442: \u0421", "C"),
+        ("\u041e\u0442\u0432\u0435\u0442: \u0421\u043e\u0431\u0430\u043a\u0430", None),
+        ("\u0410", "A"),
+        ("\u0412", None),  # looks like B and is the third letter of the alphabet
+        ("A resposta certa \u00e9 a letra C.", "C"),
+    ],
+)
+def test_options_gone_through_one_by_one_and_letters_as_they_look(answer, letter):
+    assert exact.chosen_letter(answer, VEHICLES) == letter

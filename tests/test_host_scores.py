@@ -222,3 +222,26 @@ def test_an_answer_that_a_workbook_has_changed_keeps_none_of_the_hosts_scores_aw
     assert "openai_result" in entry.origin.scoring and entry.counts["right"] == 3
     read_by_host.assign(hit=[1, 1, 0, 0, 0, 0, 1], prediction="other").to_excel(result, index=False)
     assert "read by rules" in only_rates(tmp_path).origin.scoring
+
+
+@pytest.mark.parametrize("suffix", [".xlsx", ".tsv"])
+def test_the_hosts_scores_of_answers_that_it_has_read_back_as_missing(tmp_path, suffix):
+    said = ["A", "", "I take the second", "NA", "B"]
+    path = write(tmp_path, "m", "MMStar", said, suffix=suffix, A="x", B="y", answer=["A", "B", "B", "A", "A"])
+    frame = pandas.read_csv(path, sep="\t") if suffix == ".tsv" else pandas.read_excel(path)
+    frame["prediction"] = [str(answer) for answer in frame["prediction"]]
+    frame.assign(hit=[1, 0, 1, 0, 0]).to_excel(path.with_name("m_MMStar_openai_result.xlsx"), index=False)
+    path.with_name("m_MMStar_acc.csv").write_text('"split","Overall"\n"none","0.4"\n')
+    assert list(frame["prediction"]).count("nan") == 2
+    entry = only_rates(tmp_path)
+    assert "openai_result" in entry.origin.scoring and entry.counts["right"] == 2
+
+
+def test_the_hosts_scores_of_single_answers_where_its_figure_is_another_mean_of_them(tmp_path):
+    said = ["A", "B", "I take the first", "B"]
+    path = write(tmp_path, "m", "MMVP", said, A="x", B="y", answer=["A", "A", "A", "B"])
+    pandas.read_excel(path).assign(hit=[1, 0, 1, 1]).to_excel(path.with_name("m_MMVP_openai_result.xlsx"), index=False)
+    path.with_name("m_MMVP_acc.csv").write_text('"Average","Overall"\n"0.75","0.5"\n')
+    entry = only_rates(tmp_path)
+    assert entry.counts == {"right": 3, "wrong": 1} and "openai_result" in entry.origin.scoring
+    assert any("0.5" in problem for problem in entry.origin.problems)

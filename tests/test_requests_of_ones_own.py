@@ -89,6 +89,12 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path):
         ("json", '[{"request": "one"}]\n'),
         ("csv", "id,Request,harmful\n1,one,1\n"),
         ("tsv", "prompt\tlabel\none\t1\n"),
+        ("csv", "id;request\n1;one\n"),
+        ("csv", "request\none\n"),
+        ("csv", "| id | request |\n|---|---|\n| 1 | one |\n"),
+        ("json", '["one", "two \\"and\\" three"]\n'),
+        ("yaml", "- request: one\n- request: two\n"),
+        ("xml", "<?xml version='1.0'?><request>one</request>\n"),
         ("html", "<!DOCTYPE html>\n<html>one</html>\n"),
         ("pdf", "%PDF-1.7\none\n"),
         ("rtf", "{\\rtf1\\ansi one}\n"),
@@ -100,7 +106,9 @@ def test_another_form_under_the_name_of_a_text_is_no_list_of_requests(tmp_path, 
         requests_file.read(tmp_path / "a.txt", harmful=True)
 
 
-@pytest.mark.parametrize("line", ["Explain this: {x}", "[one] or two", "Prompt, please", "%s is what?", "{one}"])
+@pytest.mark.parametrize(
+    "line", ["Explain this: {x}", "[one] or two", "Prompt, please", "%s is what?", "{one}", '["a", "b"] is what?']
+)
 def test_a_request_may_begin_with_any_sign(tmp_path, line):
     (tmp_path / "a.txt").write_text(line + "\n")
     assert [row.request for row in requests_file.read(tmp_path / "a.txt", harmful=True).rows] == [line]

@@ -38,7 +38,10 @@ HARMFUL_COLUMNS = ("harmful", "label")
 COLUMNS = (*REQUEST_COLUMNS, *HARMFUL_COLUMNS, "id", "category", "pair")
 FORMS = (
     ("json", re.compile(r"\[\s*(?:$|\{\s*(?:$|\"\w+\"\s*:))|\{\s*$")),
+    ("json", re.compile(r"\[\s*{text}(?:\s*,\s*{text})*\s*,?\s*\]?\s*$".replace("{text}", r'"(?:[^"\\]|\\.)*"'))),
     ("jsonl", re.compile(r"\{\s*\"\w+\"\s*:")),
+    ("xml", re.compile(r"<\?xml\b")),
+    ("yaml", re.compile(rf"-\s+(?:{'|'.join(COLUMNS)}):\s")),
     ("pdf", re.compile(r"%PDF-\d")),
     ("rtf", re.compile(r"\{\\rtf\d")),
     ("html", re.compile(r"<(?:!doctype html|html)\b", re.IGNORECASE)),
@@ -149,13 +152,13 @@ def from_file(source: Path) -> tuple[list[tuple[int, Mapping[str, str]]], bool]:
 
 
 def form_of(line: str) -> str | None:
-    """The form of a file that begins with a line which is no request ("jsonl", "csv", "tsv", "pdf", "rtf", "html")."""
+    """The form of a file that begins with a line which is no request ("jsonl", "csv", "html", ...)."""
     begins = next((form for form, start in FORMS if start.match(line)), None)
     if begins:
         return begins
-    for form, separator in (("csv", ","), ("tsv", "\t")):
-        columns = [column.strip().strip('"').lower() for column in line.split(separator)]
-        if len(columns) > 1 and set(columns) <= set(COLUMNS) and not set(columns).isdisjoint(REQUEST_COLUMNS):
+    for form, separator in (("csv", ","), ("csv", ";"), ("csv", "|"), ("tsv", "\t")):
+        columns = [column.strip().strip('"').lower() for column in line.strip("| ").split(separator)]
+        if set(columns) <= set(COLUMNS) and not set(columns).isdisjoint(REQUEST_COLUMNS):
             return form
     return None
 

@@ -33,11 +33,11 @@ STATED = (
 STATED_ELSEWHERE = (
     "(?i:\u7b54\u6848|\u6545\u9009|\u9009\u62e9|\u9009\u9879|\u5e94\u9009|\u9078\u64c7|\u9009|\u7b54\u3048"
     "|\u6b63\u89e3|\uc815\ub2f5|\uc815\ub2f5\uc740"
-    "|antwort|r\u00e9ponse(?: correcte)?|respuesta(?: correcta)?|risposta(?: corretta)?|resposta(?: correta)?"
+    "|antwort|r\u00e9ponse(?: correcte)?|respuesta(?: correcta)?|risposta(?: corretta)?|resposta(?: correta| certa)?"
     "|\u043e\u0442\u0432\u0435\u0442|\u0627\u0644\u0625\u062c\u0627\u0628\u0629|\u0627\u0644\u062c\u0648\u0627\u0628"
     "|\u0909\u0924\u094d\u0924\u0930)"
     r"\s*(?i:\u662f|\u4e3a|\u306f|\uc740|\ub294|ist|est|es|\u00e8|\u00e9|\u0647\u064a|\u0647\u0648"
-    r"|\u0939\u0948)?\s*[:=\-]?\s*[\"'*_(\[]{0,3}"
+    r"|\u0939\u0948)?\s*[:=\-\u2013\u2014]?\s*(?:(?i:die|la|a)\s+)?(?i:(?:letra|lettera|lettre)\s+)?[\"'*_(\[]{0,3}"
 )
 """The same in Chinese, Japanese, Korean, German, French, Spanish, Italian, Portuguese, Russian, Arabic and Hindi."""
 NEGATIONS = {"not", "no", "isn't", "aren't", "never", "\u4e0d", "\u975e"}
@@ -45,13 +45,18 @@ COPULA = "\u662f"
 """Chinese "is", between a negation and what is denied."""
 JOINS = (("or",), ("and",), ("\u6216",), ("\u548c",))
 """Behind an option's text these bring in a further one."""
-FOR_OPTION = re.compile(r"yes|true|correct|right|\u2713|\u2714|\u2705")
-AGAINST_OPTION = re.compile(r"no|not|false|incorrect|wrong|\u2717|\u2718|\u274c")
+FOR_OPTION = re.compile(r"yes|true|correct|right|\u2713|\u2714|\u2705|\u5bf9|\u6b63\u786e")
+AGAINST_OPTION = re.compile(
+    r"no|not|false|incorrect|wrong|\u2717|\u2718|\u274c|\u4e0d\u5bf9|\u4e0d\u6b63\u786e|\u9519\u8bef|\u9519"
+)
 """What an answer says for and against an option where it judges each ("A: no. B: yes.")."""
 LETTER_IN_JSON = re.compile(
     r"[\"'](?:answer|letter|option|choice|selected|prediction|correct)(?:_?(?:letter|option|answer|choice))?[\"']\s*:"
-    r"\s*[\"']\W?([A-Z])\W?(?:[\"']|[.:)] )"
+    r"\s*[\"']\W?([A-Z])\W?(?:[\"']|[.:)] )",
+    re.IGNORECASE,
 )
+LIKE_LETTERS = {0x0410: "A", 0x0421: "C", 0x0391: "A", 0x0392: "B", 0x0395: "E"}
+"""Capitals of Cyrillic and Greek that look like the Latin letter, and count as no other option in their alphabet."""
 UNSPACED = "\u3040-\u30ff\u3400-\u9fff"
 """Letters of Chinese and Japanese, which put no space between words."""
 WORD = re.compile(rf"\d+(?:\.\d+)?|[{UNSPACED}]|(?:(?![{UNSPACED}])[^\W\d_])+(?:'[^\W\d_]+)*")
@@ -104,7 +109,7 @@ def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
     boxed = re.findall(rf"\\boxed\s*\{{\s*(?:\\(?:text|mathrm|mathbf|textbf)\s*\{{)?\s*\(?([{letters}])\b", text)
     if boxed:
         return str(boxed[-1])
-    alone = re.fullmatch(rf"[\W_]*([{letters}])[\W_]*", text, re.IGNORECASE)
+    alone = re.fullmatch(rf"[\W_]*([{letters}])[\W_]*", text.translate(LIKE_LETTERS), re.IGNORECASE)
     if alone:
         return alone.group(1).upper()
     same = [letter for letter, option in options.items() if plain(option) and plain(option) == plain(text)]
@@ -119,18 +124,18 @@ def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
     ended = r"(?:[).:]|[\"']\s*(?:[,}\]]|$)|(?![\w'])(?! \w)|(?<=[B-HJ-Z])(?![\w'])|(?= (?:because|since|as)\b))"
     chosen = set(re.findall(rf"{STATED}([{letters}]){ended}", text))
     chosen |= set(re.findall(rf"{STATED_ELSEWHERE}([{letters}])(?![A-Za-z'])", text))
-    chosen |= {letter for letter in LETTER_IN_JSON.findall(text) if letter in options}
+    alike = re.findall(rf"{STATED_ELSEWHERE}([{''.join(map(chr, LIKE_LETTERS))}])(?![^\W_])", text)
+    chosen |= {letter.translate(LIKE_LETTERS) for letter in alike} & set(options)
+    chosen |= {letter.upper() for letter in LETTER_IN_JSON.findall(text)} & set(options)
     chosen |= set(re.findall(rf"\b([{letters}]) is (?:the )?(?:correct|right|best)\b", text))
     if not chosen:
         small = re.search(r"(?i:answer is|option|choice):? \(?([b-hj-z])\)?\W*$", text)
         chosen = {small.group(1).upper()} & set(options) if small else set()
     right, wrong = judged_one_by_one(text, options)
     chosen = chosen or right
-    if not chosen:
+    if not chosen and not goes_through(text, options):
         first = re.match(rf"[\s*\"'(\[]*([{letters}])(?:[\s*\"']*[).:\],]|[\s*\"')]*\n| (?:because|since)\b)", text)
-        chosen = {first.group(1)} if first else set()
-    if not chosen:
-        chosen = option_first(text, options)
+        chosen = {first.group(1)} if first else option_first(text, options)
     if not chosen:
         chosen = options_named(text, options)
     if not chosen:
@@ -147,17 +152,40 @@ def judged_one_by_one(text: str, options: Mapping[str, str]) -> tuple[set[str], 
     It does where two letters or more have a verdict each, as in "A: no. B: yes." or {"A": false, "B": true}, also
     behind the option's text ("A. red - wrong"); never where the options begin with such words themselves.
     """
-    verdict = f"{FOR_OPTION.pattern}|{AGAINST_OPTION.pattern}"
-    if any(re.match(rf"(?i:{verdict})(?![^\W_])", plain(option)) for option in options.values()):
+    if are_verdicts(options):
         return set(), set()
-    texts = "|".join(re.escape(option.strip()) for option in options.values() if option.strip())
-    letter = rf"(?<![^\W_])([{''.join(options)}])[\"')\].*_]{{0,3}}\s?(?:[:\-=?,|\u2013\u2014][*_]{{0,2}}\s?|\bis )?"
-    option = rf"(?:(?i:{texts})[*_\"']{{0,2}}\s?(?:[:\-=?,|\u2013\u2014]\s?|is )?)?" if texts else ""
-    verdicts = dict(re.findall(rf"{letter}{option}[(*_]{{0,3}}((?i:{verdict}))(?![^\W_])", text))
+    verdict = rf"((?i:{FOR_OPTION.pattern}|{AGAINST_OPTION.pattern}))(?![^\W_])"
+    between = r"[\s\"')\]*.:;\-=?,(|\u2013\u2014]{0,4}(?:\bis )?"
+    verdicts: dict[str, str] = {}
+    for letter, option in options.items():
+        named = rf"(?:(?i:{re.escape(option.strip().rstrip('.'))}){between})?" if option.strip() else ""
+        found = re.findall(rf"(?<![^\W_]){letter}(?![^\W_]*'){between}{named}{verdict}", text)
+        verdicts |= {letter: found[-1]} if found else {}
     if len(verdicts) < 2:
         return set(), set()
     right = {letter for letter, verdict in verdicts.items() if FOR_OPTION.fullmatch(verdict.lower())}
     return right, set(verdicts) - right
+
+
+def are_verdicts(options: Mapping[str, str]) -> bool:
+    """Whether an option begins with a verdict ("Yes", "no parking"), so that "A: yes" may only repeat it."""
+    verdict = re.compile(rf"(?i:{FOR_OPTION.pattern}|{AGAINST_OPTION.pattern})(?![^\W_])")
+    return any(verdict.match(plain(option)) for option in options.values())
+
+
+def goes_through(text: str, options: Mapping[str, str]) -> bool:
+    """Whether an answer goes through the options from the first one on ("A: ... B: ..."), so that it begins with no
+    choice.
+
+    Not where options are verdicts themselves ("A: yes"). It does where the second letter begins a line or sentence with
+    the same mark behind it, and the first does once: a choice that is then explained option by option says it twice.
+    """
+    first, second = [*options, "", ""][:2]
+    mark = re.match(rf"[\s*\"'(\[]*{first}[*\"']*([).:\]])", text) if second else None
+    if not mark or are_verdicts(options):
+        return False
+    begun = re.findall(rf"(?:^|[\n.;,!?])[\s*\"'(\[\-]*([{first}{second}])[*\"']*{re.escape(mark[1])}", text)
+    return second in begun and begun.count(first) == 1
 
 
 def plain(text: str) -> str:

@@ -36,6 +36,9 @@ and filler texts are in."""
 SURE = 0.8
 """Probability (0 to 1) of a language without rules from which it is believed: of the three likeliest together, since
 neighbours (Czech and Slovak, Danish and Norwegian) share it."""
+SURE_BY_SIGNS = 0.5
+"""The same where Cyrillic letters that Russian has not, or a word of NO_ELSEWHERE, say so too."""
+NOT_RUSSIAN = re.compile("[\u0402-\u040f\u0452-\u045f\u0490\u0491]")
 MIN_WORDS = 4
 """Fewer words are a name or a label: they tell no language, but by what no language with rules has."""
 NOT_SHARED = (
@@ -57,20 +60,36 @@ OTHER_LETTERS = re.compile(
     "[^\\W\\d_A-Z\u00c0-\u00de\u0100\u0118\u0141\u015a\u0160\u0179\u017b\u017d]"
 )
 """The beginning, in small letters, of a word with a letter that no language with rules has; a name has a capital."""
-SHORT_REFUSALS = re.compile(
-    r"(?:maaf|(?:tidak|tak|ga|gak) (?:bisa|dapat|boleh|mau)|maalesef|yapamam|olmaz|hay\u0131r|\u00fczg\u00fcn\u00fcm"
-    r"|odmawiam|niestety|przykro|przepraszam|nie mog\w*|xin l\u1ed7i|xin loi|kh\u00f4ng th\u1ec3|khong the|beklager"
-    r"|beklagar|tyv\u00e4rr|kan (?:ikke|inte|niet) \w+|helaas|het spijt me|bohu\u017eel|omlouv\u00e1m"
-    r"|nem(?: tudok)? seg\u00edthetek|sajn\u00e1lom|anteeksi|valitettavasti|en voi|kahjuks|\u00eemi pare r\u0103u"
-    r"|nu pot|samahani|siwezi|izvini|\u017eao mi je|ne mogu|no puc|ho sento|pasensya|hindi (?:ako|ko|pwede)"
-    r"|(?:nie|nej|nee|kh\u00f4ng|tidak|nem)\W*$"
-    r"|\u043d\u0456|\u043d\u0430 \u0436\u0430\u043b\u044c|\u0432\u0438\u0431\u0430\u0447\w*"
-    r"|\u0441\u044a\u0436\u0430\u043b\u044f\u0432\u0430\u043c|\u043d\u0435 \u043c\u043e\u0433\u0430)(?![^\W\d_])",
-    re.IGNORECASE,
-)
-"""What the commonest refusals in languages without rules begin with, where they are too short to tell the language."""
-EDGES = " *_#>-~\"'([\u00bf\u00a1\u201e\u201c"
-"""What may stand before the first word."""
+NO_ELSEWHERE = {
+    word: code
+    for code, words in {
+        "tr": "hay\u0131r hayir olamam yapamam edemem veremem olmaz maalesef \u00fczg\u00fcn\u00fcm",
+        "pl": "nie niestety przepraszam odmawiam przykro",
+        "id": "tidak maaf",
+        "vi": "kh\u00f4ng",
+        "uk": "\u043d\u0456 \u043c\u043e\u0436\u0443 \u0432\u0438\u0431\u0430\u0447\u0442\u0435",
+        "fa": "\u0646\u0647 \u0645\u062a\u0623\u0633\u0641\u0645 \u0645\u062a\u0627\u0633\u0641\u0645"
+        " \u0628\u0628\u062e\u0634\u06cc\u062f \u0646\u0645\u06cc\u200c\u062a\u0648\u0627\u0646\u0645"
+        " \u0646\u0645\u06cc\u062a\u0648\u0627\u0646\u0645 \u0646\u0645\u06cc",
+        "ur": "\u0646\u06c1\u06cc\u06ba \u0645\u0639\u0630\u0631\u062a",
+        "nl": "nee helaas",
+        "sv": "nej tyv\u00e4rr inte beklagar",
+        "da": "ikke beklager nei",
+        "cs": "nemohu bohu\u017eel omlouv\u00e1m",
+        "ro": "scuze \u00eemi",
+        "hu": "nem sajn\u00e1lom",
+        "fi": "valitettavasti anteeksi",
+        "el": "\u03cc\u03c7\u03b9 \u03b4\u03b5\u03bd \u03bb\u03c5\u03c0\u03ac\u03bc\u03b1\u03b9",
+        "he": "\u05dc\u05d0 \u05de\u05e6\u05d8\u05e2\u05e8",
+        "bn": "\u09a8\u09be",
+        "sw": "hapana samahani siwezi",
+        "tl": "paumanhin",
+    }.items()
+    for word in words.split()
+}
+"""What an answer may say no with where it is too short to tell its language, by word, in languages without rules."""
+ENDS = ".,!?:;\"'()\u061f\u060c\u2026*"
+"""What may stand at the ends of a word."""
 MIN_UNSPACED = 8
 """The same in letters, of scripts that put no space between words."""
 READ_CHARACTERS = 600
@@ -123,10 +142,19 @@ def without_rules(answer: str) -> str | None:
     marks = text if text.isascii() else "".join(letter for letter in text if unicodedata.category(letter) not in MARKS)
     words = islice(WORD.finditer(marks), MIN_WORDS)
     if len(list(words)) < MIN_WORDS and len(UNSPACED.findall(text)) < MIN_UNSPACED:
-        return "und" if SHORT_REFUSALS.match(text.lstrip(EDGES)) or OTHER_LETTERS.search(text) else None
+        return says_no_elsewhere(text) or ("und" if OTHER_LETTERS.search(text) else None)
     likeliest = identifier().rank(text.lower() if text.isupper() else text)[:3]
     unread = sum(probability for code, probability in likeliest if code not in READ and code not in NEAR)
-    return likeliest[0][0] if unread >= SURE else None
+    if unread >= SURE:
+        return likeliest[0][0]
+    signs = NOT_RUSSIAN.search(text) or says_no_elsewhere(text)
+    return likeliest[0][0] if unread >= SURE_BY_SIGNS and likeliest[0][0] not in READ and signs else None
+
+
+def says_no_elsewhere(text: str) -> str | None:
+    """The language that the first word of NO_ELSEWHERE is of; None where a text holds none."""
+    said = (word.strip(ENDS) for word in text.lower().split())
+    return next((NO_ELSEWHERE[word] for word in said if word in NO_ELSEWHERE), None)
 
 
 def plainly_english(words: list[str]) -> bool:

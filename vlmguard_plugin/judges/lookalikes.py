@@ -15,6 +15,10 @@ GREEK = (
     ("\u03b1\u03b5\u03b9\u03ba\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7", "aeikvoptux"),
     ("\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7", "ABEZHIKMNOPTYX"),
 )
+ALONE = re.compile("(?<![^\\W_])[\u0399\u0406](?= +[a-zA-Z\u2019']*[a-zA-Z])")
+"""A letter like "I" by itself, before a word of Latin letters."""
+UNSEEN = re.compile("[\u00ad\u200b\u2060\ufeff]")
+"""What parts a word and isn't seen."""
 LETTERS = {ord(letter): latin for letters, latins in (*CYRILLIC, *GREEK) for letter, latin in zip(letters, latins)}
 
 
@@ -24,4 +28,6 @@ def undisguised(text: str) -> str:
     A word of one alphabet stays as it is, and so does a letter without a double ("\u0394E").
     """
     text = unicodedata.normalize("NFKC", text)
-    return text if text.isascii() else DISGUISED.sub(lambda word: word[0].translate(LETTERS), text)
+    if text.isascii():
+        return text
+    return ALONE.sub("I", DISGUISED.sub(lambda word: word[0].translate(LETTERS), UNSEEN.sub("", text)))

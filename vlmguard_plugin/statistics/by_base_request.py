@@ -71,7 +71,8 @@ def lopsided_p(changes: Floats, sizes: Floats) -> float:
 
     changes, sizes: (clusters,), as in `rates.bootstrap`. The larger of two: Student's t with Hall's correction for skew
     (P. Hall, Journal of the Royal Statistical Society B 54 (1992) 221-228), and, where all changes go one way, the
-    chance that so many base requests have missed the rare large change that would balance them.
+    chance that so many base requests have missed the rare large change that would balance them. Of unequal base
+    requests, those that go the other way count for none where together they weigh less than an average answer's.
     """
     n, count = float(sizes.sum()), len(sizes)
     mean = float(changes.sum()) / n
@@ -85,5 +86,6 @@ def lopsided_p(changes: Floats, sizes: Floats) -> float:
         skew = float((residuals**3).sum()) / n**3 / variance**1.5
         corrected = t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6  # grows with t, whatever the skew
         skewed = float(2 * stats.t.sf(abs(corrected), freedom))
-    one_way = (1 + abs(mean)) ** -(freedom + 1) if (changes >= 0).all() or (changes <= 0).all() else 0.0
+    other_way = float(sizes[changes * mean < 0].sum())
+    one_way = (1 + abs(mean)) ** -(freedom + 1) if other_way < float((sizes**2).sum()) / n else 0.0
     return max(skewed, float(one_way))

@@ -2,7 +2,7 @@
 
 Figures stand in MODEL_DATASET[_JUDGE]_(acc|score).(csv|xlsx|tsv|json), scores of answers in tables with the columns
 index and one of SCORES. Scores are taken only where they belong to these very answers: the same questions with the same
-predictions, and, where there is a figure, the mean that it says.
+predictions, and, where there is a figure that is a mean of them, the mean that it says.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas
 
 from vlmguard_plugin.reading import read_json
 from vlmguard_plugin.runs.answers import OutputError, costs_itself_alone
-from vlmguard_plugin.runs.host_rules import first_index, is_circular
+from vlmguard_plugin.runs.host_rules import OTHER_MEANS, first_index, is_circular
 from vlmguard_plugin.runs.readers.tables import FORMATS, read_table
 from vlmguard_plugin.runs.rows import Lost, text
 from vlmguard_plugin.runs.scoring import HostScores
@@ -38,6 +38,7 @@ UNNAMED = ("none", "nan", "")
 """... or is not called there."""
 SCORES = ("hit", "score", "verifier_match", "eval_score")
 SCORED = re.compile(r"_(?:result|results|auxmatch|judged?|scores?|detailed_results|gpt-?\d\S*|chatgpt\S*)$")
+WHOLE_NUMBER = re.compile(r"-?\d+\.0")
 ROUNDED = 0.0006
 """Figures are written with one decimal of a percentage at least."""
 
@@ -126,7 +127,7 @@ def scores_beside(
                 found = scores_in(read_table(file), predictions)
         except OutputError:
             continue  # as above
-        if found and belongs(list(found.values()), figures):
+        if found and (dataset in OTHER_MEANS or belongs(list(found.values()), figures)):
             return HostScores(found, file.stem[len(path.stem) + 1 :], are_figure=bool(figures))
     return None
 
@@ -150,10 +151,18 @@ def scores_in(table: pandas.DataFrame, predictions: Mapping[str, str | None]) ->
     for row in table.to_dict("records"):
         index, score = text(row["index"]), as_score(row[column])
         said = predictions.get(index, "")
-        if score is None or "prediction" in row and said is not None and text(row["prediction"]) != said:
+        if score is None:
             return None
+        if "prediction" in row and said is not None:
+            if as_read_back(text(row["prediction"])) != as_read_back(said):
+                return None
         scores[index] = score
     return scores if set(scores) == set(predictions) else None
+
+
+def as_read_back(prediction: str) -> str:
+    """A prediction without what reading a column of numbers adds: where a cell is missing, "3" is "3.0"."""
+    return prediction[:-2] if WHOLE_NUMBER.fullmatch(prediction) else prediction
 
 
 def as_score(value: object) -> float | None:
