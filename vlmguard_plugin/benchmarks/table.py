@@ -11,8 +11,8 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 from vlmguard_plugin.benchmarks.row import BadRow, BenchmarkError, Reading, Row, SourceMissing
 from vlmguard_plugin.reading import MAX_BYTES, parsed_json, read_bytes
 
-NOT_TEXT = re.compile("[\0-\b\x0e-\x1a\x1c-\x1f\x7f]")
-"""Control characters that no text holds."""
+NOT_TEXT = re.compile("\\A[^\\0]{0,7}[\\x01-\\b\\x0e-\\x1a\\x1c-\\x1f\\x7f]|\\0")
+"""A control character where archives and other binary files have their mark, or a zero anywhere."""
 
 
 def read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
@@ -171,10 +171,11 @@ def read_text(path: Path) -> str:
         raise BenchmarkError(f"{error}; give the benchmark's original file") from error
     control = NOT_TEXT.search(text)
     if control:
-        kind = (
-            f"holds the control character U+{ord(control[0]):04X} in line {text.count(chr(10), 0, control.start()) + 1}"
+        line = text.count("\n", 0, control.end() - 1) + 1
+        raise BenchmarkError(
+            f"{path} holds the control character U+{ord(control[0][-1]):04X} in line {line}, as an archive or another binary"
+            " file does; give a text file"
         )
-        raise BenchmarkError(f"{path} {kind}, as an archive or another binary file does; give a text file")
     if not text.strip():
         raise BenchmarkError(f"{path} is empty; give a file with rows")
     return text

@@ -47,7 +47,7 @@ class PromptBuilder:
         self.processor = processor
         self.tokenizer = processor.tokenizer
         try:
-            check_reads(lambda text: self.tokens(text, special=False))
+            check_reads(lambda text: self.tokens(text, special=False), self.tokenizer)
         except ValueError as error:
             raise ValueError(f"{type(self.tokenizer).__name__} can't be used: {error}") from error
         self._vocabulary: tuple[tuple[Any, Any, int], str] | None = None

@@ -25,12 +25,16 @@ def plain_words(text: str, tokenizer: Any) -> str:
     return text
 
 
-def check_reads(read: Callable[[str], Any]) -> None:
+def check_reads(read: Callable[[str], Any], tokenizer: Any = None) -> None:
     """ValueError where different texts come to a model as the same tokens, so that it can say nothing of them.
 
-    read: from a text to the tokens that the model is given, as numbers.
+    read: from a text to the tokens that the model is given, as numbers. tokenizer: whose own words are tried where it
+    lacks those of TRIAL, as one of few words may.
     """
     first, other = map(read, TRIAL)
+    if first == other and tokenizer is not None:
+        own = sorted(word for word in tokenizer.get_vocab() if word.isalnum()) or TRIAL
+        first, other = read(own[0]), read(own[-1])
     if first == other:
         raise ValueError(
             "it reads different texts as the same tokens: the files of its tokenizer are missing, or its chat template "
