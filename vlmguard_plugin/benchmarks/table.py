@@ -172,9 +172,10 @@ def read_text(path: Path) -> str:
     control = NOT_TEXT.search(text)
     if control:
         line = text.count("\n", 0, control.end() - 1) + 1
+        character = f"U+{ord(control[0][-1]):04X}"
         raise BenchmarkError(
-            f"{path} holds the control character U+{ord(control[0][-1]):04X} in line {line}, as an archive or another binary"
-            " file does; give a text file"
+            f"{path} holds the control character {character} in line {line}, as an archive or another binary file does; "
+            "give a text file"
         )
     if not text.strip():
         raise BenchmarkError(f"{path} is empty; give a file with rows")
