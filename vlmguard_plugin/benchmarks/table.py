@@ -174,8 +174,8 @@ def read_text(path: Path) -> str:
         line = text.count("\n", 0, control.end() - 1) + 1
         character = f"U+{ord(control[0][-1]):04X}"
         raise BenchmarkError(
-            f"{path} holds the control character {character} in line {line}, as an archive or another binary file does; "
-            "give a text file"
+            f"{path} holds the control character {character} in line {line}, as an archive or another binary file does;"
+            " give a text file"
         )
     if not text.strip():
         raise BenchmarkError(f"{path} is empty; give a file with rows")
