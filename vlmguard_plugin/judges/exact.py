@@ -98,11 +98,11 @@ def judge_choice(answer: str | float | None, letter: str, options: Mapping[str, 
 def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
     """The letter that an answer chooses, or None where it chooses none or several.
 
-    Read in this order: a letter alone ("B", "(b)."), an option to the letter ("-2"), the last letter
-    in a box (LaTeX), the one option that is called right where each is judged ("A: no. B: yes."), "the answer is B",
-    {"answer": "B"} or "B is correct", a letter with punctuation first ("B. blue"), an option's text first, the text of
-    exactly one option, "(B)" or "option B" anywhere, the one letter that stands alone near
-    the end ("that would be B").
+    Read in this order: the last letter in a box (LaTeX), a letter alone ("B", "(b)."), an option to the letter
+    ("-2"), a list of letters ("B, C": none), what follows the options said once more, "the answer is B",
+    {"answer": "B"} or "B is correct", the one option called right where each is judged ("A: no. B: yes."), a letter
+    with punctuation first ("B. blue"), an option's text first, the text of exactly one option, "(B)" or "option B"
+    anywhere, the one letter that stands alone near the end ("that would be B").
     """
     letters = "".join(options)
     text = TAG.sub(" ", unicodedata.normalize("NFKC", answer)).strip()

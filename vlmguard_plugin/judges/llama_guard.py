@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import re
 from importlib.metadata import version
-from pathlib import Path
+from typing import Any
 
 from vlmguard_plugin.judges.base import Case, JudgeError, Judgement
 from vlmguard_plugin.judges.local import LocalJudge
@@ -84,11 +84,10 @@ class LlamaGuard4(LlamaGuard):
     typed_parts = True
     generation_prompt = True
 
-    def take_prompt(self, prompt_file: str | Path | None) -> None:
-        """See LocalJudge."""
-        super().take_prompt(prompt_file)
+    def __init__(self, *given: Any, **named: Any) -> None:
         if version("transformers") in UNFIT:
             raise JudgeError(
                 f"judge {self.name}: Llama 4 fails at its first pass in transformers {version('transformers')};"
                 f" pip install 'transformers!={version('transformers')}'"
             )
+        super().__init__(*given, **named)

@@ -151,11 +151,11 @@ def scores_in(table: pandas.DataFrame, predictions: Mapping[str, str | None]) ->
     for row in table.to_dict("records"):
         index, score = text(row["index"]), as_score(row[column])
         said = predictions.get(index, "")
-        if score is None:
+        repeated = (
+            "prediction" not in row or said is None or as_read_back(text(row["prediction"])) == as_read_back(said)
+        )
+        if score is None or not repeated:
             return None
-        if "prediction" in row and said is not None:
-            if as_read_back(text(row["prediction"])) != as_read_back(said):
-                return None
         scores[index] = score
     return scores if set(scores) == set(predictions) else None
 
